@@ -1,0 +1,69 @@
+"""Eight CPU devices, strict promotion, a compilation cache, and small inputs for all tests."""
+
+import os
+import pathlib
+
+# Said before jax starts; subprocesses of tests inherit it.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Test time is compile time; what is compared does not depend on how far XLA optimises.
+jax.config.update("jax_disable_most_optimizations", True)
+
+from tests import fakes
+from videobert_jax import configuration, schema
+from videobert_jax.data import segments
+from videobert_jax.models.config import ModelConfig
+
+
+@pytest.fixture(scope="session")
+def tiny_run() -> configuration.RunConfig:
+    """Settings of configs/tiny.py."""
+    return configuration.parse(configuration.load_file(str(ROOT / "configs" / "tiny.py")))
+
+
+@pytest.fixture(scope="session")
+def tiny_model_config(tiny_run: configuration.RunConfig) -> ModelConfig:
+    """Model settings of configs/tiny.py for 300 pieces and clip features of 24 dimensions."""
+    return configuration.resolve_model(tiny_run, vocabulary_size=300, feature_dim=fakes.FEATURE_DIM)
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A prepared dataset of 12 training and 4 validation videos with random clip features."""
+    from videobert_jax.data.writer import DatasetWriter
+
+    output = tmp_path_factory.mktemp("datasets") / "tiny"
+    writer = DatasetWriter(output, "tiny", fakes.CONTRACT)
+    generator = np.random.default_rng(0)
+    words = "cut stir pour the onion carrot egg pan bowl slowly now into with salt".split()
+    for split, count in (("train", 12), ("validation", 4)):
+        for video in range(count):
+            clips = int(generator.integers(6, 20))
+            features = generator.normal(size=(clips, fakes.FEATURE_DIM)).astype(np.float16)
+            cues = [
+                segments.Segment(
+                    start=float(first),
+                    end=float(first + 2),
+                    text=" ".join(generator.choice(words, size=generator.integers(3, 9))),
+                )
+                for first in range(0, clips - 2, 2)
+            ]
+            writer.add_video(split, f"{split}_{video}", features, cues)
+    writer.finish()
+    return output
+
+
+@pytest.fixture(scope="session")
+def packed_shape() -> schema.RowShape:
+    """Rows of two examples, as `fakes.batch` fills them."""
+    return fakes.PACKED_SHAPE

@@ -1,0 +1,91 @@
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from videobert_jax.files import arrays
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int64", "<U5", ">f4"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_come_back_as_numpy_reads_them(tmp_path, dtype, order):
+    array = np.asarray(np.arange(12).reshape(3, 4).astype(dtype), order=order)
+    np.save(tmp_path / "a.npy", array)
+    np.savez_compressed(tmp_path / "a.npz", first=array, scalar=np.float32(3))
+    for mapped in (False, True):
+        np.testing.assert_array_equal(arrays.read_npy(tmp_path / "a.npy", mapped=mapped), array)
+    archive = arrays.read_npz(tmp_path / "a.npz")
+    np.testing.assert_array_equal(archive["first"], array)
+    assert archive["scalar"].shape == () and archive["scalar"] == 3
+
+
+def test_an_empty_array_can_be_mapped(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((0, 3), np.float32))
+    assert arrays.read_npy(tmp_path / "a.npy", mapped=True).shape == (0, 3)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 60, 150])
+def test_a_truncated_file_names_itself(tmp_path, keep):
+    path = tmp_path / "cut.npy"
+    np.save(path, np.arange(100))
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(arrays.ArrayFileError, match="cut.npy"):
+        arrays.read_npy(path)
+
+
+def test_any_flipped_bit_of_a_header_is_an_error_or_harmless(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.arange(6, dtype=np.float32).reshape(2, 3))
+    whole = path.read_bytes()
+    outcomes = {"read": 0, "refused": 0}
+    for bit in range(8 * 128):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        try:
+            assert arrays.read_npy(path).nbytes == 24
+            outcomes["read"] += 1
+        except arrays.ArrayFileError as error:
+            assert "a.npy" in str(error)
+            outcomes["refused"] += 1
+    assert outcomes["refused"] > 500
+
+
+def test_objects_are_not_unpickled(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (pytest.fail, ("code in the file was run",))
+
+    np.save(tmp_path / "o.npy", np.array([Bomb()], object), allow_pickle=True)
+    np.savez(tmp_path / "o.npz", a=np.array([Bomb()], object))
+    with pytest.raises(arrays.ArrayFileError, match="pickled objects"):
+        arrays.read_npy(tmp_path / "o.npy")
+    with pytest.raises(arrays.ArrayFileError, match="pickled objects"):
+        arrays.read_npz(tmp_path / "o.npz")
+
+
+def test_a_header_that_claims_terabytes_is_refused_before_reading(tmp_path):
+    header = io.BytesIO()
+    fields = {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)}
+    np.lib.format.write_array_header_1_0(header, fields)
+    (tmp_path / "big.npy").write_bytes(header.getvalue() + bytes(64))
+    with zipfile.ZipFile(tmp_path / "big.npz", "w") as archive:
+        archive.writestr("../outside.npy", header.getvalue() + bytes(64))
+    with pytest.raises(arrays.ArrayFileError, match="64 bytes of data"):
+        arrays.read_npy(tmp_path / "big.npy")
+    with pytest.raises(arrays.ArrayFileError, match="64 bytes of data"):
+        arrays.read_npz(tmp_path / "big.npz")
+
+
+def test_a_damaged_archive_is_an_error(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, a=np.arange(1000))
+    content = bytearray(path.read_bytes())
+    content[3000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(arrays.ArrayFileError, match=r"a\.npz"):
+        arrays.read_npz(path)
+    path.write_bytes(content[:100])
+    with pytest.raises(arrays.ArrayFileError, match=r"a\.npz"):
+        arrays.read_npz(path)

@@ -1,0 +1,72 @@
+"""Settings that do not exist, have the wrong type or contradict each other are named."""
+
+import json
+import pathlib
+
+import ml_collections
+import pytest
+
+from videobert_jax import configuration
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def config():
+    return configuration.load_file(str(ROOT / "configs" / "tiny.py"))
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("data.pth", "x", "no such setting; the nearest is --config.data.path"),
+        ("optimizer.learning_rate", "fast", "'fast': expected float, such as 0.001"),
+        ("training.num_steps", "1.5", "expected int"),
+        ("data.masking.whole_words", "perhaps", "expected bool"),
+        ("model.text", "x", "is a group of settings; say one of --config.model.text.max_length"),
+        ("seed.more", "1", "no such setting"),
+    ],
+)
+def test_a_bad_override_says_what_is_wrong(config, key, text, message):
+    before = config.to_json()
+    with pytest.raises(configuration.ConfigError, match=message):
+        configuration.apply_override(config, key, text)
+    assert config.to_json() == before
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("data.block_size", "7", None),
+        ("training.accumulation_steps", "2", "blocks_per_batch=1 is not divisible"),
+        ("model.norm", "middle", "model.norm='middle' is none of pre, post"),
+        ("data.executor", "beam", "none of auto, tf, threads"),
+        ("training.num_steps", "0", "num_steps=0 is less than 1"),
+        ("objectives.matching.weight", "-1", "none may be negative"),
+    ],
+)
+def test_contradictions_stop_before_anything_runs(config, key, text, message):
+    configuration.apply_override(config, key, text)
+    if message is None:
+        assert configuration.parse(config).data.block_size == 7
+        return
+    with pytest.raises(configuration.ConfigError, match=message):
+        configuration.parse(config)
+
+
+def test_a_missing_and_a_misspelt_field_are_both_named(config):
+    fields = configuration.to_json(config)
+    fields["optimizer"]["learning_rat"] = fields["optimizer"].pop("learning_rate")
+    with pytest.raises(configuration.ConfigError, match=r"missing: \['learning_rate'\].*rat'\]"):
+        configuration.parse(ml_collections.ConfigDict(fields))
+
+
+def test_json_gives_the_same_settings_back(config):
+    text = json.dumps(configuration.to_json(config))
+    again = ml_collections.ConfigDict(json.loads(text))
+    assert configuration.parse(again) == configuration.parse(config)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(configuration.ConfigError, match="nothing.py: there is no such file"):
+        configuration.load_file("configs/nothing.py")

@@ -1,0 +1,175 @@
+"""Names, shapes and dtypes that every part shares: the batch and the feature contract.
+
+Letters: r rows of a block, e examples a row, t text length, v video length, m slots, c feature dim.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+PADDING_EXAMPLE = -1  # example id of a place in a block that holds no example
+NO_SEGMENT = 0  # segment id of padding; examples of a row are numbered from 1
+UNKNOWN = "unknown"
+
+
+@dataclasses.dataclass(frozen=True)
+class RowShape:
+    """Sizes of one packed row; everything static about a batch but its number of rows."""
+
+    examples: int
+    text_length: int
+    video_length: int
+    masked_text: int
+    masked_video: int
+    feature_dim: int
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Batch:
+    """What the model is trained on. One block is `[r, ...]`; a global batch is `[k, r, ...]`.
+
+    `text_ids` are corrupted already (BERT's 80/10/10), `video_features` are not: the model replaces
+    the masked ones, and the targets of masked video modelling are the uncorrupted inputs.
+    A slot with weight 0 points at position 0 and is unused. `pair_weights` is 1 where both sides
+    are present and neither is wholly masked. Arrays of a host block are NumPy's, else jax's.
+    """
+
+    text_ids: Any  # int32 [r, t]
+    text_segment_ids: Any  # int32 [r, t]
+    text_positions: Any  # int32 [r, t], from 0 in each example
+    video_features: Any  # float16 [r, v, c]
+    video_segment_ids: Any  # int32 [r, v]
+    video_positions: Any  # int32 [r, v], from 0 in each example
+    video_masked: Any  # bool [r, v]
+    text_slots: Any  # int32 [r, m], position in the row
+    text_targets: Any  # int32 [r, m]
+    text_slot_weights: Any  # float32 [r, m]
+    video_slots: Any  # int32 [r, m]
+    video_slot_weights: Any  # float32 [r, m]
+    example_ids: Any  # int32 [r, e], PADDING_EXAMPLE where there is none
+    video_ids: Any  # int32 [r, e]
+    clip_indices: Any  # int32 [r, e], the example's first clip within its video
+    caption_hashes: Any  # uint32 [r, e], 0 where there is no caption
+    pair_weights: Any  # float32 [r, e]
+
+
+def batch_fields(shape: RowShape) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Field name -> (shape of one row, dtype)."""
+    text, video, example = (shape.text_length,), (shape.video_length,), (shape.examples,)
+    words, clips = (shape.masked_text,), (shape.masked_video,)
+    return {
+        "text_ids": (text, np.int32),
+        "text_segment_ids": (text, np.int32),
+        "text_positions": (text, np.int32),
+        "video_features": ((*video, shape.feature_dim), np.float16),
+        "video_segment_ids": (video, np.int32),
+        "video_positions": (video, np.int32),
+        "video_masked": (video, np.bool_),
+        "text_slots": (words, np.int32),
+        "text_targets": (words, np.int32),
+        "text_slot_weights": (words, np.float32),
+        "video_slots": (clips, np.int32),
+        "video_slot_weights": (clips, np.float32),
+        "example_ids": (example, np.int32),
+        "video_ids": (example, np.int32),
+        "clip_indices": (example, np.int32),
+        "caption_hashes": (example, np.uint32),
+        "pair_weights": (example, np.float32),
+    }
+
+
+def batch_structs(shape: RowShape, blocks: int, rows: int) -> Batch:
+    """Batch of `ShapeDtypeStruct` `[blocks, rows, ...]`."""
+    return Batch(
+        **{
+            name: jax.ShapeDtypeStruct((blocks, rows, *sizes), dtype)
+            for name, (sizes, dtype) in batch_fields(shape).items()
+        }
+    )
+
+
+def zero_block(shape: RowShape, rows: int) -> Batch:
+    """Block of NumPy zeros `[rows, ...]` whose places are all padding; to be filled."""
+    fields = {
+        name: np.zeros((rows, *sizes), dtype)
+        for name, (sizes, dtype) in batch_fields(shape).items()
+    }
+    fields["example_ids"][:] = PADDING_EXAMPLE
+    return Batch(**fields)
+
+
+def zero_batch(shape: RowShape, blocks: int, rows: int) -> Batch:
+    """Batch of NumPy zeros `[blocks, rows, ...]` whose places are all padding."""
+    block = zero_block(shape, rows)
+    return jax.tree.map(lambda x: np.broadcast_to(x, (blocks, *x.shape)).copy(), block)
+
+
+class ContractMismatch(ValueError):
+    """Features were made in another way than those the model knows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureContract:
+    """How clip features were made. `dim`, `stride_seconds`, `normalised` must be known.
+
+    Strings may be "unknown", numbers None where the source does not say.
+    """
+
+    backbone: str
+    weights_sha256: str
+    layer: str
+    dim: int
+    fps: float | None
+    frames_per_clip: int | None
+    stride_seconds: float
+    crop: str
+    normalised: bool
+    dtype: str
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "FeatureContract":
+        """Contract of a JSON object. Raises ContractMismatch on missing or extra fields."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        if set(fields) != names:
+            raise ContractMismatch(
+                f"a feature contract has the fields {sorted(names)}; missing "
+                f"{sorted(names - set(fields))}, unexpected {sorted(set(fields) - names)}"
+            )
+        return cls(**fields)
+
+    def verify_against(self, other: "FeatureContract", *, found: str, expected: str) -> bool:
+        """True where every field is known on both sides and equal, False where some is unknown.
+
+        `found` and `expected` say in words where this contract and the other come from.
+        Raises ContractMismatch where two known values differ.
+        """
+        verified, differing = True, []
+        for field in dataclasses.fields(self):
+            if field.name == "dtype":  # a storage format, not a property of the feature space
+                continue
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            if mine in (UNKNOWN, None) or theirs in (UNKNOWN, None):
+                verified = False
+            elif mine != theirs:
+                differing.append(f"{field.name}: {found} has {mine!r}, {expected} has {theirs!r}")
+        if differing:
+            raise ContractMismatch(
+                f"the clip features of {found} are not those of {expected}: "
+                + "; ".join(differing)
+                + ". Use features made like the expected ones, or train on the found ones."
+            )
+        return verified
+
+
+@dataclasses.dataclass(frozen=True)
+class InputStatistics:
+    """Mean and standard deviation a dimension, float32 [c], of the training split's features."""
+
+    mean: np.ndarray
+    scale: np.ndarray
