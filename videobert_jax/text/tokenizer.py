@@ -1,0 +1,131 @@
+"""Sentencepiece tokenizers that belong to a run: trained on its captions, kept with its weights."""
+
+import io
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import sentencepiece
+
+from videobert_jax.files import digests
+
+PAD, UNKNOWN, BEGIN, END, MASK = SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_BYTES = 256  # pieces <0x00> to <0xFF>, right behind the special ones
+_WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
+_LONGEST_TEXT = 1 << 16  # bytes; sentencepiece leaves out longer sentences without a word
+
+
+class TokenizerError(ValueError):
+    """A tokenizer model that is damaged or not of this project's making, or no text to learn."""
+
+
+def train(texts: Iterable[str], vocabulary_size: int) -> bytes:
+    """Model proto of a unigram tokenizer, the same bytes for the same texts.
+
+    Ids 0 to 4 are [PAD] [UNK] [CLS] [SEP] [MASK], 256 byte pieces follow, so that nothing is
+    unknown. Text is NFKC-normalised and case-folded. The vocabulary is smaller than
+    `vocabulary_size` where the texts do not fill it. Raises TokenizerError without any text.
+    """
+    smallest = len(SPECIAL_PIECES) + _BYTES + 1
+    if vocabulary_size <= smallest:
+        raise TokenizerError(
+            f"vocabulary_size={vocabulary_size}: expected more than {smallest}, the special and "
+            "byte pieces"
+        )
+    kept = [text for text in texts if text.strip()]
+    if not kept:
+        raise TokenizerError(
+            "no text to train a tokenizer on: every caption is empty; check the caption file of "
+            "the training split, or give the tokenizer of another run"
+        )
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(kept),
+        model_writer=model,
+        model_type="unigram",
+        vocab_size=vocabulary_size,
+        hard_vocab_limit=False,
+        byte_fallback=True,
+        character_coverage=0.9999,
+        normalization_rule_name="nmt_nfkc_cf",
+        pad_id=0,
+        pad_piece=PAD,
+        unk_id=1,
+        unk_piece=UNKNOWN,
+        bos_id=2,
+        bos_piece=BEGIN,
+        eos_id=3,
+        eos_piece=END,
+        control_symbols=[MASK],
+        max_sentence_length=_LONGEST_TEXT,
+        num_threads=1,  # sums over threads come in another order, and so do the scores
+        minloglevel=2,
+    )
+    return model.getvalue()
+
+
+class Tokenizer:
+    """Text to piece ids and back. Picklable: a copy is made anew from the model's bytes.
+
+    size: number of ids, exact (models pad it). first_regular_id: ids below it are special or
+    single bytes and are never drawn as a random replacement. word_starts: bool [size], whether
+    a piece begins a word.
+    """
+
+    def __init__(self, model: bytes, *, expected_digest: str | None = None):
+        """Raises TokenizerError where the model is damaged or lacks the special pieces.
+
+        A damaged model can end the process inside sentencepiece, so where its digest is known
+        it is compared before anything is parsed.
+        """
+        self.model = bytes(model)
+        self.digest = digests.sha256_bytes(self.model)
+        if expected_digest is not None and self.digest != expected_digest:
+            raise TokenizerError(
+                f"tokenizer model of sha256 {self.digest}, expected {expected_digest}: it was "
+                "damaged or replaced; take it again from where the weights came from"
+            )
+        self._processor = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(self.model)
+        except RuntimeError as error:
+            raise TokenizerError(
+                f"not a sentencepiece model ({len(self.model)} bytes: {error}); expected the "
+                "tokenizer.model of a run or export"
+            ) from error
+        self.size = self._processor.GetPieceSize()
+        pieces = [self._processor.IdToPiece(i) for i in range(self.size)]
+        if tuple(pieces[: len(SPECIAL_PIECES)]) != SPECIAL_PIECES:
+            raise TokenizerError(
+                f"pieces 0 to {len(SPECIAL_PIECES) - 1} are {pieces[: len(SPECIAL_PIECES)]}, "
+                f"expected {list(SPECIAL_PIECES)}: train the tokenizer with this package"
+            )
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = range(5)
+        self.first_regular_id = next(
+            i
+            for i in range(len(SPECIAL_PIECES), self.size)
+            if not self._processor.IsByte(i) and not self._processor.IsControl(i)
+        )
+        self.word_starts = np.array([piece.startswith(_WORD_START) for piece in pieces])
+        self.word_starts.setflags(write=False)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike) -> "Tokenizer":
+        """Tokenizer of a model file."""
+        with open(path, "rb") as file:
+            return cls(file.read())
+
+    def __reduce__(self):
+        return Tokenizer, (self.model,)
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Piece ids of each text, without special pieces; an empty text gives an empty list."""
+        return self._processor.encode(list(texts), out_type=int, num_threads=1)
+
+    def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
+        """Text of piece ids (normalised); special pieces leave no trace."""
+        return self._processor.decode([int(i) for i in ids])
+
+    def piece(self, piece_id: int) -> str:
+        """The piece itself, as it stands in the vocabulary."""
+        return self._processor.IdToPiece(int(piece_id))
