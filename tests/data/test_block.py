@@ -1,0 +1,217 @@
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.data import blocks, drawn
+from videobert_jax import schema
+from videobert_jax.data import block, index, writer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(finished_path):
+    return blocks.make_tokenizer(index.open_dataset(finished_path))
+
+
+def _builder(dataset, tokenizer, regime="text_video", **changes) -> block.BlockBuilder:
+    return block.BlockBuilder(
+        [(dataset.split("train"), regime, 1.0)], tokenizer, blocks.settings(**changes)
+    )
+
+
+def _features(split, example: int) -> np.ndarray:
+    """The whole run of an example, from the features as they were drawn."""
+    video = drawn.drawn_videos(split.name)[split.videos[split.video[example]]]
+    first = split.first_clip[example]
+    return video[first : first + split.clip_count[example]]
+
+
+@pytest.mark.parametrize("examples", [1, 4])
+def test_examples_come_out_as_they_were_written(dataset, tokenizer, examples):
+    split = dataset.split("train")
+    lengths = {"text_length": 48 * examples, "video_length": 40 * examples}
+    builder = _builder(dataset, tokenizer, examples=examples, block_size=12, **lengths)
+    assert len(split) == 18
+    seen: list[int] = []
+    for k in range(3):  # two epochs
+        built = builder.build(k)
+        assert (built.damaged, built.cut_pieces, built.cut_clips) == (0, 0, 0)
+        given = blocks.examples_of(built)
+        seen += built.batch.example_ids.reshape(-1).tolist()
+        for example, found in given.items():
+            pieces = tokenizer.encode(split.texts([example]))[0]
+            expected = [tokenizer.cls_id, *pieces, tokenizer.sep_id] if pieces else []
+            assert found["ids"] == expected
+            features = _features(split, example)
+            assert found["features"].tobytes() == features.tobytes()
+            assert found["video"] == split.video[example]
+            assert found["clip"] == split.first_clip[example]
+            assert found["caption"] == split.caption_hash[example]
+            hidden = [s != t for s, t in zip(found["seen"], found["ids"], strict=True)]
+            assert not any(hidden[:1] + hidden[-1:])  # [CLS] and [SEP]
+            shown = len(features) > 0 and not found["masked"].all()
+            assert found["pair"] == float(bool(pieces) and shown)
+    assert sorted(seen) == sorted([*range(18), *range(18)])
+
+
+def test_masks_are_recorded_at_the_rate(dataset, tokenizer):
+    builder = _builder(dataset, tokenizer, block_size=120)
+    batch = builder.build(0).batch
+    pieces = (batch.text_segment_ids > 0).sum() - 2 * (batch.caption_hashes > 0).sum()
+    # one word at least, and here words have many pieces
+    assert 0.14 < batch.text_slot_weights.sum() / pieces < 0.35
+    assert 0.1 < batch.video_masked.sum() / (batch.video_segment_ids > 0).sum() < 0.3
+    assert (batch.text_ids == tokenizer.mask_id).sum() > 0.6 * batch.text_slot_weights.sum()
+    assert (batch.text_slots[batch.text_slot_weights == 0] == 0).all()
+
+
+def test_a_block_is_a_pure_function_of_its_number(dataset, tokenizer):
+    builder = _builder(dataset, tokenizer, examples=2, text_length=96)
+    copy = pickle.loads(pickle.dumps(builder))
+    for k in (5, 0, 5):
+        blocks.assert_same(builder.build(k), copy.build(k))
+    other = _builder(dataset, tokenizer, examples=2, text_length=96, seed=1)
+    assert other.build(5).batch.text_ids.tobytes() != builder.build(5).batch.text_ids.tobytes()
+
+
+@pytest.mark.parametrize("regime", ["text_only", "video_only"])
+def test_regimes_leave_a_side_out(dataset, tokenizer, regime):
+    for found in blocks.examples_of(_builder(dataset, tokenizer, regime).build(0)).values():
+        assert found["pair"] == 0
+        if regime == "text_only":
+            assert len(found["features"]) == 0
+        else:
+            assert found["ids"] == [] and found["caption"] == 0
+            assert not len(found["masked"]) or not found["masked"].all()  # something is seen
+
+
+def test_sources_number_their_examples_apart_and_share_a_split(dataset, tokenizer):
+    train, spoken = dataset.split("train"), dataset.split("spoken")
+    sources = [(train, "text_video", 2.0), (spoken, "text_only", 1.0), (train, "video_only", 1.0)]
+    builder = block.BlockBuilder(sources, tokenizer, blocks.settings(block_size=20))
+    seen: dict[int, set[int]] = {0: set(), 1: set(), 2: set()}
+    videos: dict[int, set[int]] = {0: set(), 1: set(), 2: set()}
+    for k in range(8):
+        source, _ = builder.schedule.locate(k)
+        batch = builder.build(k).batch
+        seen[source] |= set(batch.example_ids.reshape(-1).tolist())
+        videos[source] |= set(batch.video_ids.reshape(-1).tolist())
+    assert seen == {0: set(range(18)), 1: {18, 19}, 2: set(range(18))}
+    assert videos == {0: set(range(6)), 1: {6}, 2: set(range(6))}
+
+
+def test_what_does_not_fit_is_cut_and_counted(dataset, tokenizer):
+    split = dataset.split("train")
+    builder = _builder(dataset, tokenizer, block_size=18, text_length=8, video_length=8)
+    built = builder.build(0)
+    wanted_clips = np.minimum(split.clip_count, 10**9).sum()
+    kept = 0
+    for example, found in blocks.examples_of(built).items():
+        pieces = tokenizer.encode(split.texts([example]))[0]
+        assert found["ids"][1:-1] == pieces[:6]
+        count = min(8, split.clip_count[example])
+        offset = found["clip"] - split.first_clip[example]
+        whole = _features(split, example)
+        assert found["features"].tobytes() == whole[offset : offset + count].tobytes()
+        kept += count
+    assert built.cut_clips == wanted_clips - kept > 0
+    texts = tokenizer.encode(split.texts(range(18)))
+    assert built.cut_pieces == sum(max(0, len(pieces) - 6) for pieces in texts) > 0
+    windows = {
+        blocks.examples_of(builder.build(k))[11]["clip"] for k in range(12)
+    }  # the run of 40 clips
+    assert len(windows) > 5
+
+
+def test_damaged_features_count_for_nothing(tmp_path, contract, tokenizer):
+    out = writer.DatasetWriter(tmp_path / "damaged", "damaged", contract)
+    for number, bad in enumerate([None, np.nan, -np.inf, np.inf, None, None]):
+        features = np.full((20, drawn.DIM), number + 1.0, np.float16)
+        if bad is not None:
+            features[17, 3] = bad
+        segment = writer.Segment(0, 40, "stir the crème of all", clips=(0, 20))
+        out.add_video("train", str(number), features, [segment])
+    split = out.finish().split("train")
+    settings = blocks.settings(block_size=6, examples=2, text_length=96)
+    built = block.BlockBuilder([(split, "text_video", 1.0)], tokenizer, settings).build(0)
+    assert built.damaged == 3
+    assert np.isfinite(built.batch.video_features).all()
+    found = blocks.examples_of(built)
+    assert {example for example, values in found.items() if values["pair"] == 0} == {1, 2, 3}
+    for example, values in found.items():
+        damaged = example in (1, 2, 3)
+        assert len(values["features"]) == (0 if damaged else 20)
+        assert (values["features"] == example + 1).all()
+        assert values["masked"].any() != damaged
+        assert (values["seen"] == values["ids"]) or not damaged
+    row, place = np.argwhere(built.batch.example_ids == 1)[0]
+    in_example = built.batch.text_segment_ids[row] == place + 1
+    slots = built.batch.text_slots[row][built.batch.text_slot_weights[row] > 0]
+    assert not in_example[slots].any()
+
+
+def test_evaluation_is_exact_and_does_not_depend_on_the_size_of_blocks(dataset, tokenizer):
+    split = dataset.split("test")
+
+    def found(block_size: int, masking) -> dict:
+        settings = blocks.settings(block_size=block_size, masking=masking, video_length=8)
+        builder = block.EvaluationBuilder(split, tokenizer, settings)
+        ids, out = [], {}
+        for k in range(builder.num_blocks):
+            built = builder.build(k)
+            ids += built.batch.example_ids.reshape(-1).tolist()
+            out |= blocks.examples_of(built)
+        assert ids[: len(split)] == list(range(len(split)))
+        assert set(ids[len(split) :]) <= {schema.PADDING_EXAMPLE}
+        return out
+
+    plain = found(4, blocks.NO_MASKING)
+    for example, values in plain.items():
+        count = split.clip_count[example]
+        kept = min(count, 8)
+        first = split.first_clip[example] + (count - kept) // 2
+        assert values["clip"] == first or not count
+        assert values["seen"] == values["ids"] and not values["masked"].any()
+        assert values["pair"] == float(bool(values["ids"]) and count > 0)
+    masked, others = found(2, blocks.MASKING), found(6, blocks.MASKING)
+    assert any(values["masked"].any() for values in masked.values())
+    for example, values in masked.items():
+        assert values["seen"] == others[example]["seen"]
+        assert (values["masked"] == others[example]["masked"]).all()
+        assert values["features"].tobytes() == plain[example]["features"].tobytes()
+
+
+def test_flipped_bits_are_found(copied_path, tokenizer):
+    dataset = index.open_dataset(copied_path)
+    shard = dataset.split("train").shard_paths[0]
+    content = bytearray(shard.read_bytes())
+    features = drawn.drawn_videos("train")["train1"].tobytes()  # 16 clips: one record
+    content[content.index(features) + 100] ^= 4
+    shard.write_bytes(content)
+    builder = _builder(dataset, tokenizer, block_size=18)
+    with pytest.raises(index.DatasetError, match=f"{shard.name}.*videobert verify"):
+        builder.build(0)
+
+
+def test_a_shard_lost_while_training_is_named(copied_path, tokenizer):
+    dataset = index.open_dataset(copied_path)
+    builder = _builder(dataset, tokenizer, block_size=18)
+    shutil.rmtree(copied_path / "index" / "test")
+    dataset.split("train").shard_paths[0].unlink()
+    with pytest.raises(index.DatasetError, match="the shard is missing"):
+        builder.build(0)
+
+
+def test_contradictory_settings_are_refused(dataset, tokenizer):
+    with pytest.raises(ValueError, match="use 12 or more"):
+        blocks.settings(examples=4, text_length=8)
+    with pytest.raises(ValueError, match="is not divisible by"):
+        blocks.settings(examples=3, text_length=96)
+    with pytest.raises(ValueError, match="text_length=20000; expected at most 16384"):
+        blocks.settings(text_length=20000)
+    with pytest.raises(ValueError, match="24 dimensions, expected 7"):
+        settings = blocks.settings()
+        shape = schema.RowShape(1, 48, 40, 8, 8, 7)
+        settings = block.BlockSettings(shape, 8, settings.masking, 0, 1, 0.0)
+        block.BlockBuilder([(dataset.split("train"), "text_video", 1.0)], tokenizer, settings)

@@ -1,0 +1,235 @@
+"""Blocks: the one unit of the data. `build(k)` is pure, so any process may build any block.
+
+A block is `block_size` consecutive positions of one source laid out as rows of
+`examples_per_row`: the window of packing, the scope of local negatives and the unit of reading.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from videobert_jax import schema
+from videobert_jax.data import draw, fill, masking, order
+from videobert_jax.data.config import REGIMES, DataConfig, MaskingConfig
+from videobert_jax.data.fill import Chosen, HostBlock
+from videobert_jax.data.index import Split
+from videobert_jax.data.reader import ClipReader
+from videobert_jax.text.tokenizer import Tokenizer
+
+__all__ = ["BlockBuilder", "BlockSettings", "EvaluationBuilder", "HostBlock", "Source"]
+
+_LARGEST_ID = np.iinfo(np.int32).max
+_SHORTEST_TEXT = fill.NUM_ENDS + 1
+
+
+class Source(NamedTuple):
+    """A split, how it is used ("text_video", "text_only", "video_only"), its part of the blocks."""
+
+    split: Split
+    regime: str
+    weight: float
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockSettings:
+    """Everything but sources and tokenizer that decides the bytes of a block, and the budget of
+    damaged examples."""
+
+    shape: schema.RowShape
+    block_size: int
+    masking: MaskingConfig
+    seed: int
+    read_group: int
+    max_damaged_fraction: float
+
+    def __post_init__(self) -> None:
+        examples = self.shape.examples
+        for side, length, shortest in (
+            ("text", self.shape.text_length, _SHORTEST_TEXT * examples),
+            ("video", self.shape.video_length, examples),
+        ):
+            if length < shortest:
+                raise ValueError(
+                    f"data.{side}_length={length} is too short for data.examples_per_row="
+                    f"{examples}; use {shortest} or more, or fewer examples a row."
+                )
+            if length > masking.LONGEST_ROW:
+                raise ValueError(
+                    f"data.{side}_length={length}; expected at most {masking.LONGEST_ROW}."
+                )
+        if not 0 < self.block_size <= masking.MOST_EXAMPLES:
+            raise ValueError(
+                f"data.block_size={self.block_size}; expected 1 to {masking.MOST_EXAMPLES}."
+            )
+        if self.block_size % examples:
+            raise ValueError(
+                f"data.block_size={self.block_size} is not divisible by "
+                f"data.examples_per_row={examples}; change one of them."
+            )
+        if self.read_group < 1 or self.read_group > self.block_size:
+            raise ValueError(
+                f"data.read_group={self.read_group}; expected 1 to data.block_size="
+                f"{self.block_size}."
+            )
+
+    @classmethod
+    def from_config(cls, data: DataConfig, seed: int, feature_dim: int) -> "BlockSettings":
+        """Settings of a run; slots for masked positions follow from the rates."""
+        return cls(
+            shape=schema.RowShape(
+                examples=data.examples_per_row,
+                text_length=data.text_length,
+                video_length=data.video_length,
+                masked_text=_text_slots(data),
+                masked_video=_video_slots(data),
+                feature_dim=feature_dim,
+            ),
+            block_size=data.block_size,
+            masking=data.masking,
+            seed=seed,
+            read_group=data.read_group,
+            max_damaged_fraction=data.max_damaged_fraction,
+        )
+
+    @property
+    def rows(self) -> int:
+        return self.block_size // self.shape.examples
+
+
+def _text_slots(data: DataConfig) -> int:
+    """Room for the rate and for a word an example that crosses it, in whole vectors of 8."""
+    rate = data.masking.text_rate
+    if rate == 0:
+        return 0
+    expected = int(rate * data.text_length) + data.examples_per_row
+    return min(-(-expected // 8) * 8, data.text_length)
+
+
+def _video_slots(data: DataConfig) -> int:
+    """The largest number that `masking.select_clips` can hide in a row."""
+    rate = data.masking.video_rate
+    if rate == 0:
+        return 0
+    return min(int(rate * data.video_length) + data.examples_per_row, data.video_length)
+
+
+class BlockBuilder:
+    """Training blocks of several weighted sources. Picklable: a copy opens the shards anew.
+
+    Raises ValueError where a source is empty or its clip features are not like the others'
+    (ContractMismatch) or of another size than the settings say.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[Split, str, float]],
+        tokenizer: Tokenizer,
+        settings: BlockSettings,
+    ):
+        self.sources = tuple(Source(*source) for source in sources)
+        self.tokenizer, self.settings = tokenizer, settings
+        for source in self.sources:
+            _check_source(source, settings.shape.feature_dim)
+        _check_contracts(self.sources)
+        self.schedule = draw.schedule([source.weight for source in self.sources])
+        self._readers = [ClipReader(source.split) for source in self.sources]
+        self._first_examples = _first_numbers(self.sources, lambda split: len(split))
+        self._first_videos = _first_numbers(self.sources, lambda split: len(split.videos))
+
+    def build(self, k: int) -> HostBlock:
+        """Block k of the run, counted from 0: the same bytes wherever it is built."""
+        settings = self.settings
+        number, within = self.schedule.locate(k)
+        source = self.sources[number]
+        positions = np.arange(within * settings.block_size, (within + 1) * settings.block_size)
+        order_seed = int(order.bits(settings.seed, order.SOURCE, number, 0))
+        chosen = Chosen(
+            split=source.split,
+            reader=self._readers[number],
+            regime=source.regime,
+            ids=order.example_ids(order_seed, len(source.split), settings.read_group, positions),
+            seeds=order.bits(settings.seed, order.EXAMPLE, positions, number),
+            first_example=self._first_examples[number],
+            first_video=self._first_videos[number],
+            window=draw.random_window,
+        )
+        return fill.fill(chosen, self.tokenizer, settings.shape, settings.masking)
+
+
+class EvaluationBuilder:
+    """Every example of a split once, in index order; the last block is filled up with padding.
+
+    Nothing is left to chance but masks, where the settings ask for them: those depend on the
+    seed and the example's id alone, so that the size of blocks changes nothing.
+    """
+
+    def __init__(self, split: Split, tokenizer: Tokenizer, settings: BlockSettings):
+        self.split, self.tokenizer, self.settings = split, tokenizer, settings
+        _check_source(Source(split, "text_video", 1.0), settings.shape.feature_dim)
+        self._reader = ClipReader(split)
+
+    @property
+    def num_blocks(self) -> int:
+        return -(-len(self.split) // self.settings.block_size)
+
+    def build(self, k: int) -> HostBlock:
+        """Block k of `num_blocks`."""
+        settings = self.settings
+        if not 0 <= k < self.num_blocks:
+            raise ValueError(f"block {k} of an evaluation of {self.num_blocks} blocks")
+        numbers = np.arange(k * settings.block_size, (k + 1) * settings.block_size)
+        ids = np.where(numbers < len(self.split), numbers, schema.PADDING_EXAMPLE)
+        chosen = Chosen(
+            split=self.split,
+            reader=self._reader,
+            regime="text_video",
+            ids=ids,
+            seeds=order.bits(settings.seed, order.EVALUATION, ids, 0),
+            first_example=0,
+            first_video=0,
+            window=lambda counts, kept, seeds: draw.centred_window(counts, kept),
+        )
+        return fill.fill(chosen, self.tokenizer, settings.shape, settings.masking)
+
+
+def _check_source(source: Source, feature_dim: int) -> None:
+    split = source.split
+    where = f"split {split.name} of {split.path}"
+    if source.regime not in REGIMES:
+        raise ValueError(f"regime {source.regime!r} of {where}; expected {', '.join(REGIMES)}.")
+    if len(split) == 0:
+        raise ValueError(f"{where} has no examples; leave it out or prepare the dataset anew.")
+    if source.regime != "text_only" and split.contract.dim != feature_dim:
+        raise ValueError(
+            f"{where} has clip features of {split.contract.dim} dimensions, expected "
+            f"{feature_dim}; use sources of one size."
+        )
+
+
+def _check_contracts(sources: Sequence[Source]) -> None:
+    """Raises ContractMismatch where two sources with clip features were made differently."""
+    with_video = [source.split for source in sources if source.regime != "text_only"]
+    for split in with_video[1:]:
+        first = with_video[0]
+        split.contract.verify_against(
+            first.contract,
+            found=f"split {split.name} of {split.path}",
+            expected=f"split {first.name} of {first.path}",
+        )
+
+
+def _first_numbers(sources: Sequence[Source], size) -> list[int]:
+    """Number of each source's first example (or video) among all; one split has one, however
+    many sources use it. Raises ValueError where ids would not fit int32."""
+    first: dict[tuple[str, str, str], int] = {}
+    total = 0
+    keys = [(str(s.split.path), s.split.name, s.split.digest) for s in sources]
+    for key, source in zip(keys, sources, strict=True):
+        if key not in first:
+            first[key] = total
+            total += size(source.split)
+    if total > _LARGEST_ID:
+        raise ValueError(f"the sources hold {total} examples; expected at most {_LARGEST_ID}.")
+    return [first[key] for key in keys]

@@ -1,0 +1,71 @@
+"""Settings of the data; meaning and defaults stand in configs/base.py."""
+
+import dataclasses
+
+REGIMES = ("text_video", "text_only", "video_only")
+EXECUTORS = ("auto", "tf", "threads")
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceConfig:
+    name: str
+    path: str
+    split: str
+    weight: float
+    regime: str
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskingConfig:
+    text_rate: float
+    video_rate: float
+    video_mean_span: float
+    whole_words: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    path: str
+    sources: tuple[SourceConfig, ...]
+    block_size: int
+    blocks_per_batch: int
+    examples_per_row: int
+    text_length: int
+    video_length: int
+    read_group: int
+    vocabulary_size: int
+    masking: MaskingConfig
+    executor: str
+    workers: int
+    prefetch: int
+    max_damaged_fraction: float
+
+    def __post_init__(self) -> None:
+        if self.block_size % self.examples_per_row:
+            raise ValueError(
+                f"data.block_size={self.block_size} is not divisible by "
+                f"data.examples_per_row={self.examples_per_row}; change one of them."
+            )
+        if self.executor not in EXECUTORS:
+            raise ValueError(f"data.executor={self.executor!r} is none of {', '.join(EXECUTORS)}.")
+        for source in self.sources:
+            if source.regime not in REGIMES:
+                raise ValueError(
+                    f"data.sources.{source.name}.regime={source.regime!r} is none of "
+                    f"{', '.join(REGIMES)}."
+                )
+            if source.weight <= 0:
+                raise ValueError(
+                    f"data.sources.{source.name}.weight={source.weight} is not positive; "
+                    "remove the source to switch it off."
+                )
+
+    @property
+    def global_batch_size(self) -> int:
+        """Examples a step."""
+        return self.block_size * self.blocks_per_batch
+
+    @property
+    def rows(self) -> int:
+        """Rows a block."""
+        return self.block_size // self.examples_per_row

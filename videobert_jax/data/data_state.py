@@ -1,0 +1,67 @@
+"""What a checkpoint says about the data: enough to go on with the very same examples."""
+
+import dataclasses
+from typing import Any
+
+from videobert_jax.data.block import BlockBuilder
+
+_VERSION = 1
+_PROGRESS = ("step", "position")  # where the run is; all else is what it is a run of
+
+
+class DataStateError(ValueError):
+    """A checkpoint that was made with other data, or data in another order."""
+
+
+def data_state(builder: BlockBuilder, blocks_per_batch: int, step: int) -> dict[str, Any]:
+    """JSON object, a few hundred bytes, that with the run's config fixes every batch from `step`.
+
+    position: examples that each source has given. Processes, devices and workers are not in it:
+    they change nothing.
+    """
+    settings = builder.settings
+    blocks = builder.schedule.counts(step * blocks_per_batch)
+    return {
+        "version": _VERSION,
+        "step": step,
+        "position": [count * settings.block_size for count in blocks],
+        "seed": settings.seed,
+        "block_size": settings.block_size,
+        "blocks_per_batch": blocks_per_batch,
+        "read_group": settings.read_group,
+        "row": dataclasses.asdict(settings.shape),
+        "masking": dataclasses.asdict(settings.masking),
+        "tokenizer": builder.tokenizer.digest,
+        "sources": [
+            {
+                "split": source.split.name,
+                "digest": source.split.digest,
+                "num_examples": len(source.split),
+                "regime": source.regime,
+                "weight": source.weight,
+            }
+            for source in builder.sources
+        ],
+    }
+
+
+def check_data_state(saved: dict[str, Any], current: dict[str, Any]) -> None:
+    """Raises DataStateError, naming each difference, unless `current` continues `saved`."""
+    differing = [
+        f"{name}: the checkpoint has {saved.get(name)!r}, this run has {current.get(name)!r}"
+        for name in sorted((saved.keys() | current.keys()) - set(_PROGRESS))
+        if saved.get(name) != current.get(name)
+    ]
+    if differing:
+        raise DataStateError(
+            "the checkpoint was trained on other data, or in another order: "
+            + "; ".join(differing)
+            + ". Resume with the config and dataset it was made with, or start a new run from its "
+            "weights with --config.init.checkpoint and another --workdir."
+        )
+    if saved["step"] == current["step"] and saved["position"] != current["position"]:
+        raise DataStateError(
+            f"at step {saved['step']} the checkpoint has consumed {saved['position']} examples of "
+            f"its sources, this version of the program {current['position']}; resume with the "
+            "version that made it."
+        )

@@ -1,0 +1,45 @@
+"""Datasets by name: each module has HELP and `prepare(source, output) -> Dataset`."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from videobert_jax.data import index
+
+
+def source_files(source: pathlib.Path | None, names: Sequence[str]) -> list[pathlib.Path]:
+    """Paths of the files of a source folder; raises DatasetError naming all that are missing."""
+    if source is None:
+        raise index.DatasetError(
+            f"no source was given; expected --source DIR, a folder with {', '.join(names)}"
+        )
+    files = [pathlib.Path(source) / name for name in names]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        state = "these are missing there" if files[0].parent.is_dir() else "no such folder; missing"
+        raise index.DatasetError(
+            f"{source}: {state}: {', '.join(missing)}; expected a folder with {', '.join(names)}: "
+            "check --source, or fetch the files"
+        )
+    return files
+
+
+def read_json(file: pathlib.Path, kind: type[list] | type[dict]) -> Any:
+    """Content of a JSON source file: a list or an object with something in it, else DatasetError.
+
+    An empty caption file is found here, before anything is written.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        size = file.stat().st_size
+        found = "the file is empty" if size == 0 else f"{size:,} bytes that are no JSON ({error})"
+        raise index.DatasetError(f"{file}: {found}; fetch it anew") from error
+    if not isinstance(content, kind) or not content:
+        found = f"an empty {kind.__name__}" if not content else f"a {type(content).__name__}"
+        raise index.DatasetError(
+            f"{file}: {found}, expected a JSON {kind.__name__} with at least one entry; fetch it "
+            "anew"
+        )
+    return content

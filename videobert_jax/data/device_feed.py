@@ -1,0 +1,224 @@
+"""Blocks on their way to the devices: each process builds those that its own devices hold."""
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+
+from videobert_jax import schema
+from videobert_jax.data import pipeline
+from videobert_jax.data.block import BlockSettings
+from videobert_jax.data.fill import HostBlock
+from videobert_jax.sharding import partitioning
+
+_AHEAD = 2  # batches on the device before they are asked for
+_FEWEST_EXAMPLES = 1000  # over which the fraction of damaged ones is judged
+_EVALUATION_WORKERS = 2
+
+
+class DamagedDataError(ValueError):
+    """More examples have NaN or infinite features than the run allows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FeedReport:
+    """What became of the blocks that this process built for one batch.
+
+    damaged: examples with NaN or infinite features, which count for nothing. cut_pieces,
+    cut_clips: left out because they did not fit. waited_seconds: how long the caller waited.
+    """
+
+    damaged: int
+    cut_pieces: int
+    cut_clips: int
+    waited_seconds: float
+
+
+@runtime_checkable
+class TrainingBuilder(pipeline.Builder, Protocol):
+    """A builder without an end, such as `block.BlockBuilder`."""
+
+    settings: BlockSettings
+
+
+@runtime_checkable
+class EvaluationBuilder(pipeline.Builder, Protocol):
+    """A builder with an end, such as `block.EvaluationBuilder`."""
+
+    @property
+    def num_blocks(self) -> int: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class _BlockNumbers(Sequence):
+    """Numbers of the blocks that a process builds, step after step; `local` ones of each batch."""
+
+    start_step: int
+    num_steps: int
+    blocks_per_batch: int
+    local: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return (self.num_steps - self.start_step) * len(self.local)
+
+    def __getitem__(self, i: int) -> int:
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        step, place = divmod(i, len(self.local))
+        return (self.start_step + step) * self.blocks_per_batch + self.local[place]
+
+
+class DeviceFeed:
+    """Iterator of (Batch of global arrays `[k, r, ...]`, FeedReport) of steps `start_step` to
+    `num_steps`; step s is blocks s k to (s + 1) k.
+
+    Two batches are on the device ahead of the caller. Raises DamagedDataError where the budget of
+    damaged examples is spent. Use it as a context manager, or close it.
+    """
+
+    def __init__(
+        self,
+        builder: TrainingBuilder,
+        mesh: Mesh,
+        blocks_per_batch: int,
+        start_step: int,
+        num_steps: int,
+        executor: str,
+        workers: int,
+        prefetch: int,
+    ):
+        self._settings = builder.settings
+        self._layout = _Layout(mesh, blocks_per_batch)
+        numbers = _BlockNumbers(start_step, num_steps, blocks_per_batch, self._layout.local)
+        self._blocks = pipeline.iterate(
+            builder, numbers, executor=executor, workers=workers, prefetch=prefetch
+        )
+        self._left = max(num_steps - start_step, 0)
+        self._seen = self._damaged = 0
+        # One thread, so that batches come in order; it touches no device but to copy to it.
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="device-feed")
+        self._pending: collections.deque[concurrent.futures.Future] = collections.deque()
+
+    def __iter__(self) -> "DeviceFeed":
+        return self
+
+    def __next__(self) -> tuple[schema.Batch, FeedReport]:
+        while self._left and len(self._pending) < _AHEAD + 1:
+            self._pending.append(self._thread.submit(self._next_batch))
+            self._left -= 1
+        if not self._pending:
+            self.close()
+            raise StopIteration
+        begin = time.perf_counter()
+        batch, report = self._pending.popleft().result()
+        waited = time.perf_counter() - begin
+        self._check_budget(report.damaged)
+        return batch, dataclasses.replace(report, waited_seconds=waited)
+
+    def __enter__(self) -> "DeviceFeed":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the threads; batches not yet taken are dropped."""
+        self._left = 0
+        self._pending.clear()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._blocks.close()
+
+    def _next_batch(self) -> tuple[schema.Batch, FeedReport]:
+        blocks = [next(self._blocks) for _ in self._layout.local]
+        return self._layout.place([block.batch for block in blocks]), FeedReport(
+            damaged=sum(block.damaged for block in blocks),
+            cut_pieces=sum(block.cut_pieces for block in blocks),
+            cut_clips=sum(block.cut_clips for block in blocks),
+            waited_seconds=0.0,
+        )
+
+    def _check_budget(self, damaged: int) -> None:
+        self._damaged += damaged
+        self._seen += len(self._layout.local) * self._settings.block_size
+        allowed = self._settings.max_damaged_fraction
+        if self._damaged > allowed * max(self._seen, _FEWEST_EXAMPLES):
+            self.close()
+            raise DamagedDataError(
+                f"{self._damaged} of {self._seen} examples have NaN or infinite clip features, "
+                f"more than data.max_damaged_fraction={allowed} allows; find them with `videobert "
+                "verify DATASET`, and extract those features anew or raise the setting."
+            )
+
+
+class _Layout:
+    """Which blocks of a batch this process holds, and their place on its devices."""
+
+    def __init__(self, mesh: Mesh, blocks_per_batch: int):
+        self.sharding: NamedSharding = partitioning.batch_sharding(mesh)
+        self.blocks_per_batch = blocks_per_batch
+        # Not "a contiguous slice a process": a mesh may order the devices as it likes.
+        indices = self.sharding.addressable_devices_indices_map((blocks_per_batch,)).values()
+        ranges = {index[0].indices(blocks_per_batch) for index in indices if index is not None}
+        self.local = tuple(sorted({k for start, stop, _ in ranges for k in range(start, stop)}))
+        self._place = {k: i for i, k in enumerate(self.local)}
+
+    def place(self, blocks: Sequence[schema.Batch]) -> schema.Batch:
+        """Global arrays of the local blocks, in the order of `local`; copies are under way."""
+
+        def global_array(*parts: np.ndarray) -> jax.Array:
+            def shard(index: Any) -> np.ndarray:
+                start, stop, _ = index[0].indices(self.blocks_per_batch)
+                mine = [parts[self._place[k]] for k in range(start, stop)]
+                return mine[0][None] if len(mine) == 1 else np.stack(mine)
+
+            shape = (self.blocks_per_batch, *parts[0].shape)
+            return jax.make_array_from_callback(shape, self.sharding, shard)
+
+        return jax.tree.map(global_array, *blocks)
+
+
+def evaluation_batches(
+    builder: EvaluationBuilder, mesh: Mesh | None, blocks_per_batch: int
+) -> Iterator[schema.Batch]:
+    """All blocks once, `blocks_per_batch` at a time; the last batch is filled up with padding.
+
+    Global arrays over the mesh, of which each process builds its own part, or, where mesh is
+    None, NumPy arrays.
+    """
+    layout = None if mesh is None else _Layout(mesh, blocks_per_batch)
+    local = tuple(range(blocks_per_batch)) if layout is None else layout.local
+    padded = _PaddedBuilder(builder)
+    num_batches = -(-builder.num_blocks // blocks_per_batch)
+    numbers = _BlockNumbers(0, num_batches, blocks_per_batch, local)
+    blocks = pipeline.iterate(
+        padded, numbers, executor="threads", workers=_EVALUATION_WORKERS, prefetch=len(local)
+    )
+    with contextlib.closing(blocks):
+        for _ in range(num_batches):
+            parts = [next(blocks).batch for _ in local]
+            if layout is None:
+                yield jax.tree.map(lambda *arrays: np.stack(arrays), *parts)
+            else:
+                yield layout.place(parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class _PaddedBuilder:
+    """A builder whose blocks behind the last one hold padding alone."""
+
+    builder: EvaluationBuilder
+
+    def build(self, k: int) -> HostBlock:
+        if k < self.builder.num_blocks:
+            return self.builder.build(k)
+        like = self.builder.build(self.builder.num_blocks - 1).batch
+        empty = jax.tree.map(np.zeros_like, like)
+        empty.example_ids[:] = schema.PADDING_EXAMPLE
+        return HostBlock(empty, damaged=0, cut_pieces=0, cut_clips=0)
