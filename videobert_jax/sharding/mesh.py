@@ -1,0 +1,75 @@
+"""The one door to device meshes."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import mesh_utils
+from jax.sharding import AxisType, Mesh
+
+AXES = ("data", "fsdp", "tensor")
+BLOCK_AXES = ("data", "fsdp")  # the axes over which the blocks of a batch are split
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Devices a mesh axis; -1 on one of them takes what the others leave."""
+
+    data: int
+    fsdp: int
+    tensor: int
+
+    def resolve(self, num_devices: int) -> tuple[int, int, int]:
+        """Sizes of (data, fsdp, tensor). Raises ValueError where they do not fit."""
+        sizes = [self.data, self.fsdp, self.tensor]
+        if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
+            raise ValueError(f"mesh={self}: sizes are positive, and at most one is -1.")
+        fixed = int(np.prod([size for size in sizes if size != -1]))
+        if -1 in sizes and num_devices % fixed == 0:
+            sizes[sizes.index(-1)] = num_devices // fixed
+        if int(np.prod(sizes)) != num_devices or -1 in sizes:
+            raise ValueError(
+                f"mesh data={self.data}, fsdp={self.fsdp}, tensor={self.tensor} does not use the "
+                f"{num_devices} devices there are; their product must be {num_devices}."
+            )
+        return sizes[0], sizes[1], sizes[2]
+
+
+def create_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
+    """Mesh (data, fsdp, tensor) over the devices; across TPU slices `data` is the outer axis.
+
+    Raises ValueError where the sizes do not fit the devices or the slices.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    sizes = config.resolve(len(devices))
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices > 1:
+        if sizes[0] % slices:
+            raise ValueError(
+                f"mesh.data={sizes[0]} is not divisible by the {slices} slices; only the data "
+                "axis may cross slices, whose links are slow."
+            )
+        grid = mesh_utils.create_hybrid_device_mesh(
+            (sizes[0] // slices, *sizes[1:]), (slices, 1, 1), devices
+        )
+    else:
+        grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def block_shards(mesh: Mesh) -> int:
+    """Number of shards that the blocks of a batch are split into."""
+    return int(np.prod([mesh.shape[axis] for axis in BLOCK_AXES]))
+
+
+def require_divisible_blocks(blocks_per_batch: int, accumulation_steps: int, mesh: Mesh) -> None:
+    """Raises ValueError unless every micro-batch has a whole number of blocks a shard."""
+    shards = block_shards(mesh)
+    if blocks_per_batch % (shards * accumulation_steps):
+        raise ValueError(
+            f"data.blocks_per_batch={blocks_per_batch} is not divisible by the {shards} shards of "
+            f"axes {BLOCK_AXES} times training.accumulation_steps={accumulation_steps}; use a "
+            f"multiple of {shards * accumulation_steps}, or another mesh."
+        )
