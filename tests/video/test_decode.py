@@ -1,0 +1,77 @@
+"""Decoding at a fixed rate: frames of known brightness, written to real H.264 files."""
+
+import numpy as np
+import pytest
+
+from videobert_jax.files import extras
+from videobert_jax.video import decode
+
+av = pytest.importorskip("av", reason="PyAV is not installed")
+
+
+def grey_frames(count: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
+    """Frame i has brightness 5 * i."""
+    return [np.full((height, width, 3), 5 * i, np.uint8) for i in range(count)]
+
+
+def numbers(frames) -> list[int]:
+    return [round(float(frame.mean()) / 5) for frame in frames]
+
+
+@pytest.fixture
+def movie(tmp_path):
+    """40 frames at 10 a second."""
+    path = tmp_path / "movie.mp4"
+    assert decode.write_frames(path, grey_frames(40), 10) == 40
+    return path
+
+
+@pytest.mark.parametrize("fps", [10.0, 5.0, 20.0, 32 / 3, 3.0])
+def test_frames_are_those_on_screen_at_each_tick(movie, fps):
+    found = numbers(decode.read_frames(movie, fps, 32))
+    ticks = [tick / fps for tick in range(100) if tick / fps < 4.0 - 1e-3]
+    expected = [int(10 * seconds + 1e-6) for seconds in ticks]
+    assert found == expected
+
+
+def test_frames_are_squares_of_the_centre(tmp_path):
+    picture = np.zeros((48, 96, 3), np.uint8)
+    picture[:, 24:72] = 200  # the centre square
+    decode.write_frames(tmp_path / "wide.mp4", [picture] * 3, 10)
+    frame = next(decode.read_frames(tmp_path / "wide.mp4", 10.0, 24))
+    assert frame.shape == (24, 24, 3)
+    assert frame[:, 2:-2].min() > 180
+
+
+def test_the_same_frames_give_the_same_file(tmp_path):
+    for name in ("a", "b"):
+        decode.write_frames(tmp_path / name, grey_frames(12), 10)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_failure_leaves_no_half_file(tmp_path):
+    def broken():
+        yield from grey_frames(3)
+        raise RuntimeError("the renderer broke")
+
+    with pytest.raises(RuntimeError, match="broke"):
+        decode.write_frames(tmp_path / "movie.mp4", broken(), 10)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_no_videos_are_named(tmp_path):
+    text = tmp_path / "notes.mp4"
+    text.write_text("not a video")
+    with pytest.raises(decode.VideoError, match=r"notes\.mp4 cannot be decoded"):
+        list(decode.read_frames(text, 10.0, 32))
+    with pytest.raises(decode.VideoError, match="is not there"):
+        list(decode.read_frames(tmp_path / "absent.mp4", 10.0, 32))
+
+
+def test_without_pyav_the_install_line_is_given(monkeypatch, movie):
+    def absent(module, extra):
+        raise extras.MissingExtra(f"{module}: pip install videobert-jax[{extra}]")
+
+    monkeypatch.setattr(decode.extras, "require", absent)
+    with pytest.raises(extras.MissingExtra, match=r"\[video\]"):
+        next(decode.read_frames(movie, 10.0, 32))

@@ -1,0 +1,1 @@
+"""From video files to clip features: decoding, cutting, extraction."""

@@ -1,0 +1,1 @@
+"""3D convolutional networks that turn a clip into a feature vector."""

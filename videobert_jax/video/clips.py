@@ -1,0 +1,42 @@
+"""Clips: short runs of frames that a 3D network turns into one feature each."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipSettings:
+    """How a video is cut. Clip i covers the seconds [i * stride, i * stride + length)."""
+
+    fps: float | int
+    frames_per_clip: int
+    stride_frames: int
+
+    @property
+    def stride_seconds(self) -> float:
+        return self.stride_frames / self.fps
+
+
+def cut(frames: Iterable[np.ndarray], settings: ClipSettings) -> Iterator[np.ndarray]:
+    """Clips `[frames_per_clip, y, x, 3]`, one every `stride_frames` frames.
+
+    A last clip of which at least half is there is completed by repeating its last frame; a shorter
+    rest is left out, unless it is all there is.
+    """
+    length, stride = settings.frames_per_clip, settings.stride_frames
+    window: list[np.ndarray] = []
+    skip = clips = 0
+    for frame in frames:
+        if skip:
+            skip -= 1
+            continue
+        window.append(frame)
+        if len(window) == length:
+            yield np.stack(window)
+            clips += 1
+            window, skip = window[stride:], max(stride - length, 0)
+    fresh = len(window) - max(length - stride, 0) if clips else len(window)
+    if fresh > 0 and (2 * len(window) >= length or clips == 0):
+        yield np.stack(window + [window[-1]] * (length - len(window)))

@@ -1,0 +1,116 @@
+"""Clip features of video files, video by video, resumable."""
+
+import dataclasses
+import io
+import itertools
+import json
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float16
+
+from videobert_jax.files import atomic
+from videobert_jax.schema import FeatureContract
+from videobert_jax.video import clips, decode
+
+CROP = "shorter side scaled, centre square"
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """A frozen network: `apply(variables, uint8 clips) -> (features [g, c], logits [g, w])`."""
+
+    name: str
+    layer: str
+    dim: int
+    side: int
+    weights_sha256: str
+    variables: Any
+    apply: Callable[..., Any]
+
+
+class ClipExtractor:
+    """Features of clips, computed `batch` clips at a time by one compiled program."""
+
+    def __init__(self, backbone: Backbone, settings: clips.ClipSettings, batch: int = 4):
+        self.backbone = backbone
+        self.settings = settings
+        self.batch = batch
+        self._apply = jax.jit(backbone.apply)
+
+    @property
+    def contract(self) -> FeatureContract:
+        """How the features are made."""
+        return FeatureContract(
+            backbone=self.backbone.name,
+            weights_sha256=self.backbone.weights_sha256,
+            layer=self.backbone.layer,
+            dim=self.backbone.dim,
+            fps=round(self.settings.fps, 4),
+            frames_per_clip=self.settings.frames_per_clip,
+            stride_seconds=self.settings.stride_seconds,
+            crop=f"{CROP}, {self.backbone.side}",
+            normalised=False,
+            dtype="float16",
+        )
+
+    def outputs(self, stream: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(features [g, c], logits [g, w]) of up to `batch` uint8 clips at a time, in order."""
+        remaining = iter(stream)
+        while group := list(itertools.islice(remaining, self.batch)):
+            filled = np.stack(group + [group[-1]] * (self.batch - len(group)))
+            features, logits = self._apply(self.backbone.variables, filled)
+            yield np.asarray(features)[: len(group)], np.asarray(logits)[: len(group)]
+
+    def video_features(self, path: str | os.PathLike) -> Float16[np.ndarray, "v c"]:
+        """Features of all clips of a video file. Raises VideoError where there is no frame."""
+        frames = decode.read_frames(path, self.settings.fps, self.backbone.side)
+        parts = [features for features, _ in self.outputs(clips.cut(frames, self.settings))]
+        if not parts:
+            raise decode.VideoError(f"{path} has no frames; check that the file is whole")
+        return np.concatenate(parts).astype(np.float16)
+
+
+def extract_videos(
+    extractor: ClipExtractor, videos: Sequence[pathlib.Path], output: pathlib.Path
+) -> list[pathlib.Path]:
+    """Paths of one `NAME.npy` a video, float16 `[clips, c]`, with `contract.json` beside them.
+
+    Files that are there already are kept, so that a stopped run continues where it was; those of
+    another contract raise ContractMismatch. Progress goes to stderr.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    _check_contract(extractor.contract, output / "contract.json")
+    targets = [output / f"{video.stem}.npy" for video in videos]
+    missing = [(v, t) for v, t in zip(videos, targets, strict=True) if not t.exists()]
+    if len(missing) < len(targets):
+        _say(f"{len(targets) - len(missing)} of {len(targets)} videos are there already")
+    start, clip_count = time.monotonic(), 0
+    for done, (video, target) in enumerate(missing, start=1):
+        features = extractor.video_features(video)
+        buffer = io.BytesIO()
+        np.save(buffer, features)
+        atomic.write_bytes(target, buffer.getvalue())
+        clip_count += len(features)
+        elapsed = time.monotonic() - start
+        left = elapsed / done * (len(missing) - done)
+        _say(f"{done}/{len(missing)} videos, {clip_count / elapsed:.2f} clips/s, {left:.0f} s left")
+    return targets
+
+
+def _check_contract(contract: FeatureContract, path: pathlib.Path) -> None:
+    if path.exists():
+        stored = FeatureContract.from_json(json.loads(path.read_text(encoding="utf-8")))
+        contract.verify_against(stored, found="this extraction", expected=str(path))
+    else:
+        atomic.write_json(path, contract.to_json())
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Published weights of other projects, read into the networks here."""
