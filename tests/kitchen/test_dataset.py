@@ -1,0 +1,86 @@
+"""The prepared corpus: its splits, its labels, and what a linear probe reads from the features."""
+
+import numpy as np
+import pytest
+
+from videobert_jax.kitchen import assets, dataset, palette
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return dataset.prepare(tmp_path_factory.mktemp("kitchen") / "kitchen")
+
+
+def test_no_video_is_in_two_splits(prepared):
+    videos = {name: set(split.videos) for name, split in prepared.splits.items()}
+    assert videos["train"] == videos["train_steps"]
+    for name, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        assert not videos[name] & videos[other]
+    rendered = videos["train"] | videos["test"] | videos["validation"]
+    assert rendered == {video.name for video in assets.load().videos}
+    assert not videos["transcripts"] & rendered
+
+
+def test_the_words_of_the_test_videos_are_in_no_training_split(prepared):
+    shipped = [video for video in assets.load().videos if video.split == "test"]
+    held_out = {cue.text for video in shipped for cue in video.cues if cue.step >= 0}
+    # Templates give short sentences twice by chance; whole videos' words must not reappear.
+    for name in ("train", "transcripts"):
+        split = prepared.splits[name]
+        assert len(held_out & set(split.texts(range(len(split))))) < 0.3 * len(held_out)
+
+
+def test_steps_carry_labels_and_clips(prepared):
+    for name in ("train_steps", "validation", "test"):
+        split = prepared.splits[name]
+        assert set(split.labels) == {"verb", "object", "container"}
+        assert set(split.labels["verb"].names) <= set(palette.VERBS)
+        assert all((labels.ids >= 0).all() for labels in split.labels.values())
+        assert (split.clip_count >= 2).all() and (split.clip_count <= 4).all()
+        assert (split.caption_hash != 0).all()
+    assert len(prepared.splits["test"]) >= 80
+
+
+def test_training_examples_are_the_transcripts_lines(prepared):
+    split = prepared.splits["train"]
+    cues = [cue for v in assets.load().videos if v.split == "train" for cue in v.cues]
+    assert split.texts(range(len(split))) == [cue.text for cue in cues]
+    assert "verb" not in split.labels
+    assert (prepared.splits["transcripts"].clip_count == 0).all()
+
+
+def test_metadata_names_every_label(prepared):
+    forms = prepared.metadata["label_surface_forms"]
+    assert set(forms["verb"]) == set(palette.VERBS)
+    assert set(forms["object"]) == set(palette.OBJECTS)
+    assert prepared.metadata["templates"] == ["now let me show you how to [MASK] the [MASK]"]
+
+
+def ridge_accuracy(features, labels, train, strength=1000.0) -> float:
+    """Top-1 outside `train` of ridge regression to one-hot labels, by its dual form."""
+    centred = features - features[train].mean(0)
+    centred /= features[train].std(0) + 1e-3
+    targets = (labels[:, None] == np.unique(labels)).astype(np.float64)
+    kernel = centred[train] @ centred[train].T
+    weights = np.linalg.solve(
+        kernel + strength * np.eye(len(kernel)), targets[train] - targets[train].mean(0)
+    )
+    scores = centred[~train] @ centred[train].T @ weights + targets[train].mean(0)
+    return float((np.unique(labels)[scores.argmax(1)] == labels[~train]).mean())
+
+
+def test_features_carry_verbs_and_objects(prepared):
+    shipped = {video.name: video for video in assets.load().videos}
+    features, rows = [], []
+    for name in ("train_steps", "test"):
+        split = prepared.splits[name]
+        names = {kind: split.labels[kind].names for kind in ("verb", "object")}
+        for i in range(len(split)):
+            first, count = int(split.first_clip[i]), int(split.clip_count[i])
+            clips = shipped[split.videos[split.video[i]]].features[first : first + count]
+            features.append(clips.astype(np.float64).mean(0))
+            rows.append([name] + [names[k][split.labels[k].ids[i]] for k in ("verb", "object")])
+    table = np.array(rows)
+    train = table[:, 0] == "train_steps"
+    assert ridge_accuracy(np.array(features), table[:, 1], train) >= 0.8
+    assert ridge_accuracy(np.array(features), table[:, 2], train) >= 0.4

@@ -1,0 +1,1 @@
+"""A procedurally drawn, narrated cooking world: the corpus that ships with the package."""

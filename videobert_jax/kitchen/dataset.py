@@ -1,0 +1,66 @@
+"""The embedded cooking corpus: real I3D features of drawn, narrated recipe videos.
+
+Splits: train (lines of noisy transcripts with the times of the words), train_steps (the same
+videos' exact steps with labels, for supervised baselines alone), validation and test (exact steps
+of other videos), transcripts (words of further recipes, text alone). Labels: verb, object,
+container. Drawn in 2D by one renderer and narrated by templates: figures measured here say nothing
+about real cooking video.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from videobert_jax.data import index, writer
+from videobert_jax.kitchen import assets, palette, vocabulary
+from videobert_jax.kitchen.assets import VideoRecord
+from videobert_jax.kitchen.narration import Cue
+
+HELP = "the embedded corpus of drawn, narrated cooking videos (no source needed)"
+NAME = "kitchen"
+
+
+def prepare(output: pathlib.Path) -> index.Dataset:
+    """Dataset of the shipped assets, written to `output`.
+
+    Raises AssetsError where they are damaged, DatasetError where `output` holds something else.
+    """
+    corpus = assets.load()
+    out = writer.DatasetWriter(output, NAME, corpus.contract, metadata=_metadata())
+    for video in corpus.videos:
+        if video.split == "train":
+            out.add_video("train", video.name, video.features, _spoken(video.cues))
+            out.add_video("train_steps", video.name, video.features, _steps(video))
+        else:
+            out.add_video(video.split, video.name, video.features, _steps(video))
+    for name, cues in corpus.transcripts.items():
+        out.add_video("transcripts", name, None, _spoken(cues))
+    return out.finish()
+
+
+def _metadata() -> dict[str, object]:
+    return {
+        "regime": "text_video",
+        "templates": [vocabulary.TEMPLATE],
+        "label_surface_forms": {
+            "verb": {name: list(forms) for name, forms in vocabulary.VERB_FORMS.items()},
+            "object": {name: list(forms) for name, forms in vocabulary.OBJECT_FORMS.items()},
+        },
+        "containers": list(palette.CONTAINERS),
+        "notes": (__doc__ or "").strip(),
+    }
+
+
+def _spoken(cues: Sequence[Cue]) -> list[writer.Segment]:
+    return [writer.Segment(cue.start, cue.end, cue.text) for cue in cues]
+
+
+def _steps(video: VideoRecord) -> list[writer.Segment]:
+    return [
+        writer.Segment(
+            step.start,
+            step.end,
+            step.sentence,
+            labels={"verb": step.verb, "object": step.object, "container": step.container},
+        )
+        for step in video.steps
+    ]

@@ -1,0 +1,45 @@
+"""A planned video as frames and as files."""
+
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from videobert_jax.files import atomic
+from videobert_jax.kitchen import corpus, counter, filming, narration, palette, scene
+from videobert_jax.kitchen.corpus import VideoPlan
+from videobert_jax.kitchen.palette import Look
+from videobert_jax.video import decode
+
+FPS = 24  # of the rendered files
+
+
+def render_frames(plan: VideoPlan, look: Look = palette.STANDARD) -> Iterator[np.ndarray]:
+    """Frames `[224, 224, 3]` uint8 of a video at FPS, from first to last.
+
+    In a pause the table of the step that follows is shown.
+    """
+    style = counter.draw_style(look, corpus.random_stream(plan.index, corpus.STYLE_STREAM))
+    frame, total = 0, round(plan.seconds * FPS)
+    for number, timed in enumerate(plan.steps):
+        rng = corpus.random_stream(plan.index, corpus.FIRST_SCENE_STREAM + number)
+        stage = scene.set_up(timed.step, style, look, rng)
+        last = number == len(plan.steps) - 1
+        until = total if last else round(timed.end * FPS)
+        while frame < until:
+            seconds = frame / FPS - timed.start
+            acting = 0 <= seconds < timed.step.seconds
+            yield (filming.film_action if acting else filming.film_rest)(stage, seconds)
+            frame += 1
+
+
+def render_video(plan: VideoPlan, output: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    """Paths of `NAME.mp4` (H.264) and `NAME.vtt` in `output`; those that are there are kept."""
+    output.mkdir(parents=True, exist_ok=True)
+    movie, captions = output / f"{plan.name}.mp4", output / f"{plan.name}.vtt"
+    if not movie.exists():
+        decode.write_frames(movie, render_frames(plan), FPS)
+    if not captions.exists():
+        _, cues = corpus.narrate(plan)
+        atomic.write_text(captions, narration.to_webvtt(cues))
+    return movie, captions
