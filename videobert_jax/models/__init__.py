@@ -1,0 +1,1 @@
+"""The network: two towers, the cross-modal encoder, heads (Flax Linen)."""

@@ -1,0 +1,78 @@
+"""Settings of the network; meaning and defaults stand in configs/base.py."""
+
+import dataclasses
+
+NORMS = ("pre", "post")
+ACTIVATIONS = ("gelu", "relu")
+COMPUTE_DTYPES = ("float32", "bfloat16")
+REMAT_POLICIES = ("none", "dots", "full")
+INPUT_NORMALIZATIONS = ("none", "l2", "standardize")
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+    num_layers: int
+    vocabulary_size: int
+    max_length: int
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoConfig:
+    num_layers: int
+    feature_dim: int
+    max_length: int
+    input_normalization: str
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossConfig:
+    num_layers: int
+    share_directions: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    embed_dim: int
+    num_heads: int
+    feed_forward_dim: int
+    joint_dim: int
+    activation: str
+    norm: str
+    dropout_rate: float
+    attention_dropout_rate: float
+    compute_dtype: str
+    remat: str
+    unroll_layers: bool
+    text: TextConfig
+    video: VideoConfig
+    cross: CrossConfig
+
+    def __post_init__(self) -> None:
+        if self.embed_dim % self.num_heads:
+            raise ValueError(
+                f"model.embed_dim={self.embed_dim} is not divisible by "
+                f"model.num_heads={self.num_heads}; change one of them."
+            )
+        for name, value, allowed in (
+            ("norm", self.norm, NORMS),
+            ("activation", self.activation, ACTIVATIONS),
+            ("compute_dtype", self.compute_dtype, COMPUTE_DTYPES),
+            ("remat", self.remat, REMAT_POLICIES),
+            (
+                "video.input_normalization",
+                self.video.input_normalization,
+                INPUT_NORMALIZATIONS,
+            ),
+        ):
+            if value not in allowed:
+                raise ValueError(f"model.{name}={value!r} is none of {', '.join(allowed)}.")
+        for name, rate in (
+            ("dropout_rate", self.dropout_rate),
+            ("attention_dropout_rate", self.attention_dropout_rate),
+        ):
+            if not 0.0 <= rate < 1.0:
+                raise ValueError(f"model.{name}={rate} is outside [0, 1).")
+
+    @property
+    def head_dim(self) -> int:
+        return self.embed_dim // self.num_heads

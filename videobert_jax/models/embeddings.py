@@ -1,0 +1,95 @@
+"""Inputs of the two towers: pieces and clip features, with positions."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.layers import Dropout, LayerNorm, Linear, parameter
+from videobert_jax.sharding.partitioning import constrain
+
+EMBEDDING_DEVIATION = 0.02  # BERT's (Devlin et al. 2019, reference implementation)
+
+
+def _table(module: nn.Module, name: str, size: int, axis: str, dim: int) -> jax.Array:
+    init = nn.initializers.truncated_normal(EMBEDDING_DEVIATION)
+    return parameter(module, name, init, (axis, "embed"), (size, dim))
+
+
+class TextEmbedding(nn.Module):
+    """Pieces plus positions, normed; `table` is tied to the masked language head."""
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        text, dim = self.config.text, self.config.embed_dim
+        self.table = _table(self, "pieces", text.vocabulary_size, "vocabulary", dim)
+        self.positions = _table(self, "positions", text.max_length, "position", dim)
+        self.norm = LayerNorm(jnp.dtype(self.config.compute_dtype))
+        self.dropout = Dropout(self.config.dropout_rate)
+
+    def __call__(
+        self, ids: Int[Array, "b t"], positions: Int[Array, "b t"]
+    ) -> Float[Array, "b t d"]:
+        # Looked up whole along "embed": a lookup in a table that fsdp splits along it would be
+        # computed split likewise, and then moved to the blocks' layout as a whole.
+        table = constrain(self.table, "act_vocabulary", "act_embed")
+        places = constrain(self.positions, None, "act_embed")
+        embedded = table[ids] + places[positions]
+        embedded = constrain(embedded, "act_row", "act_length", "act_embed")
+        return self.dropout(self.norm(embedded))
+
+
+class VideoEmbedding(nn.Module):
+    """Clip features, normalised as the checkpoint's constants say, projected, plus positions.
+
+    A masked clip is replaced by a learnt vector after the projection, so that the model tells
+    "masked" from every feature.
+    """
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        video, dim = self.config.video, self.config.embed_dim
+        dtype = jnp.dtype(self.config.compute_dtype)
+        self.mean = self._constant("mean", 0.0)
+        self.scale = self._constant("scale", 1.0)
+        self.project = Linear((dim,), ("feature", "embed"), dtype, ("bias",))
+        init = nn.initializers.truncated_normal(EMBEDDING_DEVIATION)
+        self.mask = parameter(self, "mask", init, ("bias",), (dim,))
+        self.positions = _table(self, "positions", video.max_length, "position", dim)
+        self.norm = LayerNorm(dtype)
+        self.dropout = Dropout(self.config.dropout_rate)
+
+    def _constant(self, name: str, value: float) -> nn.Variable:
+        size = (self.config.video.feature_dim,)
+        return self.variable(
+            "constants",
+            name,
+            lambda: nn.LogicallyPartitioned(jnp.full(size, value, jnp.float32), ("feature",)),
+        )
+
+    def normalize(self, features: Float[Array, "b v c"]) -> Float[Array, "b v c"]:
+        """Features in float32, normalised by `input_normalization`."""
+        values = features.astype(jnp.float32)
+        kind = self.config.video.input_normalization
+        if kind == "standardize":
+            mean, scale = self.mean.value, self.scale.value
+            return (values - mean[None, None]) / scale[None, None]
+        if kind == "l2":
+            norm = jnp.sqrt(jnp.square(values).sum(-1, keepdims=True))
+            return values / jnp.maximum(norm, 1e-6)
+        return values
+
+    def __call__(
+        self,
+        features: Float[Array, "b v c"],
+        positions: Int[Array, "b v"],
+        masked: Bool[Array, "b v"],
+    ) -> Float[Array, "b v d"]:
+        embedded = self.project(self.normalize(features)).astype(jnp.float32)
+        embedded = jnp.where(masked[..., None], self.mask[None, None], embedded)
+        embedded = embedded + constrain(self.positions, None, "act_embed")[positions]
+        embedded = constrain(embedded, "act_row", "act_length", "act_embed")
+        return self.dropout(self.norm(embedded))

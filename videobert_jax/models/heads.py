@@ -1,0 +1,153 @@
+"""Heads: pieces, clips, matching and the joint space. They see gathered positions only."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.layers import LayerNorm, Linear, activation, parameter
+from videobert_jax.sharding.partitioning import constrain
+
+INITIAL_SCALE = 1 / 0.07  # of cosine similarities; CLIP (Radford et al. 2021), section 2.4
+MAXIMUM_SCALE = 100.0
+
+
+def gather_slots(values: Float[Array, "b n d"], slots: Int[Array, "b m"]) -> Float[Array, "b m d"]:
+    """Values at the slots of every row, by a one-hot product.
+
+    A product rather than a gather: its transpose is a product too, where a gather's is a scatter,
+    slow on accelerators and run on one core by XLA's CPU backend.
+    """
+    one_hot = jax.nn.one_hot(slots, values.shape[1], dtype=values.dtype)
+    return jnp.einsum("bmn,bnd->bmd", one_hot, values)
+
+
+def example_means(
+    values: Float[Array, "b n d"], segment_ids: Int[Array, "b n"], num_examples: int
+) -> Float[Array, "b e d"]:
+    """Mean over the positions of every example, float32; 0 for an example without any."""
+    numbers = jnp.arange(1, num_examples + 1)[None, None]
+    member = (segment_ids[:, :, None] == numbers).astype(jnp.float32)
+    totals = jnp.einsum("bne,bnd->bed", member, values.astype(jnp.float32))
+    return totals / jnp.maximum(member.sum(1), 1.0)[:, :, None]
+
+
+def example_firsts(
+    values: Float[Array, "b n d"], segment_ids: Int[Array, "b n"], num_examples: int
+) -> Float[Array, "b e d"]:
+    """Value at the first position of every example ([CLS] on the text side); 0 without any."""
+    numbers = jnp.arange(1, num_examples + 1)[None, None]
+    member = segment_ids[:, :, None] == numbers
+    first = member & (jnp.cumsum(member, axis=1) == 1)
+    return jnp.einsum("bne,bnd->bed", first.astype(jnp.float32), values.astype(jnp.float32))
+
+
+def unit_norm(values: Float[Array, "*x d"]) -> Float[Array, "*x d"]:
+    """Values of Euclidean norm 1; 0, with no gradient, where they are 0."""
+    squares = jnp.square(values).sum(-1, keepdims=True)
+    safe = jnp.where(squares > 0, squares, 1.0)
+    return jnp.where(squares > 0, values * jax.lax.rsqrt(safe), 0.0)
+
+
+class MaskedLanguageHead(nn.Module):
+    """Logits over pieces (Devlin et al. 2019, section 3.1), tied to the piece embeddings."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self, values: Float[Array, "b m d"], table: Float[Array, "w d"]
+    ) -> Float[Array, "b m w"]:
+        config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
+        hidden = Linear(
+            (config.embed_dim,), ("embed", "embed_out"), dtype, ("bias",), name="hidden"
+        )(values)
+        hidden = LayerNorm(dtype, name="norm")(activation(config.activation)(hidden))
+        zeros = nn.initializers.zeros_init()
+        bias = parameter(self, "bias", zeros, ("vocabulary",), table.shape[:1])
+        logits = jnp.einsum(
+            "bmd,wd->bmw", hidden, table.astype(dtype), preferred_element_type=jnp.float32
+        )
+        return constrain(logits + bias[None, None], "act_row", "act_length", "act_vocabulary")
+
+
+class MaskedVideoHead(nn.Module):
+    """Predictions of masked clips and their targets, both on the unit sphere of the joint space.
+
+    Targets are a projection of the *uncorrupted input features*, so that no clip's target depends
+    on what the towers make of its neighbours.
+    """
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
+        self.hidden = Linear((config.embed_dim,), ("embed", "embed_out"), dtype, ("bias",))
+        self.norm = LayerNorm(dtype)
+        self.predict = Linear((config.joint_dim,), ("embed", "joint"), dtype, ("joint",))
+        self.target = Linear((config.joint_dim,), ("feature", "joint"), dtype)
+
+    def predictions(self, values: Float[Array, "b m d"]) -> Float[Array, "b m j"]:
+        hidden = self.norm(activation(self.config.activation)(self.hidden(values)))
+        return unit_norm(self.predict(hidden).astype(jnp.float32))
+
+    def targets(self, features: Float[Array, "b v c"]) -> Float[Array, "b v j"]:
+        return unit_norm(self.target(features).astype(jnp.float32))
+
+
+class Pooler(nn.Module):
+    """One vector an example: [CLS] of the fused text beside the mean of the fused video."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        text: Float[Array, "b t d"],
+        text_segment_ids: Int[Array, "b t"],
+        video: Float[Array, "b v d"],
+        video_segment_ids: Int[Array, "b v"],
+        num_examples: int,
+    ) -> Float[Array, "b e d"]:
+        dtype = jnp.dtype(self.config.compute_dtype)
+        both = jnp.concatenate(
+            [
+                example_firsts(text, text_segment_ids, num_examples),
+                example_means(video, video_segment_ids, num_examples),
+            ],
+            axis=-1,
+        )
+        pooled = Linear(
+            (self.config.embed_dim,), ("embed", "embed_out"), dtype, ("bias",), name="project"
+        )(both)
+        return jnp.tanh(pooled.astype(jnp.float32))
+
+
+class MatchingHead(nn.Module):
+    """Logit that text and video of an example belong together."""
+
+    @nn.compact
+    def __call__(self, pooled: Float[Array, "b e d"]) -> Float[Array, "b e"]:
+        logits = Linear((1,), ("embed", "one"), jnp.dtype("float32"), ("one",), name="score")(
+            pooled
+        )
+        return logits[..., 0]
+
+
+class JointHead(nn.Module):
+    """Both towers' examples in one space, on the unit sphere, and the scale of similarities."""
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
+        self.text = Linear((config.joint_dim,), ("embed", "joint"), dtype)
+        self.video = Linear((config.joint_dim,), ("embed", "joint"), dtype)
+        init = nn.initializers.constant(math.log(INITIAL_SCALE))
+        self.log_scale = parameter(self, "log_scale", init, (), ())
+
+    def scale(self) -> Float[Array, ""]:
+        return jnp.minimum(jnp.exp(self.log_scale), MAXIMUM_SCALE)

@@ -1,0 +1,149 @@
+"""Layers whose parameters are born with logical axes: projection, norm, dropout, feed-forward."""
+
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key, Shaped
+
+from videobert_jax.models.config import ModelConfig
+from videobert_jax.sharding.partitioning import constrain
+
+NORM_EPSILON = 1e-6
+
+
+def parameter(
+    module: nn.Module,
+    name: str,
+    init: Callable[..., jax.Array],
+    axes: tuple[str, ...],
+    shape: tuple[int, ...],
+) -> jax.Array:
+    """A float32 parameter of the module, born with logical axes."""
+    boxed_init = nn.with_logical_partitioning(init, axes)
+    return cast(jax.Array, module.param(name, boxed_init, shape, jnp.float32))
+
+
+class Linear(nn.Module):
+    """Projection of the last dimensions of an input to `features` dimensions.
+
+    One layer of our own, because `nn.DenseGeneral` with three logical names shards the wrong
+    dimension (flax#3676). `axes` names the dimensions of the kernel: those contracted, then
+    `features`. The init is truncated normal of variance 1/fan_in, with the fan stated, so that a
+    kernel of three dimensions deviates as its flat equal does.
+    """
+
+    features: tuple[int, ...]
+    axes: tuple[str, ...]
+    dtype: jnp.dtype
+    bias_axes: tuple[str, ...] | None = None  # None: no bias
+
+    @nn.compact
+    def __call__(self, inputs: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+        contracted = len(self.axes) - len(self.features)
+        shape = (*inputs.shape[-contracted:], *self.features)
+        flat_init = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
+
+        def init(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+            fan_in = math.prod(shape[:contracted])
+            return flat_init(key, (fan_in, math.prod(shape[contracted:])), dtype).reshape(shape)
+
+        kernel = parameter(self, "kernel", init, self.axes, shape)
+        outer = inputs.ndim - contracted
+        output = jax.lax.dot_general(
+            inputs.astype(self.dtype),
+            kernel.astype(self.dtype),
+            ((tuple(range(outer, inputs.ndim)), tuple(range(contracted))), ((), ())),
+        )
+        if self.bias_axes is not None:
+            zeros = nn.initializers.zeros_init()
+            bias = parameter(self, "bias", zeros, self.bias_axes, self.features)
+            bias = bias.astype(self.dtype)
+            output = output + bias.reshape((1,) * outer + bias.shape)
+        return output
+
+
+class LayerNorm(nn.Module):
+    """Layer norm (Ba et al. 2016) with float32 statistics, given back in `dtype`."""
+
+    dtype: jnp.dtype
+    epsilon: float = NORM_EPSILON
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "*x d"]) -> Float[Array, "*x d"]:
+        size = inputs.shape[-1:]
+
+        def vector(name: str, init: Callable) -> jax.Array:
+            value = parameter(self, name, init, ("norm",), size)
+            return value.reshape((1,) * (inputs.ndim - 1) + size)
+
+        scale = vector("scale", nn.initializers.ones_init())
+        bias = vector("bias", nn.initializers.zeros_init())
+        values = inputs.astype(jnp.float32)
+        mean = values.mean(-1, keepdims=True)
+        variance = jnp.square(values - mean).mean(-1, keepdims=True)
+        normed = (values - mean) * jax.lax.rsqrt(variance + self.epsilon)
+        return (normed * scale + bias).astype(self.dtype)
+
+
+def keep_mask(key: Key[Array, ""], rate: float, shape: tuple[int, ...]) -> Bool[Array, "..."]:
+    """Booleans of `shape`, false at `rate` (in steps of 2^-16): half the random bits of a float's.
+
+    A 32-bit draw serves two places; threefry is the dearest part of dropout on CPUs.
+    """
+    half = (shape[-1] + 1) // 2
+    bits = jax.random.bits(key, (*shape[:-1], half), jnp.uint32)
+    dropped = jnp.uint32(round(rate * 65536))
+    halves = [(bits & 0xFFFF) >= dropped, (bits >> 16) >= dropped]
+    return jnp.concatenate(halves, axis=-1)[..., : shape[-1]]
+
+
+class Dropout(nn.Module):
+    """Dropout (Srivastava et al. 2014), active where a "dropout" key is given to `apply`."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "..."]) -> Float[Array, "..."]:
+        if self.rate == 0.0 or not self.has_rng("dropout"):
+            return inputs
+        keep = keep_mask(self.make_rng("dropout"), self.rate, inputs.shape)
+        return jnp.where(keep, inputs * (1.0 / (1.0 - self.rate)), 0.0).astype(inputs.dtype)
+
+
+def activation(name: str) -> Callable[[jax.Array], jax.Array]:
+    """Function of the name in `ModelConfig.activation`."""
+    return {"gelu": gelu, "relu": jax.nn.relu}[name]
+
+
+def gelu(inputs: Float[Array, "..."]) -> Float[Array, "..."]:
+    """x times the normal distribution's share below x: the exact GELU, as in BERT.
+
+    By erf, where `jax.nn.gelu` takes erfc, which on CPU costs three times as much.
+    """
+    return 0.5 * inputs * (1.0 + jax.lax.erf(inputs * 2**-0.5))
+
+
+class FeedForward(nn.Module):
+    """Position-wise feed-forward network (Vaswani et al. 2017, section 3.3)."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
+        dtype = jnp.dtype(self.config.compute_dtype)
+        hidden = Linear(
+            (self.config.feed_forward_dim,),
+            ("embed", "feed_forward"),
+            dtype,
+            ("feed_forward",),
+            name="expand",
+        )(inputs)
+        hidden = constrain(hidden, "act_row", "act_length", "act_feed_forward")
+        hidden = activation(self.config.activation)(hidden)
+        return Linear(
+            (self.config.embed_dim,), ("feed_forward", "embed"), dtype, ("bias",), name="contract"
+        )(hidden)

@@ -1,0 +1,142 @@
+"""VideoBERT: a text tower and a video tower, fused by a cross-modal encoder, with its heads.
+
+After Sun et al. 2019 (arXiv 1904.01766); two towers and cross-attention instead of one BERT over
+text and visual words. Every method takes rows `[b, ...]`; padding has segment id 0.
+"""
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Bool, Float, Int
+
+from videobert_jax import schema
+from videobert_jax.models import heads
+from videobert_jax.models.attention import allowed_pairs
+from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.embeddings import TextEmbedding, VideoEmbedding
+from videobert_jax.models.encoder import CrossEncoder, Encoder
+
+
+class VideoBert(nn.Module):
+    """The whole network. Dropout is active where `apply` is given a "dropout" key."""
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        config = self.config
+        self.text_embedding = TextEmbedding(config)
+        self.text_encoder = Encoder(config, config.text.num_layers)
+        self.video_embedding = VideoEmbedding(config)
+        self.video_encoder = Encoder(config, config.video.num_layers)
+        self.cross_encoder = CrossEncoder(config)
+        self.masked_language_head = heads.MaskedLanguageHead(config)
+        self.masked_video_head = heads.MaskedVideoHead(config)
+        self.pooler = heads.Pooler(config)
+        self.matching_head = heads.MatchingHead()
+        self.joint_head = heads.JointHead(config)
+
+    def encode_text(
+        self, ids: Int[Array, "b t"], segment_ids: Int[Array, "b t"], positions: Int[Array, "b t"]
+    ) -> Float[Array, "b t d"]:
+        """Text tower's outputs."""
+        allowed = allowed_pairs(segment_ids, segment_ids)
+        return self.text_encoder(self.text_embedding(ids, positions), allowed)
+
+    def encode_video(
+        self,
+        features: Float[Array, "b v c"],
+        segment_ids: Int[Array, "b v"],
+        positions: Int[Array, "b v"],
+        masked: Bool[Array, "b v"],
+    ) -> Float[Array, "b v d"]:
+        """Video tower's outputs; `masked` clips are hidden from it."""
+        allowed = allowed_pairs(segment_ids, segment_ids)
+        return self.video_encoder(self.video_embedding(features, positions, masked), allowed)
+
+    def text_embeddings(
+        self, encoded: Float[Array, "b t d"], segment_ids: Int[Array, "b t"], num_examples: int
+    ) -> Float[Array, "b e j"]:
+        """Examples' text in the joint space, of norm 1; 0 where an example has none."""
+        return heads.unit_norm(
+            self.joint_head.text(heads.example_means(encoded, segment_ids, num_examples)).astype(
+                "float32"
+            )
+        )
+
+    def video_embeddings(
+        self, encoded: Float[Array, "b v d"], segment_ids: Int[Array, "b v"], num_examples: int
+    ) -> Float[Array, "b e j"]:
+        """Examples' video in the joint space, of norm 1; 0 where an example has none."""
+        return heads.unit_norm(
+            self.joint_head.video(heads.example_means(encoded, segment_ids, num_examples)).astype(
+                "float32"
+            )
+        )
+
+    def contrastive_scale(self) -> Float[Array, ""]:
+        """Factor of cosine similarities, learnt, 100 at most (Radford et al. 2021)."""
+        return self.joint_head.scale()
+
+    def fuse(
+        self,
+        text: Float[Array, "b t d"],
+        text_segment_ids: Int[Array, "b t"],
+        video: Float[Array, "b v d"],
+        video_segment_ids: Int[Array, "b v"],
+    ) -> tuple[Float[Array, "b t d"], Float[Array, "b v d"]]:
+        """(fused text, fused video) of the towers' outputs; examples meet by segment id."""
+        allowed = (
+            allowed_pairs(text_segment_ids, video_segment_ids),
+            allowed_pairs(text_segment_ids, text_segment_ids),
+            allowed_pairs(video_segment_ids, video_segment_ids),
+        )
+        return self.cross_encoder(text, video, allowed)
+
+    def piece_logits(self, values: Float[Array, "b m d"]) -> Float[Array, "b m w"]:
+        """Logits over pieces, float32, of fused text gathered at slots."""
+        return self.masked_language_head(values, self.text_embedding.table)
+
+    def video_predictions(self, values: Float[Array, "b m d"]) -> Float[Array, "b m j"]:
+        """Predicted clips, of norm 1, of fused video gathered at slots."""
+        return self.masked_video_head.predictions(values)
+
+    def video_targets(self, features: Float[Array, "b v c"]) -> Float[Array, "b v j"]:
+        """What `video_predictions` should give: uncorrupted clip features, projected, of norm 1."""
+        return self.masked_video_head.targets(self.video_embedding.normalize(features))
+
+    def pool(
+        self,
+        fused_text: Float[Array, "b t d"],
+        text_segment_ids: Int[Array, "b t"],
+        fused_video: Float[Array, "b v d"],
+        video_segment_ids: Int[Array, "b v"],
+        num_examples: int,
+    ) -> Float[Array, "b e d"]:
+        """One vector an example of the fused sides."""
+        return self.pooler(
+            fused_text, text_segment_ids, fused_video, video_segment_ids, num_examples
+        )
+
+    def matching_logits(self, pooled: Float[Array, "b e d"]) -> Float[Array, "b e"]:
+        """Logits that text and video of an example belong together."""
+        return self.matching_head(pooled)
+
+    def __call__(self, block: schema.Batch) -> jax.Array:
+        """Runs every part once on one block `[r, ...]`, for `init`; gives the matching logits."""
+        num_examples = block.example_ids.shape[-1]
+        text = self.encode_text(block.text_ids, block.text_segment_ids, block.text_positions)
+        video = self.encode_video(
+            block.video_features, block.video_segment_ids, block.video_positions, block.video_masked
+        )
+        self.text_embeddings(text, block.text_segment_ids, num_examples)
+        self.video_embeddings(video, block.video_segment_ids, num_examples)
+        self.contrastive_scale()
+        fused_text, fused_video = self.fuse(
+            text, block.text_segment_ids, video, block.video_segment_ids
+        )
+        self.piece_logits(heads.gather_slots(fused_text, block.text_slots))
+        self.video_predictions(heads.gather_slots(fused_video, block.video_slots))
+        self.video_targets(block.video_features)
+        pooled = self.pool(
+            fused_text, block.text_segment_ids, fused_video, block.video_segment_ids, num_examples
+        )
+        return self.matching_logits(pooled)
