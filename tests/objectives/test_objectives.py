@@ -1,0 +1,163 @@
+"""Every objective against its definition in NumPy, written as loops over pairs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import fakes
+from videobert_jax.objectives import contrastive, masked_language, masked_video, matching, twins
+
+DISTANCE = 2
+
+
+def logsumexp(values) -> float:
+    values = np.asarray(values, np.float64)
+    return float(values.max() + np.log(np.exp(values - values.max()).sum()))
+
+
+def alike_in_words(block, one: tuple[int, int], other: tuple[int, int], clips=(0, 0)) -> bool:
+    """The rule, said for one pair of (row, example) and clip offsets within them."""
+    if block.example_ids[one] == block.example_ids[other]:
+        return True
+    if block.caption_hashes[one] and block.caption_hashes[one] == block.caption_hashes[other]:
+        return True
+    near = abs(int(block.clip_indices[one]) + clips[0] - int(block.clip_indices[other]) - clips[1])
+    return bool(block.video_ids[one] == block.video_ids[other] and near <= DISTANCE)
+
+
+@pytest.fixture(scope="module")
+def block():
+    made = fakes.block(6)
+    made.pair_weights[1, 0] = 0  # a side of it is missing
+    made.caption_hashes[2, 1] = made.caption_hashes[4, 0] = 0  # no captions: not the same caption
+    return made
+
+
+def unit(generator, *shape):
+    values = generator.normal(size=shape)
+    return (values / np.linalg.norm(values, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def test_masked_language_is_cross_entropy_at_the_slots(block):
+    logits = np.random.default_rng(0).normal(size=(6, 4, 50)).astype(np.float32)
+    targets = block.text_targets % 50
+    expected = sum(
+        logsumexp(logits[row, slot]) - logits[row, slot, targets[row, slot]]
+        for row, slot in zip(*np.nonzero(block.text_slot_weights), strict=True)
+    )
+    on_device = fakes.on_device(block)
+    on_device.text_targets = jnp.asarray(targets)
+    assert float(masked_language.total(jnp.asarray(logits), on_device)) == pytest.approx(
+        expected, rel=1e-5
+    )
+    assert float(masked_language.weight(on_device)) == 12
+
+
+def test_masked_video_leaves_alike_clips_and_padding_out(block):
+    generator = np.random.default_rng(1)
+    predictions, targets = unit(generator, 6, 4, 16), unit(generator, 6, 8, 16)
+    expected = 0.0
+    left_out = 0
+    for row, slot in zip(*np.nonzero(block.video_slot_weights), strict=True):
+        place = block.video_slots[row, slot]
+        own = (row, block.video_segment_ids[row, place] - 1)
+        own_score = predictions[row, slot] @ targets[row, place] / 0.07
+        scores = [own_score]
+        for other_row, other_place in zip(*np.nonzero(block.video_segment_ids), strict=True):
+            other = (other_row, block.video_segment_ids[other_row, other_place] - 1)
+            clips = (
+                block.video_positions[row, place],
+                block.video_positions[other_row, other_place],
+            )
+            if alike_in_words(block, own, other, clips):
+                left_out += 1
+                continue
+            scores.append(predictions[row, slot] @ targets[other_row, other_place] / 0.07)
+        expected += logsumexp(scores) - own_score
+    assert left_out > 12 * 2  # more than the clips of the example itself
+    found = masked_video.total(
+        jnp.asarray(predictions),
+        jnp.asarray(targets),
+        fakes.on_device(block),
+        temperature=0.07,
+        clip_distance=DISTANCE,
+    )
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_contrastive_is_symmetric_infonce_without_alike_pairs(block):
+    generator = np.random.default_rng(2)
+    text, video = unit(generator, 12, 16), unit(generator, 12, 16)
+    places = [(row, example) for row in range(6) for example in range(2)]
+    expected = 0.0
+    for index, own in enumerate(places):
+        if not block.pair_weights[own]:
+            continue
+        candidates = [
+            other
+            for other, place in enumerate(places)
+            if other == index
+            or (block.pair_weights[place] and not alike_in_words(block, own, place))
+        ]
+        assert len(candidates) < 11
+        for one, other in ((text, video), (video, text)):
+            scores = [10.0 * one[index] @ other[candidate] for candidate in candidates]
+            expected += 0.5 * (logsumexp(scores) - 10.0 * one[index] @ other[index])
+    on_device = fakes.on_device(block)
+    found = contrastive.total(
+        jnp.asarray(text), jnp.asarray(video), jnp.asarray(10.0), on_device, DISTANCE
+    )
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    assert float(contrastive.weight(on_device)) == 11
+
+
+def test_mismatched_video_moves_whole_examples_and_never_an_alike_one(block):
+    on_device = fakes.on_device(block)
+    # the video tower's output, marked by the example that it comes from
+    place = np.maximum(block.video_segment_ids - 1, 0)
+    owner = np.take_along_axis(block.example_ids, place, axis=1).astype(np.float32)
+    seen = set()
+    for seed in range(20):
+        mismatch = matching.draw_mismatch(jax.random.key(seed), 6, 2)
+        video, segments = matching.mismatched_video(
+            mismatch, jnp.asarray(owner)[..., None], on_device.video_segment_ids, 2
+        )
+        weights = np.asarray(matching.mismatched_weights(mismatch, on_device, DISTANCE))
+        seen.add((int(mismatch.row_shift), int(mismatch.segment_shift)))
+        for row in range(6):
+            for example in range(2):
+                met = np.unique(np.asarray(video)[row, np.asarray(segments)[row] == example + 1])
+                assert met.size == 1 and met[0] != block.example_ids[row, example]
+                other = (int(met[0]) // 2, int(met[0]) % 2)
+                expected = (
+                    block.pair_weights[row, example]
+                    * block.pair_weights[other]
+                    * (not alike_in_words(block, (row, example), other))
+                )
+                assert weights[row, example] == expected
+    assert len(seen) > 5 and all(shift > 0 for shift, _ in seen)
+
+
+def test_matching_is_logistic_loss_over_both_kinds_of_pairs(block):
+    generator = np.random.default_rng(3)
+    matched, mismatched = generator.normal(size=(2, 6, 2)).astype(np.float32)
+    mismatch = matching.draw_mismatch(jax.random.key(0), 6, 2)
+    on_device = fakes.on_device(block)
+    weights = np.asarray(matching.mismatched_weights(mismatch, on_device, DISTANCE))
+    assert 0 < weights.sum() < 11
+    expected = (np.log1p(np.exp(-matched)) * block.pair_weights).sum()
+    expected += (np.log1p(np.exp(mismatched)) * weights).sum()
+    found = matching.total(
+        jnp.asarray(matched), jnp.asarray(mismatched), mismatch, on_device, DISTANCE
+    )
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    assert float(matching.weight(mismatch, on_device, DISTANCE)) == 11 + weights.sum()
+
+
+def test_alike_broadcasts(block):
+    identity = twins.example_identity(fakes.on_device(block))
+    found = np.asarray(twins.alike_pairs(identity, identity, DISTANCE))
+    places = [(row, example) for row in range(6) for example in range(2)]
+    expected = [[alike_in_words(block, one, other) for other in places] for one in places]
+    np.testing.assert_array_equal(found, expected)

@@ -1,0 +1,208 @@
+"""All objectives of one block: the towers run once, the cross-modal encoder once or twice.
+
+Everything here is a pure function of one block `[r, ...]` and one key, so that neither the number
+of devices nor accumulation changes a draw. Sums and weights stay apart until they are printed.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from videobert_jax import schema
+from videobert_jax.models import heads
+from videobert_jax.models.videobert import VideoBert
+from videobert_jax.objectives import contrastive, masked_language, masked_video, matching
+from videobert_jax.objectives.config import ObjectivesConfig
+
+# Streams of a block's key. Each pass has its own, so that a pass repeated alone (the two-phase
+# step encodes twice) drops the same activations.
+_TEXT, _VIDEO, _FUSE, _MISMATCH, _FUSE_MISMATCHED = range(5)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Encoded:
+    """Outputs of the towers for one block, and its examples in the joint space."""
+
+    text: Any  # [r, t, d]
+    video: Any  # [r, v, d]
+    text_embeddings: Any  # [r, e, j]
+    video_embeddings: Any  # [r, e, j]
+
+
+def block_keys(seed: int, step: Array, num_blocks: int) -> Key[Array, " k"]:
+    """A key for every block of the step's batch."""
+    key = jax.random.fold_in(jax.random.key(seed), step)
+    return jax.vmap(lambda block: jax.random.fold_in(key, block))(jnp.arange(num_blocks))
+
+
+def block_weights(
+    block: schema.Batch, key: Key[Array, ""], config: ObjectivesConfig
+) -> dict[str, Float[Array, ""]]:
+    """Weight of every active objective; of the batch alone, known before any forward pass."""
+    mismatch = _mismatch(block, key)
+    weights = {
+        "masked_language": masked_language.weight(block),
+        "masked_video": masked_video.weight(block),
+        "matching": matching.weight(mismatch, block, config.twin_clip_distance),
+        "contrastive": contrastive.weight(block),
+    }
+    return {name: weights[name] for name in active(config)}
+
+
+def active(config: ObjectivesConfig) -> list[str]:
+    """Names of the objectives with a weight."""
+    return [name for name, value in config.weights().items() if value > 0]
+
+
+def encode(model: VideoBert, variables: Any, block: schema.Batch, key: Key[Array, ""]) -> Encoded:
+    """Runs both towers."""
+    num_examples = block.example_ids.shape[-1]
+    text = _apply(
+        model,
+        variables,
+        jax.random.fold_in(key, _TEXT),
+        "encode_text",
+        block.text_ids,
+        block.text_segment_ids,
+        block.text_positions,
+    )
+    video = _apply(
+        model,
+        variables,
+        jax.random.fold_in(key, _VIDEO),
+        "encode_video",
+        block.video_features,
+        block.video_segment_ids,
+        block.video_positions,
+        block.video_masked,
+    )
+    return Encoded(
+        text,
+        video,
+        model.apply(
+            variables, text, block.text_segment_ids, num_examples, method="text_embeddings"
+        ),
+        model.apply(
+            variables, video, block.video_segment_ids, num_examples, method="video_embeddings"
+        ),
+    )
+
+
+def local_totals(
+    model: VideoBert,
+    variables: Any,
+    block: schema.Batch,
+    encoded: Encoded,
+    key: Key[Array, ""],
+    config: ObjectivesConfig,
+) -> dict[str, Float[Array, ""]]:
+    """Sum of every active objective whose negatives, if any, are the block's own."""
+    names = [name for name in active(config) if name != "contrastive"]
+    if not names:
+        return {}
+    fused_text, fused_video = _fuse(
+        model,
+        variables,
+        jax.random.fold_in(key, _FUSE),
+        block,
+        encoded,
+        encoded.video,
+        block.video_segment_ids,
+    )
+    totals = {}
+    if "masked_language" in names:
+        slots = heads.gather_slots(fused_text, block.text_slots)
+        logits = _apply(model, variables, None, "piece_logits", slots)
+        totals["masked_language"] = masked_language.total(logits, block)
+    if "masked_video" in names:
+        slots = heads.gather_slots(fused_video, block.video_slots)
+        totals["masked_video"] = masked_video.total(
+            _apply(model, variables, None, "video_predictions", slots),
+            _apply(model, variables, None, "video_targets", block.video_features),
+            block,
+            temperature=config.masked_video.temperature,
+            clip_distance=config.twin_clip_distance,
+        )
+    if "matching" in names:
+        matched = _matching_logits(
+            model, variables, block, fused_text, fused_video, block.video_segment_ids
+        )
+        totals["matching"] = _matching_total(model, variables, block, encoded, key, config, matched)
+    return totals
+
+
+def _matching_total(
+    model: VideoBert,
+    variables: Any,
+    block: schema.Batch,
+    encoded: Encoded,
+    key: Key[Array, ""],
+    config: ObjectivesConfig,
+    matched: Float[Array, "r e"],
+) -> Float[Array, ""]:
+    mismatch = _mismatch(block, key)
+    video, segment_ids = matching.mismatched_video(
+        mismatch, encoded.video, block.video_segment_ids, block.example_ids.shape[-1]
+    )
+    fused_text, fused_video = _fuse(
+        model,
+        variables,
+        jax.random.fold_in(key, _FUSE_MISMATCHED),
+        block,
+        encoded,
+        video,
+        segment_ids,
+    )
+    mismatched = _matching_logits(model, variables, block, fused_text, fused_video, segment_ids)
+    return matching.total(matched, mismatched, mismatch, block, config.twin_clip_distance)
+
+
+def _mismatch(block: schema.Batch, key: Key[Array, ""]) -> matching.Mismatch:
+    return matching.draw_mismatch(jax.random.fold_in(key, _MISMATCH), *block.example_ids.shape)
+
+
+def _apply(
+    model: VideoBert, variables: Any, key: Key[Array, ""] | None, method: str, *inputs: Any
+) -> Any:
+    """One method of the model, with dropout where a key is given."""
+    rngs = {} if key is None else {"dropout": key}
+    return model.apply(variables, *inputs, method=method, rngs=rngs)
+
+
+def _fuse(
+    model: VideoBert,
+    variables: Any,
+    key: Key[Array, ""],
+    block: schema.Batch,
+    encoded: Encoded,
+    video: Array,
+    video_segment_ids: Array,
+) -> tuple[Array, Array]:
+    inputs = (encoded.text, block.text_segment_ids, video, video_segment_ids)
+    return _apply(model, variables, key, "fuse", *inputs)
+
+
+def _matching_logits(
+    model: VideoBert,
+    variables: Any,
+    block: schema.Batch,
+    fused_text: Array,
+    fused_video: Array,
+    video_segment_ids: Array,
+) -> Float[Array, "r e"]:
+    pooled = _apply(
+        model,
+        variables,
+        None,
+        "pool",
+        fused_text,
+        block.text_segment_ids,
+        fused_video,
+        video_segment_ids,
+        block.example_ids.shape[-1],
+    )
+    return _apply(model, variables, None, "matching_logits", pooled)
