@@ -1,0 +1,241 @@
+"""Checkpoints under damage: what is restored is what was saved, or there is an error."""
+
+import json
+import pathlib
+import resource
+import shutil
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from videobert_jax.training import checkpoint, checkpoint_folder, manifest
+from videobert_jax.training.state import TrainState
+
+DATA_STATE = {"seed": 3, "step": 0, "sources": [{"name": "main", "digest": "abc"}]}
+
+
+def mesh_of(rows: int, columns: int) -> jax.sharding.Mesh:
+    return jax.make_mesh((rows, columns), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+
+
+def state_on(mesh: jax.sharding.Mesh, seed: int) -> TrainState:
+    """A small state: a leaf split over fsdp, a replicated one, a scalar and a bfloat16 one."""
+    generator = np.random.default_rng(seed)
+
+    def put(values: np.ndarray, *spec: str | None) -> jax.Array:
+        return jax.device_put(values, NamedSharding(mesh, PartitionSpec(*spec)))
+
+    kernel = generator.normal(size=(16, 8)).astype(np.float32)
+    return TrainState(
+        step=put(np.int32(seed)),
+        params={
+            "tower": {"kernel": put(kernel, "fsdp"), "bias": put(np.ones(8, np.float32))},
+            "head": put(np.asarray(jnp.asarray(kernel, jnp.bfloat16)), None, "fsdp"),
+        },
+        constants={"video_embedding": {"mean": put(kernel[0]), "scale": put(kernel[1])}},
+        opt_state=({"mu": put(kernel * 2, "fsdp")}, {"count": put(np.int32(7))}),
+    )
+
+
+def structs_of(state: TrainState) -> TrainState:
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state
+    )
+
+
+def opened(workdir: pathlib.Path, keep: int = 3, config: str = "c") -> checkpoint.Checkpointer:
+    workdir.mkdir(exist_ok=True)
+    return checkpoint.Checkpointer(workdir, keep=keep, config_sha256=config)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A workdir with the steps 1, 2 and 3."""
+    workdir = tmp_path_factory.mktemp("saved")
+    checkpointer = opened(workdir)
+    for step in (1, 2, 3):
+        checkpointer.save(step, state_on(mesh_of(2, 4), step), {**DATA_STATE, "step": step})
+    checkpointer.close()
+    return workdir
+
+
+@pytest.fixture
+def workdir(saved: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    """A copy of `saved` to damage."""
+    return pathlib.Path(shutil.copytree(saved, tmp_path / "copy"))
+
+
+def equal(one: TrainState, other: TrainState) -> bool:
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in pairs)
+
+
+def flip_bits(workdir: pathlib.Path, step: int) -> None:
+    """Changes a byte in the middle of every file that holds array values of a step."""
+    files = [p for p in (workdir / "checkpoints" / str(step) / "state").rglob("d/*") if p.is_file()]
+    assert files
+    for path in files:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 4
+        path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (8, 1), (1, 2)])
+def test_restores_every_bit_on_any_mesh(saved: pathlib.Path, shape: tuple[int, int]):
+    mesh = jax.sharding.Mesh(
+        np.array(jax.devices()[: shape[0] * shape[1]]).reshape(shape),
+        ("data", "fsdp"),
+        axis_types=(AxisType.Auto,) * 2,
+    )
+    expected = state_on(mesh, 3)
+    restored = opened(saved).restore_latest(structs_of(expected))
+    assert restored is not None and restored.step == 3
+    assert restored.data_state == {**DATA_STATE, "step": 3}
+    assert equal(restored.state, expected)
+    assert restored.state.params["tower"]["kernel"].sharding.mesh.shape == mesh.shape
+
+
+def test_a_fresh_workdir_has_nothing_to_restore(tmp_path: pathlib.Path):
+    assert opened(tmp_path).restore_latest(structs_of(state_on(mesh_of(1, 8), 0))) is None
+
+
+def test_a_changed_state_after_save_does_not_reach_the_checkpoint(tmp_path: pathlib.Path):
+    mesh = mesh_of(1, 8)
+    checkpointer = opened(tmp_path)
+    state = state_on(mesh, 5)
+    checkpointer.save(5, state, DATA_STATE)
+    double = jax.jit(lambda tree: jax.tree.map(lambda x: x * 2, tree), donate_argnums=0)
+    doubled = double(state)
+    checkpointer.close()
+    restored = opened(tmp_path).restore_latest(structs_of(doubled))
+    assert restored is not None
+    assert equal(restored.state, state_on(mesh, 5))
+
+
+def test_flipped_bits_fall_back_to_the_step_before(workdir: pathlib.Path, capsys):
+    flip_bits(workdir, 3)
+    mesh = mesh_of(2, 4)
+    restored = opened(workdir).restore_latest(structs_of(state_on(mesh, 0)))
+    assert restored is not None and restored.step == 2
+    assert equal(restored.state, state_on(mesh, 2))
+    assert "step 3 does not verify" in capsys.readouterr().err
+    assert (workdir / "set_aside" / "damaged-3").is_dir()
+    assert checkpoint_folder.manifest_steps(workdir) == [1, 2]
+
+
+def test_a_damaged_step_can_be_saved_again(workdir: pathlib.Path):
+    flip_bits(workdir, 3)
+    mesh = mesh_of(2, 4)
+    checkpointer = opened(workdir)
+    assert checkpointer.restore_latest(structs_of(state_on(mesh, 0))).step == 2
+    checkpointer.save(3, state_on(mesh, 3), DATA_STATE)
+    checkpointer.close()
+    assert checkpoint.verify_steps(workdir) == {1: [], 2: [], 3: []}
+
+
+def test_a_truncated_file_is_noticed(workdir: pathlib.Path):
+    for path in (workdir / "checkpoints" / "3" / "state").rglob("d/*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:-20])
+    assert checkpoint.verify_steps(workdir)[3]
+    assert not checkpoint.verify_steps(workdir)[2]
+
+
+def test_a_changed_data_position_is_noticed(workdir: pathlib.Path):
+    [path] = [p for p in (workdir / "checkpoints" / "3" / "data").iterdir() if "metadata" in p.name]
+    path.write_text(json.dumps({**DATA_STATE, "step": 4}))
+    assert "data position" in checkpoint.verify_steps(workdir)[3][0]
+
+
+def test_nothing_verifies_is_an_error_and_loses_nothing(workdir: pathlib.Path):
+    for step in (1, 2, 3):
+        flip_bits(workdir, step)
+    with pytest.raises(checkpoint.CheckpointError, match="none of its checkpoints verifies"):
+        opened(workdir).restore_latest(structs_of(state_on(mesh_of(2, 4), 0)))
+    assert checkpoint_folder.manifest_steps(workdir) == [1, 2, 3]
+
+
+def test_an_unfinished_save_is_set_aside_and_the_step_before_restored(workdir: pathlib.Path):
+    checkpoint_folder.manifest_path(workdir, 3).unlink()  # killed between orbax and the manifest
+    restored = opened(workdir).restore_latest(structs_of(state_on(mesh_of(2, 4), 0)))
+    assert restored is not None and restored.step == 2
+    assert (workdir / "set_aside" / "unfinished").is_dir()
+
+
+def test_lost_manifests_are_an_error_and_lose_nothing(workdir: pathlib.Path):
+    shutil.rmtree(workdir / "manifests")
+    with pytest.raises(checkpoint.CheckpointError, match="have no manifest"):
+        opened(workdir).restore_latest(structs_of(state_on(mesh_of(2, 4), 0)))
+    assert checkpoint_folder.checkpoint_steps(workdir) == [1, 2, 3]
+
+
+def test_another_model_is_named_leaf_by_leaf(workdir: pathlib.Path):
+    structs = structs_of(state_on(mesh_of(2, 4), 0))
+    structs.params["tower"]["kernel"] = jax.ShapeDtypeStruct((16, 9), jnp.float32)
+    structs.params["head"] = jax.ShapeDtypeStruct((16, 8), jnp.float32)  # orbax would cast
+    with pytest.raises(checkpoint.CheckpointError) as caught:
+        opened(workdir).restore_latest(structs)
+    message = str(caught.value)
+    assert "params/tower/kernel: float32[16, 8] in the checkpoint, float32[16, 9]" in message
+    assert "params/head: bfloat16[16, 8] in the checkpoint, float32[16, 8]" in message
+    assert "new --workdir" in message
+    assert checkpoint_folder.manifest_steps(workdir) == [1, 2, 3]
+
+
+def test_keeps_the_newest(tmp_path: pathlib.Path):
+    checkpointer = opened(tmp_path, keep=2)
+    for step in range(1, 6):
+        checkpointer.save(step, state_on(mesh_of(2, 4), step), DATA_STATE)
+        known = checkpoint_folder.manifest_steps(tmp_path)
+        assert len(known) >= min(step - 1, 2)  # never fewer verified ones than asked for
+    checkpointer.close()
+    assert checkpoint_folder.manifest_steps(tmp_path) == [4, 5]
+    assert checkpoint_folder.checkpoint_steps(tmp_path) == [4, 5]
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """Files cannot grow beyond 1 MiB, so that writing a large state fails as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_save_that_fails_later_is_an_error_and_does_not_count(
+    tmp_path: pathlib.Path, full_disk: None
+):
+    mesh = mesh_of(2, 4)
+    checkpointer = opened(tmp_path)
+    checkpointer.save(1, state_on(mesh, 1), DATA_STATE)
+    large = state_on(mesh, 2)
+    large.params["head"] = jax.random.normal(jax.random.key(0), (1024, 1024))
+    checkpointer.save(2, large, DATA_STATE)
+    with pytest.raises(checkpoint.CheckpointError, match="saving step 2 .* failed.*is step 1"):
+        checkpointer.wait()
+    assert checkpoint_folder.manifest_steps(tmp_path) == [1]
+    restored = opened(tmp_path).restore_latest(structs_of(state_on(mesh, 0)))
+    assert restored is not None and restored.step == 1
+
+
+def test_poll_writes_the_manifest_without_another_save(tmp_path: pathlib.Path):
+    checkpointer = opened(tmp_path)
+    checkpointer.save(1, state_on(mesh_of(2, 4), 1), DATA_STATE)
+    for _ in range(10_000):
+        checkpointer.poll()
+        if checkpoint_folder.manifest_steps(tmp_path):
+            break
+        jnp.ones(4).block_until_ready()
+    assert checkpoint_folder.manifest_steps(tmp_path) == [1]
+    checkpointer.close()
+
+
+def test_variables_are_read_without_a_mesh(saved: pathlib.Path):
+    variables = checkpoint_folder.read_variables(saved, 2)
+    expected = state_on(mesh_of(1, 8), 2).variables
+    assert jax.tree.all(jax.tree.map(np.array_equal, variables, expected))
+    assert manifest.tree_digest(variables) == manifest.tree_digest(expected)

@@ -1,0 +1,75 @@
+"""Accelerators that are there but unused, data-sheet peaks, and FLOPs counted in the program."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from videobert_jax.training import hardware
+
+
+@pytest.mark.parametrize("file", ["nvidia0", "accel3"])
+def test_an_accelerator_left_unused_is_an_error(tmp_path: pathlib.Path, file: str):
+    hardware.require_accelerator_in_use("", "cpu", tmp_path)
+    (tmp_path / file).touch()
+    with pytest.raises(hardware.HardwareError, match=f"{file}.*--config.platform=cpu"):
+        hardware.require_accelerator_in_use("", "cpu", tmp_path)
+    hardware.require_accelerator_in_use("cpu", "cpu", tmp_path)
+    hardware.require_accelerator_in_use("", "gpu", tmp_path)
+
+
+def test_control_files_are_no_accelerators(tmp_path: pathlib.Path):
+    for name in ("nvidiactl", "nvidia-uvm", "accel"):
+        (tmp_path / name).touch()
+    assert hardware.present_accelerators(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "kind, peak",
+    [
+        ("TPU v5 lite", 197e12),
+        ("TPU v5", 459e12),
+        ("TPU v6 lite", 918e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA A100-SXM4-40GB", 312e12),
+        ("TPU v3", None),
+        ("cpu", None),
+    ],
+)
+def test_peaks_are_those_of_the_data_sheets(kind: str, peak: float | None):
+    assert hardware.peak_flops(kind) == peak
+
+
+def test_flops_count_loops_and_recomputation():
+    layers, width, rows = 5, 16, 8
+    weights = jnp.ones((layers, width, width))
+
+    def forward(weights, x):
+        layer = jax.checkpoint(lambda x, w: (jnp.tanh(x @ w), None))
+        return jax.lax.scan(layer, x, weights)[0].sum()
+
+    one = 2 * rows * width * width
+    structs = jax.eval_shape(lambda: (weights, jnp.ones((rows, width))))
+    assert hardware.matmul_flops(forward, *structs) == layers * one
+    # backward: two products a layer, and the forward one again under checkpoint
+    assert hardware.matmul_flops(jax.grad(forward), *structs) == pytest.approx(layers * one * 4)
+
+
+def test_flops_of_batched_products():
+    struct = jax.ShapeDtypeStruct((3, 4, 5, 6), jnp.float32)
+
+    def scores(q):
+        return jnp.einsum("bqnh,bknh->bnqk", q, q)
+
+    assert hardware.matmul_flops(scores, struct) == 2 * 3 * 5 * 4 * 4 * 6
+
+
+def test_incomplete_process_flags_are_an_error():
+    with pytest.raises(hardware.HardwareError, match="missing: --process_id"):
+        hardware.start("cpu", "127.0.0.1:1234", 2)
+
+
+def test_the_first_line_names_the_devices():
+    assert hardware.describe(jax.devices()) == "devices: 8 x cpu (cpu), process 0 of 1"

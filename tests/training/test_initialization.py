@@ -1,0 +1,117 @@
+"""Parameters taken over from another run: just those named, or an error that lists what differs."""
+
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import fakes
+from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.schema import ContractMismatch
+from videobert_jax.training import initialization
+from videobert_jax.training.state import TrainState
+
+MODULES = ("text_embedding", "text_encoder", "video_embedding", "video_encoder", "cross_encoder")
+
+
+def params_of(value: float, **changed: Any) -> dict[str, Any]:
+    return {name: {"kernel": jnp.full((4, 3), value)} for name in MODULES} | changed
+
+
+def state_of(value: float) -> TrainState:
+    constants = {"video_embedding": {"mean": jnp.full(2, value), "scale": jnp.full(2, value)}}
+    return TrainState(jnp.int32(0), params_of(value), constants, {})
+
+
+def bundle_of(tiny_run: Any, params: dict[str, Any]) -> ModelBundle:
+    return ModelBundle(
+        config=tiny_run.model,
+        data=tiny_run.data,
+        variables={"params": params, "constants": state_of(7.0).constants},
+        tokenizer_model=b"",
+        contract=fakes.CONTRACT,
+        trained_on={},
+        step=1,
+        digest="",
+        name="other",
+    )
+
+
+def values(state: TrainState) -> dict[str, float]:
+    return {
+        name: float(np.asarray(module["kernel"])[0, 0]) for name, module in state.params.items()
+    }
+
+
+def test_all_is_taken_where_nothing_is_named(tiny_run):
+    state, taken = initialization.initialize(state_of(1.0), bundle_of(tiny_run, params_of(7.0)), ())
+    assert set(values(state).values()) == {7.0} and not taken.fresh
+    assert float(state.constants["video_embedding"]["mean"][0]) == 7.0
+
+
+def test_only_what_is_named_is_taken_and_statistics_come_with_the_video_tower(tiny_run):
+    bundle = bundle_of(tiny_run, params_of(7.0, cross_encoder={"kernel": jnp.zeros((9, 9))}))
+    state, taken = initialization.initialize(state_of(1.0), bundle, ("text_tower",))
+    assert values(state) == {n: 7.0 if n.startswith("text") else 1.0 for n in MODULES}
+    assert float(state.constants["video_embedding"]["mean"][0]) == 1.0
+    assert str(taken) == (
+        "2 parameters taken over; random: cross_encoder, video_embedding, video_encoder (3)"
+    )
+    state, _ = initialization.initialize(state_of(1.0), bundle, ("video_embedding",))
+    assert float(state.constants["video_embedding"]["mean"][0]) == 7.0
+
+
+def test_what_does_not_match_is_listed(tiny_run):
+    params = params_of(7.0, cross_encoder={"kernel": jnp.zeros((9, 9)), "bias": jnp.zeros(9)})
+    params["text_encoder"] = {}
+    with pytest.raises(initialization.InitializationError) as caught:
+        initialization.initialize(state_of(1.0), bundle_of(tiny_run, params), ())
+    message = str(caught.value)
+    assert "cross_encoder/kernel: float32[9, 9] in the checkpoint, float32[4, 3]" in message
+    assert "cross_encoder/bias: only the checkpoint has it" in message
+    assert "text_encoder/kernel: nothing in the checkpoint" in message
+    assert "init.modules=" in message
+
+
+def test_an_unknown_module_is_named(tiny_run):
+    with pytest.raises(initialization.InitializationError, match="'audio_tower'.*text_tower"):
+        initialization.initialize(
+            state_of(1.0), bundle_of(tiny_run, params_of(7.0)), ("audio_tower",)
+        )
+
+
+def test_shards_stay_where_they_were(tiny_run):
+    mesh = jax.make_mesh((8,), ("fsdp",))
+    layout = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("fsdp"))
+    state = TrainState(
+        jnp.int32(0), {"text_encoder": jax.device_put(np.zeros((16, 2)), layout)}, {}, {}
+    )
+    given = np.arange(32, dtype=state.params["text_encoder"].dtype).reshape(16, 2)
+    bundle = bundle_of(tiny_run, {"text_encoder": given})
+    taken, _ = initialization.initialize(state, bundle, ("text_encoder",))
+    assert taken.params["text_encoder"].sharding == layout
+    np.testing.assert_array_equal(taken.params["text_encoder"], given)
+
+
+def test_another_tokenizer_or_other_features_are_refused(tiny_run, tmp_path: pathlib.Path):
+    bundle = bundle_of(tiny_run, params_of(7.0))
+    other = fakes.CONTRACT.from_json(fakes.CONTRACT.to_json() | {"backbone": "s3d"})
+
+    def check(names: list[str], tokenizer: str, contract: Any) -> None:
+        initialization.require_compatible(
+            bundle,
+            names,
+            tokenizer_digest=tokenizer,
+            bundle_tokenizer_digest="a" * 64,
+            contract=contract,
+        )
+
+    check(["text_embedding", "video_embedding"], "a" * 64, fakes.CONTRACT)
+    check(["cross_encoder"], "b" * 64, other)
+    with pytest.raises(initialization.InitializationError, match="tokenizer"):
+        check(["text_embedding"], "b" * 64, fakes.CONTRACT)
+    with pytest.raises(ContractMismatch, match="'s3d'.*'random'"):
+        check(["video_embedding"], "a" * 64, other)

@@ -1,0 +1,1 @@
+"""Optimizer, state, steps, checkpoints and the loop."""

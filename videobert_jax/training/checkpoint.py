@@ -1,0 +1,391 @@
+"""Checkpoints that count only once a manifest vouches for them; orbax's one door.
+
+    WORKDIR/checkpoints/STEP/   orbax: item "state" (arrays by name), item "data" (data position)
+    WORKDIR/manifests/STEP.json written when the save has finished; without it the step is nothing
+    WORKDIR/set_aside/          what a start found damaged or unfinished; never read again
+
+orbax does not notice flipped bits, casts dtypes in silence, and after a failed asynchronous save
+names the step that failed as its latest. So the newest step is the newest whose values have the
+digests of its manifest. `checkpoint_folder` reads, this module saves and restores.
+"""
+
+import concurrent.futures
+import dataclasses
+import json
+import pathlib
+import time
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+from videobert_jax.files import atomic, digests
+from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.training import checkpoint_folder, manifest, run_record
+from videobert_jax.training.checkpoint_folder import CheckpointError
+
+_PARTS_SECONDS = 300.0  # within which all processes must have hashed what they hold
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A state on its devices, and what was saved beside it."""
+
+    step: int
+    state: Any
+    data_state: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `verify` found: a line a step, and whether all is as saved."""
+
+    lines: tuple[str, ...]
+    ok: bool
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+@dataclasses.dataclass
+class _Pending:
+    """A save under way."""
+
+    step: int
+    data_sha256: str
+    structs: dict[str, tuple[tuple[int, ...], str]]
+    hashing: concurrent.futures.Future[dict[str, list[manifest.Piece]]]
+
+
+class Checkpointer:
+    """Saves in the background and restores what verifies. All processes call it alike."""
+
+    def __init__(self, workdir: pathlib.Path, *, keep: int, config_sha256: str) -> None:
+        """keep: number of newest verified steps that stay; older ones are deleted."""
+        if keep < 1:
+            raise CheckpointError(f"training.keep_checkpoints={keep} is less than 1.")
+        self._workdir = workdir.absolute()
+        self._keep = keep
+        self._config_sha256 = config_sha256
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "manifest")
+        self._manager: ocp.CheckpointManager | None = None
+        self._pending: _Pending | None = None
+        self._steps: list[int] = []  # saved or restored, ascending; the same in every process
+
+    def restore_latest(self, structs: Any) -> Restored | None:
+        """The newest verified step laid out as `structs` say; None in a fresh workdir.
+
+        Damaged and unfinished newer steps are said and set aside. Raises CheckpointError where the
+        checkpoint is of another model, and where there are checkpoints but none verifies.
+        """
+        checkpoint_folder.require_known_steps(self._workdir)
+        damaged: list[str] = []
+        for step in reversed(checkpoint_folder.manifest_steps(self._workdir)):
+            problems = self._problems(step, structs)
+            if not problems:
+                self._set_aside_after(step)
+                self._steps = checkpoint_folder.manifest_steps(self._workdir)
+                return self._restore(step, structs)
+            damaged.append(f"step {step}: {checkpoint_folder.shortened(problems)}")
+            checkpoint_folder.say(
+                f"checkpoint of step {step} does not verify and is set aside: {problems[0]}"
+            )
+        if damaged:
+            raise CheckpointError(
+                f"{self._workdir}: none of its checkpoints verifies ({'; '.join(damaged)}). "
+                "Restore the folder from a copy, or start in a new --workdir."
+            )
+        self._set_aside_after(-1)
+        return None
+
+    def save(self, step: int, state: Any, data_state: dict[str, Any]) -> None:
+        """Begins to save; returns once the values are copied, so that `state` may be donated.
+
+        Raises CheckpointError where the save before it failed.
+        """
+        self.wait()
+        self._delete_old()
+        try:  # before any hashing: it makes and tidies the folder that hashes are left in
+            manager = self._opened_manager()
+        except Exception as error:
+            raise self._failed(step, error) from error
+        pieces = manifest.host_pieces(state)
+        leaves = manifest.named_leaves(state)
+        self._pending = _Pending(
+            step=step,
+            data_sha256=digests.sha256_json(data_state),
+            structs={name: (leaf.shape, leaf.dtype.name) for name, leaf in leaves.items()},
+            hashing=self._thread.submit(self._hash, step, pieces),
+        )
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardSave(manifest.nested(leaves)),
+            data=ocp.args.JsonSave(data_state),
+        )
+        try:
+            started = manager.save(step, args=arguments)
+        except Exception as error:
+            raise self._failed(step, error) from error
+        if not started:
+            raise self._failed(step, "orbax has this step or a later one already")
+        self._steps.append(step)
+
+    def poll(self) -> None:
+        """Writes the manifest of a save that has finished meanwhile; never waits."""
+        pending = self._pending
+        if pending is None or not self._folder(pending.step).is_dir():
+            return
+        first = jax.process_index() == 0  # it alone writes the manifest, from all parts
+        missing = jax.process_count() - 1 - len(self._parts(pending.step)) if first else 0
+        if pending.hashing.done() and not missing:
+            self.wait()
+
+    def wait(self) -> None:
+        """Returns once the save under way, if any, has finished and has its manifest.
+
+        Raises CheckpointError where it failed.
+        """
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        try:
+            self._opened_manager().wait_until_finished()
+            pieces = pending.hashing.result()
+        except Exception as error:
+            raise self._failed(pending.step, error) from error
+        if jax.process_index() == 0:
+            self._write_manifest(pending, pieces)
+
+    def close(self) -> None:
+        """Waits, deletes what is no longer kept, and lets go of orbax."""
+        self.wait()
+        self._delete_old()
+        if self._manager is not None:
+            self._manager.close()
+        self._thread.shutdown()
+
+    def abandon(self) -> None:
+        """After an error elsewhere: lets a save under way finish where no other process matters."""
+        if jax.process_count() == 1:
+            try:
+                self.wait()
+            except CheckpointError as error:
+                checkpoint_folder.say(str(error))
+
+    def _opened_manager(self) -> ocp.CheckpointManager:
+        if self._manager is None:
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=None,  # orbax would delete a verified step before the next one verifies
+                cleanup_tmp_directories=True,  # of killed saves; they keep a full disk full
+                enable_async_checkpointing=True,
+            )
+            self._manager = ocp.CheckpointManager(
+                self._workdir / checkpoint_folder.CHECKPOINTS, options=options
+            )
+            if jax.process_index() == 0:
+                (self._workdir / checkpoint_folder.MANIFESTS).mkdir(exist_ok=True)
+                for part in (self._workdir / checkpoint_folder.MANIFESTS).glob("*.part-*.json"):
+                    part.unlink()  # of a save that was killed
+            _synchronize("manifests are tidy")
+        return self._manager
+
+    def _failed(self, step: int, error: object) -> CheckpointError:
+        kept = [saved for saved in checkpoint_folder.manifest_steps(self._workdir) if saved != step]
+        newest = f"step {kept[-1]}" if kept else "no step"
+        return CheckpointError(
+            f"saving step {step} to {self._folder(step)} failed: {error}. The newest step that "
+            f"was saved is {newest}; mend the cause (a full disk?) and start again to continue."
+        )
+
+    def _folder(self, step: int) -> pathlib.Path:
+        return checkpoint_folder.step_folder(self._workdir, step)
+
+    def _hash(self, step: int, pieces: Any) -> dict[str, list[manifest.Piece]]:
+        digested = manifest.digest_pieces(pieces)
+        process = jax.process_index()
+        if process > 0:  # through the shared folder: a collective here would race with the step's
+            fields = {
+                name: [dataclasses.asdict(piece) for piece in boxes]
+                for name, boxes in digested.items()
+            }
+            path = self._workdir / checkpoint_folder.MANIFESTS / f"{step}.part-{process}.json"
+            atomic.write_json(path, fields)
+        return digested
+
+    def _parts(self, step: int) -> list[pathlib.Path]:
+        return sorted((self._workdir / checkpoint_folder.MANIFESTS).glob(f"{step}.part-*.json"))
+
+    def _write_manifest(self, pending: _Pending, pieces: dict[str, list[manifest.Piece]]) -> None:
+        deadline = time.monotonic() + _PARTS_SECONDS
+        while len(parts := self._parts(pending.step)) < jax.process_count() - 1:
+            if time.monotonic() > deadline:
+                raise self._failed(
+                    pending.step, f"only {len(parts) + 1} of {jax.process_count()} processes hashed"
+                )
+            time.sleep(0.05)
+        for part in parts:
+            for name, boxes in json.loads(part.read_text()).items():
+                pieces[name] += [
+                    manifest.Piece(tuple(box["start"]), tuple(box["shape"]), box["sha256"])
+                    for box in boxes
+                ]
+        written = manifest.Manifest(
+            step=pending.step,
+            leaves={
+                name: manifest.Leaf(shape, dtype, tuple(pieces[name]))
+                for name, (shape, dtype) in pending.structs.items()
+            },
+            data_sha256=pending.data_sha256,
+            config_sha256=self._config_sha256,
+            versions=run_record.versions(),
+        )
+        manifest.write(checkpoint_folder.manifest_path(self._workdir, pending.step), written)
+        for part in parts:
+            part.unlink()
+
+    def _delete_old(self) -> None:
+        while len(self._steps) > self._keep:
+            step = self._steps.pop(0)
+            if jax.process_index() == 0:  # first, so that half a folder never counts
+                checkpoint_folder.manifest_path(self._workdir, step).unlink(missing_ok=True)
+            self._opened_manager().delete(step)
+
+    def _problems(self, step: int, structs: Any) -> list[str]:
+        """Why a step cannot be resumed from. Raises CheckpointError on another model."""
+        try:
+            saved = manifest.read(checkpoint_folder.manifest_path(self._workdir, step))
+        except manifest.ManifestError as error:
+            return [str(error)]
+        differing = manifest.differing_structs(saved.leaves, structs)
+        if differing:
+            raise CheckpointError(
+                f"{self._workdir}: its checkpoint of step {step} is of another model: "
+                f"{checkpoint_folder.shortened(differing)}. Use the model settings of "
+                f"{self._workdir}/config.json, or a new --workdir. Nothing was changed."
+            )
+        if saved.config_sha256 != self._config_sha256:
+            raise CheckpointError(
+                f"{self._workdir}: its checkpoint of step {step} was made with other settings than "
+                "its config.json says; put the old config.json back, or use a new --workdir."
+            )
+        mine = list(saved.leaves)[jax.process_index() :: jax.process_count()]
+        found = list(checkpoint_folder.differing_leaves(self._workdir, saved, mine))
+        found += checkpoint_folder.data_problems(self._workdir, saved)
+        if jax.process_count() > 1:
+            counts = multihost_utils.process_allgather(np.array(len(found)))
+            if counts.any() and not found:
+                found = ["another process found values that are not those saved"]
+        return found
+
+    def _restore(self, step: int, structs: Any) -> Restored:
+        named = manifest.named_leaves(structs)
+        with ocp.CheckpointManager(
+            self._workdir / checkpoint_folder.CHECKPOINTS,
+            options=ocp.CheckpointManagerOptions(create=False),
+        ) as manager:
+            restored = manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(manifest.nested(named)),
+                    data=ocp.args.JsonRestore(),
+                ),
+            )
+        leaves = manifest.named_leaves(restored["state"])
+        state = jax.tree.unflatten(jax.tree.structure(structs), [leaves[name] for name in named])
+        return Restored(step, state, restored["data"])
+
+    def _set_aside_after(self, step: int) -> None:
+        if jax.process_index() == 0:
+            checkpoint_folder.set_aside_after(self._workdir, step)
+        _synchronize("damaged checkpoints are set aside")
+
+
+def _synchronize(name: str) -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def load_bundle(name: str) -> ModelBundle:
+    """Parameters of "WORKDIR" (its newest verified step) or "WORKDIR@STEP", as NumPy arrays.
+
+    Needs no mesh. Raises CheckpointError where there is none or where it does not verify.
+    """
+    folder, at, wanted = name.rpartition("@")
+    if not at or not wanted.isdigit():
+        folder, wanted = name, ""
+    workdir = pathlib.Path(folder).absolute()
+    steps = checkpoint_folder.manifest_steps(workdir)
+    if not steps or (wanted and int(wanted) not in steps):
+        have = ", ".join(map(str, steps)) or "none"
+        raise CheckpointError(
+            f"{name}: no such checkpoint; {workdir} has the steps: {have}. Say WORKDIR or "
+            "WORKDIR@STEP of a run of train.py."
+        )
+    record = run_record.read(workdir)
+    problems: list[str] = []
+    for step in [int(wanted)] if wanted else reversed(steps):
+        try:
+            variables = checkpoint_folder.read_variables(workdir, step)
+        except (manifest.ManifestError, CheckpointError) as error:
+            problems.append(f"step {step}: {error}")
+            checkpoint_folder.say(f"checkpoint of step {step} does not verify: {error}")
+            continue
+        return ModelBundle(
+            config=record.model,
+            data=record.data,
+            variables=variables,
+            tokenizer_model=record.tokenizer_model,
+            contract=record.contract,
+            trained_on=record.trained_on,
+            step=step,
+            digest=manifest.tree_digest(variables),
+            name=record.name,
+        )
+    raise CheckpointError(
+        f"{name}: no checkpoint verifies ({'; '.join(problems)}). Say another step, or restore "
+        "the folder from a copy."
+    )
+
+
+def verify(workdir: pathlib.Path) -> Report:
+    """Every array of every checkpoint of a workdir read and compared with its manifest."""
+    workdir = pathlib.Path(workdir).absolute()
+    checked = verify_steps(workdir)
+    problems = [
+        f"step {step}: DAMAGED: {checkpoint_folder.shortened(found)}"
+        for step, found in checked.items()
+        if found
+    ]
+    notes = [
+        f"step {step}: all arrays are as saved" for step, found in checked.items() if not found
+    ]
+    for step in sorted(set(checkpoint_folder.checkpoint_steps(workdir)) - checked.keys()):
+        notes.append(f"step {step}: unfinished, has no manifest; it is ignored")
+    if not checked:
+        problems.append(f"{workdir}: no checkpoint with a manifest")
+    try:
+        run_record.read(workdir)
+    except run_record.RunRecordError as error:
+        problems.append(str(error))
+    return Report((*notes, *problems), not problems)
+
+
+def verify_steps(workdir: pathlib.Path) -> dict[int, list[str]]:
+    """What is wrong with each step that has a manifest, in words; empty where nothing is."""
+    return {
+        step: problems_of_step(workdir, step) for step in checkpoint_folder.manifest_steps(workdir)
+    }
+
+
+def problems_of_step(workdir: pathlib.Path, step: int) -> list[str]:
+    """What is wrong with a step that has a manifest, in words; empty where nothing is."""
+    workdir = workdir.absolute()
+    try:
+        saved = manifest.read(checkpoint_folder.manifest_path(workdir, step))
+    except manifest.ManifestError as error:
+        return [str(error)]
+    return [
+        *checkpoint_folder.differing_leaves(workdir, saved, list(saved.leaves)),
+        *checkpoint_folder.data_problems(workdir, saved),
+    ]

@@ -1,0 +1,197 @@
+"""The folders of a workdir's checkpoints: which steps there are, and their arrays read and
+compared with their manifests, by one process alone and without a mesh."""
+
+import math
+import pathlib
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from videobert_jax.files import digests
+from videobert_jax.training import manifest
+
+CHECKPOINTS, MANIFESTS, SET_ASIDE = "checkpoints", "manifests", "set_aside"
+VARIABLES = ("params", "constants")  # the parts of a state that a model needs
+_READ_BYTES = 1 << 30  # read and compared at a time, so that verifying needs little memory
+_SHOWN = 5  # differences that a message names
+# What orbax and tensorstore raise on files that are truncated, deleted or not theirs.
+_READ_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged, of another model, or that could not be written."""
+
+
+def step_folder(workdir: pathlib.Path, step: int) -> pathlib.Path:
+    """Where orbax keeps a step."""
+    return workdir / CHECKPOINTS / str(step)
+
+
+def manifest_path(workdir: pathlib.Path, step: int) -> pathlib.Path:
+    """The file without which a step does not count."""
+    return workdir / MANIFESTS / f"{step}.json"
+
+
+def manifest_steps(workdir: pathlib.Path) -> list[int]:
+    """Steps that have a manifest, ascending; whether they verify is another question."""
+    return sorted(
+        int(path.stem) for path in (workdir / MANIFESTS).glob("*.json") if path.stem.isdigit()
+    )
+
+
+def checkpoint_steps(workdir: pathlib.Path) -> list[int]:
+    """Steps that orbax finished writing, with or without a manifest, ascending."""
+    return sorted(
+        int(path.name) for path in (workdir / CHECKPOINTS).glob("*") if path.name.isdigit()
+    )
+
+
+def require_known_steps(workdir: pathlib.Path) -> None:
+    """Raises CheckpointError where several steps lack a manifest: no killed save leaves that."""
+    known = manifest_steps(workdir)
+    newest = known[-1] if known else -1
+    unknown = [step for step in checkpoint_steps(workdir) if step > newest]
+    if len(unknown) > 1:
+        raise CheckpointError(
+            f"{workdir}: the checkpoints of steps {unknown} have no manifest in "
+            f"{workdir / MANIFESTS}, so nothing vouches for their values. Put the manifests back, "
+            "or start in a new --workdir. Nothing was changed."
+        )
+
+
+def read_leaves(workdir: pathlib.Path, step: int, leaves: Sequence[str]) -> dict[str, np.ndarray]:
+    """Arrays of a step by name, as NumPy's, with the dtypes on disk. Raises what orbax raises."""
+    wanted = {name: jax.ShapeDtypeStruct((), np.float32) for name in leaves}
+    arguments = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in leaves}
+    state = ocp.args.PyTreeRestore(
+        item=manifest.nested(wanted),
+        restore_args=manifest.nested(arguments),
+        partial_restore=True,
+    )
+    return manifest.named_leaves(_read(workdir, step, state=state)["state"])
+
+
+def _read(workdir: pathlib.Path, step: int, **arguments: Any) -> Any:
+    process = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(  # no barrier with processes that read other leaves
+        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"read{process}"
+    )
+    options = ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone)
+    with ocp.CheckpointManager(workdir / CHECKPOINTS, options=options) as manager:
+        return manager.restore(step, args=ocp.args.Composite(**arguments))
+
+
+def differing_leaves(
+    workdir: pathlib.Path, saved: manifest.Manifest, names: Sequence[str]
+) -> Iterator[str]:
+    """What is wrong with the arrays of a step, in words; nothing where they are as saved."""
+    for group in _groups(saved, names):
+        try:
+            read = read_leaves(workdir, saved.step, group)
+        except _READ_ERRORS as error:
+            yield f"{group[0]} and others cannot be read ({type(error).__name__}: {_line(error)})"
+            continue
+        yield from _differences(saved, read)
+
+
+def _differences(saved: manifest.Manifest, read: dict[str, np.ndarray]) -> Iterator[str]:
+    for name, values in read.items():
+        if not saved.leaves[name].is_whole:
+            yield f"{name}: the manifest does not cover it"
+        for problem in manifest.differing_pieces(saved.leaves[name], values):
+            yield f"{name}: {problem}"
+
+
+def _groups(saved: manifest.Manifest, names: Sequence[str]) -> Iterator[list[str]]:
+    group, size = [], 0
+    for name in names:
+        leaf = saved.leaves[name]
+        num_bytes = (
+            math.prod(leaf.shape) * np.dtype(jax.dtypes.canonicalize_dtype(leaf.dtype)).itemsize
+        )
+        if group and size + num_bytes > _READ_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(name)
+        size += num_bytes
+    if group:
+        yield group
+
+
+def data_problems(workdir: pathlib.Path, saved: manifest.Manifest) -> list[str]:
+    """What is wrong with the data position of a step, in words."""
+    try:
+        read = _read(workdir, saved.step, data=ocp.args.JsonRestore())["data"]
+    except _READ_ERRORS as error:
+        return [f"the data position cannot be read ({type(error).__name__}: {_line(error)})"]
+    if digests.sha256_json(read) != saved.data_sha256:
+        return ["the data position is not the one saved"]
+    return []
+
+
+def read_variables(workdir: pathlib.Path, step: int) -> dict[str, Any]:
+    """{"params": ..., "constants": ...} of a step as NumPy arrays, compared with the manifest.
+
+    Raises CheckpointError, ManifestError where they are not as saved.
+    """
+    saved = manifest.read(manifest_path(workdir, step))
+    names = [name for name in saved.leaves if name.split("/")[0] in VARIABLES]
+    try:
+        read = read_leaves(workdir, step, names)
+    except _READ_ERRORS as error:
+        raise CheckpointError(f"cannot be read ({type(error).__name__}: {_line(error)})") from error
+    problems = list(_differences(saved, read))
+    if problems:
+        raise CheckpointError(shortened(problems))
+    return manifest.nested(read)
+
+
+def set_aside_after(workdir: pathlib.Path, step: int) -> None:
+    """Moves away steps newer than `step` and clears leftovers of deletions.
+
+    A step with a manifest is damaged and is kept under its number; of unfinished saves only the
+    last one is kept, so that kills do not fill the disk.
+    """
+    known = manifest_steps(workdir)
+    for other in checkpoint_steps(workdir):
+        if other > step:
+            _move_aside(workdir, other, f"damaged-{other}" if other in known else "unfinished")
+        elif other not in known:
+            shutil.rmtree(step_folder(workdir, other))
+    for other in known:
+        if other > step:
+            target = workdir / SET_ASIDE / f"damaged-{other}.manifest.json"
+            target.parent.mkdir(exist_ok=True)
+            manifest_path(workdir, other).replace(target)
+        elif not step_folder(workdir, other).is_dir():
+            manifest_path(workdir, other).unlink()
+
+
+def _move_aside(workdir: pathlib.Path, step: int, name: str) -> None:
+    target = workdir / SET_ASIDE / name
+    target.parent.mkdir(exist_ok=True)
+    if target.exists():
+        shutil.rmtree(target)
+    say(f"{step_folder(workdir, step)} is {name.split('-')[0]}: moved to {target}")
+    step_folder(workdir, step).rename(target)
+
+
+def shortened(problems: Sequence[str]) -> str:
+    """The first few of many problems, and how many there are."""
+    more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return "; ".join(problems[:_SHOWN]) + more
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def say(text: str) -> None:
+    """A notice on standard error, from the first process."""
+    if jax.process_index() == 0:
+        print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,207 @@
+"""Processes, devices and what they can do: started once, before the first device call."""
+
+import importlib.util
+import math
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+# Dense bfloat16 FLOP/s of one jax device, by the beginning of its device_kind. Chips on which a
+# device is only one of two cores (TPU v2, v3, 7x) are left out: mfu is then not reported.
+PEAK_FLOPS: dict[str, float] = {
+    "TPU v4": 275e12,  # cloud.google.com/tpu/docs/v4
+    "TPU v5 lite": 197e12,  # cloud.google.com/tpu/docs/v5e
+    "TPU v5e": 197e12,
+    "TPU v5p": 459e12,  # cloud.google.com/tpu/docs/v5p
+    "TPU v5": 459e12,  # what the runtime calls a v5p
+    "TPU v6 lite": 918e12,  # cloud.google.com/tpu/docs/v6e
+    "TPU v6e": 918e12,
+    "NVIDIA A100": 312e12,  # NVIDIA A100 data sheet
+    "NVIDIA H100 PCIe": 756e12,  # NVIDIA H100 data sheet, halved: it states 2:4 sparsity
+    "NVIDIA H100": 989e12,  # SXM5, likewise
+    "NVIDIA H200": 989e12,  # NVIDIA H200 data sheet, likewise
+    "NVIDIA L4": 121e12,  # NVIDIA L4 data sheet, likewise
+    "NVIDIA A10G": 70e12,  # NVIDIA A10G data sheet, likewise
+}
+
+
+_DEVICES = pathlib.Path("/dev")
+
+
+class HardwareError(ValueError):
+    """Devices or processes that are not as the settings say."""
+
+
+def start(
+    platform: str,
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> str:
+    """One line that names the devices; joins the other processes and sets the compilation cache.
+
+    platform: "" for the accelerator there is, else "cpu", "gpu" or "tpu". Processes are given by
+    arguments, by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or on TPU found
+    by the runtime itself. Raises HardwareError where an accelerator is present but unused.
+    """
+    _choose_platforms(platform)
+    _use_compilation_cache()
+    _join_processes(platform, coordinator, num_processes, process_id)
+    try:
+        devices = jax.devices()
+    except RuntimeError as error:
+        raise HardwareError(
+            f"platform={platform!r}: jax finds no such devices ({error}); install the accelerator "
+            "packages (make setup ACCELERATOR=cuda12|cuda13|tpu) or say --config.platform=cpu."
+        ) from error
+    require_accelerator_in_use(platform, devices[0].platform)
+    return describe(devices)
+
+
+def describe(devices: list[Any]) -> str:
+    """ "devices: 8 x TPU v4 (tpu), process 0 of 2"."""
+    kinds = sorted({device.device_kind for device in devices})
+    return (
+        f"devices: {len(devices)} x {', '.join(kinds)} ({devices[0].platform}), "
+        f"process {jax.process_index()} of {jax.process_count()}"
+    )
+
+
+def present_accelerators(folder: pathlib.Path = _DEVICES) -> list[str]:
+    """Device files of NVIDIA GPUs and TPUs, whether or not jax can use them."""
+    found = [*folder.glob("nvidia[0-9]*"), *folder.glob("accel[0-9]*")]
+    return sorted(str(path) for path in found)
+
+
+def require_accelerator_in_use(platform: str, used: str, folder: pathlib.Path = _DEVICES) -> None:
+    """Raises HardwareError where jax runs on CPU beside an accelerator, unless CPU was asked."""
+    present = present_accelerators(folder)
+    if present and used == "cpu" and platform != "cpu":
+        raise HardwareError(
+            f"an accelerator is present ({', '.join(present)}) but jax runs on cpu: the packages "
+            "for it are not installed, or JAX_PLATFORMS hides it. Install them (make setup "
+            "ACCELERATOR=cuda12|cuda13|tpu), or say --config.platform=cpu if CPU is meant."
+        )
+
+
+def _choose_platforms(platform: str) -> None:
+    if platform:
+        jax.config.update("jax_platforms", platform)
+    elif not _platforms_asked() and _has_libtpu() and not _tpu_files(_DEVICES):
+        # Where the TPU compiler is installed without a TPU, jax would look for one for minutes.
+        gpus = any("nvidia" in path for path in present_accelerators())
+        jax.config.update("jax_platforms", "cuda,cpu" if gpus else "cpu")
+
+
+def _platforms_asked() -> str | None:
+    config: Any = jax.config  # its settings are made at run time
+    return config.jax_platforms
+
+
+def _has_libtpu() -> bool:
+    return importlib.util.find_spec("libtpu") is not None
+
+
+def _tpu_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    return [*folder.glob("accel[0-9]*"), *folder.glob("vfio/[0-9]*")]
+
+
+def _use_compilation_cache() -> None:
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    root = os.environ.get("VIDEOBERT_CACHE") or pathlib.Path.home() / ".cache" / "videobert_jax"
+    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(root) / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _join_processes(
+    platform: str, coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> None:
+    given = {
+        "--coordinator": coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS"),
+        "--num_processes": _number(num_processes, "JAX_NUM_PROCESSES"),
+        "--process_id": _number(process_id, "JAX_PROCESS_ID"),
+    }
+    missing = [flag for flag, value in given.items() if value is None]
+    if len(missing) == len(given):
+        on_tpu = _tpu_files(_DEVICES) and _has_libtpu() and platform != "cpu"
+        if on_tpu and not jax.distributed.is_initialized():
+            jax.distributed.initialize()  # the TPU runtime knows its pod
+        return
+    if missing:
+        raise HardwareError(
+            f"several processes need --coordinator=HOST:PORT, --num_processes and --process_id; "
+            f"missing: {', '.join(missing)}."
+        )
+    jax.distributed.initialize(
+        given["--coordinator"],
+        num_processes=given["--num_processes"],
+        process_id=given["--process_id"],
+        initialization_timeout=120,
+        heartbeat_timeout_seconds=60,
+        shutdown_timeout_seconds=60,
+    )
+
+
+def _number(value: int | None, variable: str) -> int | None:
+    if value is None and variable in os.environ:
+        text = os.environ[variable]
+        if not text.isdigit():
+            raise HardwareError(f"{variable}={text!r} is not a number of processes.")
+        return int(text)
+    return value
+
+
+def peak_flops(device_kind: str) -> float | None:
+    """Dense bfloat16 FLOP/s of a device by its data sheet; None where it is not known."""
+    for kind in sorted(PEAK_FLOPS, key=len, reverse=True):
+        if device_kind.startswith(kind):
+            return PEAK_FLOPS[kind]
+    return None
+
+
+def matmul_flops(function: Callable[..., Any], *structs: Any) -> float:
+    """FLOPs of the matrix products of one call, over all devices; nothing is compiled.
+
+    Counted in the jaxpr, loops times their length: XLA's own cost analysis counts the body of a
+    scan over layers once. Recomputation under remat is counted where it happens.
+    """
+    return _flops(jax.make_jaxpr(function)(*structs).jaxpr)
+
+
+def _flops(jaxpr: Any) -> float:
+    total = 0.0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            total += _dot_flops(equation)
+            continue
+        inner = [_flops(body) for body in _inner_jaxprs(equation.params)]
+        if equation.primitive.name == "scan":
+            total += equation.params["length"] * sum(inner)
+        elif equation.primitive.name == "cond":
+            total += max(inner, default=0.0)
+        elif equation.primitive.name == "shard_map":
+            total += sum(inner) * equation.params["mesh"].size  # inside, shapes are a device's
+        else:
+            total += sum(inner)
+    return total
+
+
+def _inner_jaxprs(params: dict[str, Any]) -> list[Any]:
+    found = []
+    for value in params.values():
+        for entry in value if isinstance(value, tuple | list) else (value,):
+            entry = getattr(entry, "jaxpr", entry)  # a ClosedJaxpr holds the jaxpr
+            if hasattr(entry, "eqns"):
+                found.append(entry)
+    return found
+
+
+def _dot_flops(equation: Any) -> float:
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    left = equation.invars[0].aval.shape
+    depth = math.prod(left[axis] for axis in contracted)
+    return 2.0 * depth * math.prod(equation.outvars[0].aval.shape)

@@ -1,0 +1,134 @@
+"""A new run that begins with the parameters of another one, whole or module by module."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.schema import FeatureContract
+from videobert_jax.training import manifest
+from videobert_jax.training.state import TrainState
+
+# Names for init.modules beside those of the parameters' own top level.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "text_tower": ("text_embedding", "text_encoder"),
+    "video_tower": ("video_embedding", "video_encoder"),
+    "heads": ("masked_language_head", "masked_video_head", "pooler", "matching_head", "joint_head"),
+}
+# Parts whose parameters mean something only with the tokenizer, or the features, they learnt from.
+OF_TOKENIZER = {"text_embedding", "masked_language_head"}
+OF_FEATURES = {"video_embedding", "masked_video_head"}
+_SHOWN = 8
+
+
+class InitializationError(ValueError):
+    """Parameters that cannot be taken over."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """Names of the leaves taken over, and of those that stay random."""
+
+    taken: tuple[str, ...]
+    fresh: tuple[str, ...]
+
+    def __str__(self) -> str:
+        modules = sorted({name.split("/")[0] for name in self.fresh})
+        rest = f"; random: {', '.join(modules)} ({len(self.fresh)})" if self.fresh else ""
+        return f"{len(self.taken)} parameters taken over{rest}"
+
+
+def top_level_names(modules: Sequence[str], available: Sequence[str]) -> list[str]:
+    """Top-level names of the parameters that `init.modules` names; all where it names none.
+
+    Raises InitializationError on a name that is neither a group nor a module.
+    """
+    if not modules:
+        return sorted(available)
+    found: set[str] = set()
+    for module in modules:
+        names = GROUPS.get(module, (module,))
+        if not set(names) <= set(available):
+            raise InitializationError(
+                f"init.modules names {module!r}; the model has the groups {', '.join(GROUPS)} and "
+                f"the modules {', '.join(sorted(available))}."
+            )
+        found |= set(names)
+    return sorted(found)
+
+
+def require_compatible(
+    bundle: ModelBundle,
+    names: Sequence[str],
+    *,
+    tokenizer_digest: str,
+    bundle_tokenizer_digest: str,
+    contract: FeatureContract,
+) -> None:
+    """Raises InitializationError, ContractMismatch where parameters would be read with another
+    tokenizer, or fed other features, than they learnt from."""
+    if OF_TOKENIZER & set(names) and tokenizer_digest != bundle_tokenizer_digest:
+        raise InitializationError(
+            f"init.checkpoint {bundle.name} has the tokenizer {bundle_tokenizer_digest[:12]}, this "
+            f"workdir {tokenizer_digest[:12]}: its piece ids would mean other words. Use a new "
+            "--workdir, which takes the tokenizer over, or leave the text out of init.modules."
+        )
+    if OF_FEATURES & set(names):
+        contract.verify_against(
+            bundle.contract, found="the dataset", expected=f"init.checkpoint {bundle.name}"
+        )
+
+
+def initialize(
+    state: TrainState, bundle: ModelBundle, modules: Sequence[str]
+) -> tuple[TrainState, Taken]:
+    """`state` with the parameters of `bundle`, laid out as they were; and what was taken.
+
+    With modules named, those are taken whole and the rest stays random; without, everything must
+    match. The input statistics come with the video tower, whose weights expect them. Raises
+    InitializationError listing the leaves that do not match.
+    """
+    own = manifest.named_leaves(state.params)
+    given = manifest.named_leaves(bundle.variables["params"])
+    names = set(top_level_names(modules, sorted({name.split("/")[0] for name in own})))
+    wanted = [name for name in own if name.split("/")[0] in names]
+    problems = [
+        f"{name}: {_form(given.get(name))} in the checkpoint, {_form(own[name])} in the model"
+        for name in wanted
+        if _form(given.get(name)) != _form(own[name])
+    ]
+    problems += [
+        f"{name}: only the checkpoint has it"
+        for name in given
+        if name.split("/")[0] in names and name not in own
+    ]
+    if problems:
+        more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise InitializationError(
+            f"init.checkpoint {bundle.name} does not match the model: "
+            f"{'; '.join(problems[:_SHOWN])}{more}. Use the model settings it was made with, or "
+            f"name what to take: --config.init.modules=text_tower,video_tower."
+        )
+    params = {name: _placed(given[name], own[name]) for name in wanted}
+    leaves = [params.get(name, leaf) for name, leaf in own.items()]
+    constants = state.constants
+    if "video_embedding" in names:
+        constants = jax.tree.map(_placed, bundle.variables["constants"], constants)
+    fresh = tuple(name for name in own if name not in params)
+    merged = jax.tree.unflatten(jax.tree.structure(state.params), leaves)
+    return (
+        dataclasses.replace(state, params=merged, constants=constants),
+        Taken(tuple(wanted), fresh),
+    )
+
+
+def _form(leaf: Any) -> str:
+    return "nothing" if leaf is None else f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
+
+
+def _placed(values: Any, like: jax.Array) -> jax.Array:
+    host = np.asarray(values)
+    return jax.make_array_from_callback(host.shape, like.sharding, lambda index: host[index])

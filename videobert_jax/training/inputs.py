@@ -1,0 +1,169 @@
+"""What a run is trained on, opened and checked: datasets, tokenizer, contract, blocks."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+
+from videobert_jax import configuration
+from videobert_jax.configuration import RunConfig
+from videobert_jax.data import index
+from videobert_jax.data.block import BlockBuilder, BlockSettings
+from videobert_jax.data.config import SourceConfig
+from videobert_jax.files import atomic, digests
+from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.config import ModelConfig
+from videobert_jax.schema import FeatureContract, InputStatistics
+from videobert_jax.text import tokenizer as tokenizers
+from videobert_jax.training import initialization, run_record
+
+_TOKENIZER_TEXTS = 1_000_000  # captions, evenly spaced; sentencepiece holds them in memory
+_CHUNK = 10_000  # captions read at a time
+
+
+class InputError(ValueError):
+    """A run without data."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunInputs:
+    """All that the loop needs to know of the data."""
+
+    builder: BlockBuilder
+    tokenizer: tokenizers.Tokenizer
+    contract: FeatureContract
+    statistics: InputStatistics | None
+    model: ModelConfig
+    trained_on: dict[str, Any]
+    names: tuple[str, ...]
+
+
+def open_inputs(run: RunConfig, workdir: pathlib.Path, initial: ModelBundle | None) -> RunInputs:
+    """Inputs of a run; stores its tokenizer in the workdir where it has none yet.
+
+    The first source with clip features gives contract and input statistics; the others must have
+    been made in the same way. Raises DatasetError, ContractMismatch, ConfigError, InputError,
+    InitializationError.
+    """
+    sources = run.data.sources
+    datasets = {path: index.open_dataset(path) for path in map(_path_of(run), sources)}
+    opened = [datasets[_path_of(run)(source)] for source in sources]
+    splits = [dataset.split(source.split) for dataset, source in zip(opened, sources, strict=True)]
+    with_video = [i for i, source in enumerate(sources) if source.regime != "text_only"]
+    main = opened[with_video[0] if with_video else 0]
+    tokenizer = _tokenizer(run, workdir, splits, initial)
+    model = configuration.resolve_model(
+        run, vocabulary_size=tokenizer.size, feature_dim=main.contract.dim
+    )
+    weighted = [(split, s.regime, s.weight) for split, s in zip(splits, sources, strict=True)]
+    builder = _builder(run, weighted, tokenizer, main.contract.dim)
+    return RunInputs(
+        builder=builder,
+        tokenizer=tokenizer,
+        contract=main.contract,
+        statistics=main.statistics,
+        model=model,
+        trained_on=_trained_on(opened, splits, initial),
+        names=tuple(
+            f"{dataset.name}/{split.name} ({len(split)} examples, {source.regime})"
+            for dataset, split, source in zip(opened, splits, sources, strict=True)
+        ),
+    )
+
+
+def _builder(
+    run: RunConfig,
+    sources: list[tuple[index.Split, str, float]],
+    tokenizer: tokenizers.Tokenizer,
+    feature_dim: int,
+) -> BlockBuilder:
+    try:
+        settings = BlockSettings.from_config(run.data, run.seed, feature_dim)
+        return BlockBuilder(sources, tokenizer, settings)
+    except ValueError as error:
+        if type(error) is not ValueError:
+            raise  # says by itself what it is
+        raise InputError(str(error)) from error
+
+
+def _path_of(run: RunConfig):
+    def path_of(source: SourceConfig) -> str:
+        path = source.path or run.data.path
+        if not path:
+            raise InputError(
+                "data.path is empty: say --config.data.path=DIR, a folder written by "
+                "`videobert prepare NAME --output DIR`."
+            )
+        return path
+
+    return path_of
+
+
+def _tokenizer(
+    run: RunConfig,
+    workdir: pathlib.Path,
+    splits: list[index.Split],
+    initial: ModelBundle | None,
+) -> tokenizers.Tokenizer:
+    """The workdir's tokenizer; else that of init.checkpoint; else one trained on the captions."""
+    path = workdir / run_record.TOKENIZER_FILE
+    if (workdir / run_record.RUN_FILE).is_file():
+        return tokenizers.Tokenizer(run_record.read(workdir).tokenizer_model)
+    if jax.process_index() == 0 and not path.is_file():
+        if initial is not None:
+            model = initial.tokenizer_model
+        else:
+            spoken = [
+                split
+                for split, source in zip(splits, run.data.sources, strict=True)
+                if source.regime != "video_only"
+            ]
+            model = tokenizers.train(_captions(spoken), run.data.vocabulary_size)
+        atomic.write_bytes(path, model)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("the tokenizer is there")
+    return tokenizers.Tokenizer.from_file(path)
+
+
+def _captions(splits: list[index.Split]) -> Iterator[str]:
+    stride = max(1, -(-sum(map(len, splits)) // _TOKENIZER_TEXTS))
+    for split in splits:
+        ids = range(0, len(split), stride)
+        for start in range(0, len(ids), _CHUNK):
+            yield from split.texts(ids[start : start + _CHUNK])
+
+
+def _trained_on(
+    opened: list[index.Dataset], splits: list[index.Split], initial: ModelBundle | None
+) -> dict[str, Any]:
+    """What the parameters will have seen, that of `initial` included: evaluation must know."""
+    entries = [
+        {
+            "name": dataset.name,
+            "path": str(dataset.path),
+            "digest": dataset.digest,
+            "split": split.name,
+            "video_names_digest": digests.sha256_json(sorted(split.videos)),
+        }
+        for dataset, split in zip(opened, splits, strict=True)
+    ]
+    names = {name for split in splits for name in split.videos}
+    if initial is not None:
+        entries = [*initial.trained_on["datasets"], *entries]
+        names |= set(initial.trained_on["video_names"])
+    return {"datasets": entries, "video_names": sorted(names)}
+
+
+def require_initial(run: RunConfig, inputs: RunInputs, bundle: ModelBundle) -> None:
+    """Raises where init.checkpoint does not go with the run's tokenizer or features."""
+    available = sorted(bundle.variables["params"])
+    initialization.require_compatible(
+        bundle,
+        initialization.top_level_names(run.init.modules, available),
+        tokenizer_digest=inputs.tokenizer.digest,
+        bundle_tokenizer_digest=digests.sha256_bytes(bundle.tokenizer_model),
+        contract=inputs.contract,
+    )

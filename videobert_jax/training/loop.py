@@ -1,0 +1,322 @@
+"""The training loop. At every step: save -> next batch -> dispatch -> report the step before.
+
+Nothing waits for the device but the copy that a save makes and the report of the step before,
+whose figures the device has while it works on the next one.
+"""
+
+import dataclasses
+import functools
+import math
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import optax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from videobert_jax import configuration, schema
+from videobert_jax.configuration import RunConfig
+from videobert_jax.data import data_state
+from videobert_jax.data.device_feed import DeviceFeed
+from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.videobert import VideoBert
+from videobert_jax.sharding import mesh as meshes
+from videobert_jax.sharding import partitioning
+from videobert_jax.training import (
+    checkpoint,
+    checkpoint_folder,
+    hardware,
+    initialization,
+    inputs,
+    manifest,
+    metrics,
+    optimizer,
+    preemption,
+    reporting,
+    run_record,
+    state,
+    steps,
+)
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """An evaluation during training."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, bundle: ModelBundle) -> dict[str, float]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """How a call of `train` ended: at which step, and whether that was the last one."""
+
+    step: int
+    finished: bool
+    workdir: pathlib.Path
+
+
+def train(
+    run: RunConfig,
+    config: dict[str, Any],
+    workdir: pathlib.Path,
+    *,
+    evaluators: Sequence[Evaluator],
+    stop: Callable[[int], bool] | None = None,
+    load_bundle: Callable[[str], ModelBundle] = checkpoint.load_bundle,
+) -> TrainResult:
+    """Trains to training.num_steps, or until SIGTERM; continues what the workdir holds.
+
+    config: the settings as JSON, which the workdir keeps and compares. stop: asked before every
+    step whether to save and stop there. load_bundle: reads init.checkpoint. Raises RunRecordError,
+    CheckpointError, DataStateError, DatasetError, DamagedDataError, DivergenceError and others of
+    this package; a workdir that belongs to another run is left as it is.
+    """
+    workdir = pathlib.Path(workdir)
+    run_record.require_same_settings(workdir, config)
+    known = checkpoint_folder.manifest_steps(workdir)
+    last = run.training.num_steps
+    if known[-1:] == [last] and not checkpoint.problems_of_step(workdir, last):
+        _say(f"{workdir}: this run is finished, all {last} steps are taken; nothing to do")
+        return TrainResult(last, True, workdir)
+    mesh, schedule = _mesh_and_schedule(run)
+    begins = bool(run.init.checkpoint) and not known  # a run that goes on needs it no more
+    initial = load_bundle(run.init.checkpoint) if begins else None
+    workdir.mkdir(parents=True, exist_ok=True)
+    opened = inputs.open_inputs(run, workdir, initial)
+    training = _Training(run, config, workdir, mesh, schedule, opened, evaluators)
+    try:
+        training.begin(initial)
+        result = training.take_steps(stop)
+    except BaseException:
+        training.checkpointer.abandon()
+        raise
+    training.checkpointer.close()
+    return result
+
+
+def _mesh_and_schedule(run: RunConfig) -> tuple[Mesh, optax.Schedule]:
+    """Raises ConfigError where settings do not fit the devices or each other."""
+    try:
+        mesh = meshes.create_mesh(run.mesh)
+        meshes.require_divisible_blocks(
+            run.data.blocks_per_batch, run.training.accumulation_steps, mesh
+        )
+        return mesh, optimizer.learning_rate(run.optimizer, run.training.num_steps)
+    except ValueError as error:
+        raise configuration.ConfigError(str(error)) from error
+
+
+class _Training:
+    """A run under way: the network, the compiled step, and the state at hand."""
+
+    def __init__(
+        self,
+        run: RunConfig,
+        config: dict[str, Any],
+        workdir: pathlib.Path,
+        mesh: Mesh,
+        schedule: optax.Schedule,
+        opened: inputs.RunInputs,
+        evaluators: Sequence[Evaluator],
+    ) -> None:
+        self.run, self.config, self.workdir = run, config, workdir
+        self.mesh, self.inputs, self.evaluators = mesh, opened, evaluators
+        self.model = VideoBert(opened.model)
+        num_steps = run.training.num_steps
+        self.optimizer = optimizer.create_optimizer(run.optimizer, num_steps, self.model)
+        self.structs = state.state_structs(self.model, self.optimizer, self.mesh)
+        self.step_function = functools.partial(
+            steps.train_step,
+            model=self.model,
+            optimizer=self.optimizer,
+            schedule=schedule,
+            objectives=run.objectives,
+            seed=run.seed,
+            accumulation_steps=run.training.accumulation_steps,
+            num_shards=meshes.block_shards(self.mesh),
+        )
+        self.checkpointer = checkpoint.Checkpointer(
+            workdir,
+            keep=run.training.keep_checkpoints,
+            config_sha256=run_record.fingerprint(config),
+        )
+        self.state: Any = None
+        self.start = 0
+
+    def begin(self, initial: ModelBundle | None) -> None:
+        """Restores the newest verified step, or makes the state of step 0; says which."""
+        restored = self.checkpointer.restore_latest(self.structs)
+        if restored is not None:
+            data_state.check_data_state(restored.data_state, self._data_state(restored.step))
+            self.state, self.start = restored.state, restored.step
+            _say(f"{self.workdir}: continues at step {restored.step} of {self._num_steps}")
+        else:
+            self.state = state.create_state(
+                self.model, self.optimizer, self.mesh, self.run.seed, self.inputs.statistics
+            )
+            if initial is not None:
+                inputs.require_initial(self.run, self.inputs, initial)
+                self.state, taken = initialization.initialize(
+                    self.state, initial, self.run.init.modules
+                )
+                _say(f"init.checkpoint {self.run.init.checkpoint}: {taken}")
+        if jax.process_index() == 0:
+            self._write_record(resumed=restored is not None)
+        leaves = jax.tree.leaves(self.structs.params)
+        count = sum(math.prod(leaf.shape) for leaf in leaves)
+        _say(
+            f"{self.run.name}: {count / 1e6:.1f} M parameters, {self._num_steps} steps of "
+            f"{self.run.data.global_batch_size} examples from {', '.join(self.inputs.names)}"
+        )
+
+    def take_steps(self, stop: Callable[[int], bool] | None) -> TrainResult:
+        """The loop; returns with the last state saved."""
+        settings = self.run.training
+        layouts = (state.state_shardings(self.structs), partitioning.replicated(self.mesh))
+        train_step = jax.jit(self.step_function, donate_argnums=0, out_shardings=layouts)
+        self.reporter = reporting.Reporter(
+            self.workdir, settings, self._progress(), restored_step=self.start
+        )
+        profile = reporting.Profile(self.workdir, settings)
+        step, asked = self.start, False
+        with preemption.StopSignal() as signal, self._feed() as feed:
+            for step in range(self.start, settings.num_steps):
+                asked = signal.requested(step) or (stop is not None and stop(step))
+                self.checkpointer.poll()
+                if step > self.start and (asked or step % settings.save_every == 0):
+                    self._save(step)
+                if asked:
+                    break
+                if settings.eval_every and step > self.start and step % settings.eval_every == 0:
+                    self._evaluate(step)
+                profile.before_step(step, self.state)
+                batch, report = next(feed)
+                if step == 0:
+                    self._show_gradient_norms(batch)
+                with jax.set_mesh(self.mesh):
+                    self.state, figures = train_step(self.state, batch)
+                self.reporter.dispatched(step + 1, figures, report)
+            self.reporter.flush()
+            profile.close(self.state)
+            if not asked:
+                return self._finish()
+        self.checkpointer.wait()
+        self.reporter.close()
+        reason = signal.reason or "asked to stop"
+        _say(f"{reason}: saved step {step}; start again with the same command to continue")
+        return TrainResult(step, False, self.workdir)
+
+    def _finish(self) -> TrainResult:
+        step = self._num_steps
+        if step > self.start:
+            self._save(step)
+        if self.run.training.eval_every:
+            self._evaluate(step)
+        self.checkpointer.wait()
+        self.reporter.close()
+        _say(f"{self.workdir}: finished, all {step} steps are taken")
+        return TrainResult(step, True, self.workdir)
+
+    @property
+    def _num_steps(self) -> int:
+        return self.run.training.num_steps
+
+    def _feed(self) -> DeviceFeed:
+        data = self.run.data
+        return DeviceFeed(
+            self.inputs.builder,
+            self.mesh,
+            data.blocks_per_batch,
+            self.start,
+            self._num_steps,
+            data.executor,
+            data.workers,
+            data.prefetch,
+        )
+
+    def _data_state(self, step: int) -> dict[str, Any]:
+        return data_state.data_state(self.inputs.builder, self.run.data.blocks_per_batch, step)
+
+    def _save(self, step: int) -> None:
+        self.checkpointer.save(step, self.state, self._data_state(step))
+
+    def _write_record(self, *, resumed: bool) -> None:
+        if resumed:  # what the model is and was trained on stays as it was first written
+            run_record.update_settings(self.workdir, self.config)
+            return
+        run_record.write(
+            self.workdir,
+            self.config,
+            model=self.inputs.model,
+            contract=self.inputs.contract,
+            trained_on=self.inputs.trained_on,
+        )
+
+    def _progress(self) -> metrics.Progress:
+        data = self.run.data
+        peak = hardware.peak_flops(jax.devices()[0].device_kind)
+        flops = None
+        if peak is not None:
+            shape = self.inputs.builder.settings.shape
+            batch = schema.batch_structs(shape, data.blocks_per_batch, data.rows)
+            flops = hardware.matmul_flops(self.step_function, self.structs, batch)
+        return metrics.Progress(
+            num_steps=self._num_steps,
+            examples_a_step=data.global_batch_size,
+            tokens_a_step=data.blocks_per_batch
+            * data.rows
+            * (data.text_length + data.video_length),
+            flops_a_step=flops,
+            peak_flops=None if peak is None else peak * jax.device_count(),
+        )
+
+    def _show_gradient_norms(self, batch: schema.Batch) -> None:
+        """Prints each objective's gradient norm at step 0: 0 means that it teaches nothing."""
+        every = self.run.training.accumulation_steps  # as many blocks as fit at a time
+
+        def norms(current: state.TrainState, batch: schema.Batch) -> Any:
+            return steps.objective_gradient_norms(
+                current,
+                jax.tree.map(lambda values: values[::every], batch),
+                model=self.model,
+                objectives=self.run.objectives,
+                seed=self.run.seed,
+            )
+
+        with jax.set_mesh(self.mesh):
+            found = jax.jit(norms)(self.state, batch)
+        shown = ", ".join(f"{name} {float(value):.3g}" for name, value in found.items())
+        _say(f"gradient norm of each objective at step 0: {shown}")
+
+    def _evaluate(self, step: int) -> None:
+        """Runs the evaluators, in every process alike, on parameters brought to the host."""
+        watch = reporting.Stopwatch()
+        variables = self.state.variables
+        if jax.process_count() > 1:
+            variables = multihost_utils.process_allgather(variables, tiled=True)
+        variables = jax.device_get(variables)
+        bundle = ModelBundle(
+            config=self.inputs.model,
+            data=self.run.data,
+            variables=variables,
+            tokenizer_model=self.inputs.tokenizer.model,
+            contract=self.inputs.contract,
+            trained_on=self.inputs.trained_on,
+            step=step,
+            digest=manifest.tree_digest(variables),
+            name=self.run.name,
+        )
+        for evaluator in self.evaluators:
+            figures = evaluator(bundle)
+            self.reporter.evaluated(step, evaluator.name, figures, watch.seconds())
+            watch = reporting.Stopwatch()
+
+
+def _say(text: str) -> None:
+    if jax.process_index() == 0:
+        metrics.show(text)

@@ -1,0 +1,204 @@
+"""What a workdir says of its run beside the checkpoints: its settings, and what its model needs.
+
+config.json      the settings as they were given
+run.json         name, versions, resolved model settings, what it was trained on, digests
+tokenizer.model  sentencepiece, trained on the run's captions or taken over
+contract.json    how the clip features were made
+"""
+
+import dataclasses
+import fnmatch
+import importlib.metadata
+import json
+import pathlib
+import platform
+from typing import Any
+
+import ml_collections
+
+from videobert_jax import configuration
+from videobert_jax.data.config import DataConfig
+from videobert_jax.files import atomic, digests
+from videobert_jax.models.config import ModelConfig
+from videobert_jax.schema import FeatureContract
+
+CONFIG_FILE, RUN_FILE, TOKENIZER_FILE, CONTRACT_FILE = (
+    "config.json",
+    "run.json",
+    "tokenizer.model",
+    "contract.json",
+)
+# Settings that may differ when a run is resumed: they change no parameter. Paths may, because the
+# digests of what lies there are compared; a mesh may, because only the order of sums changes.
+FREE_SETTINGS = (
+    "name",
+    "platform",
+    "mesh.*",
+    "data.path",
+    "data.sources.*.path",
+    "data.executor",
+    "data.workers",
+    "data.prefetch",
+    "data.max_damaged_fraction",
+    "training.log_every",
+    "training.save_every",
+    "training.eval_every",
+    "training.keep_checkpoints",
+    "training.profile_*",
+)
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece")
+
+
+class RunRecordError(ValueError):
+    """A workdir that is damaged, or that belongs to a run with other settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """What `read` gives: all of a model but its parameters."""
+
+    name: str
+    model: ModelConfig
+    data: DataConfig
+    tokenizer_model: bytes
+    contract: FeatureContract
+    trained_on: dict[str, Any]
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can change a result."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        found[package] = importlib.metadata.version(package)
+    return found
+
+
+def flat_settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted key."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            flat |= flat_settings(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def binding_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings that a resumed run must share: all that decide its parameters."""
+    return {
+        key: value
+        for key, value in flat_settings(config).items()
+        if not any(fnmatch.fnmatchcase(key, pattern) for pattern in FREE_SETTINGS)
+    }
+
+
+def fingerprint(config: dict[str, Any]) -> str:
+    """sha256 of the binding settings."""
+    return digests.sha256_json(binding_settings(config))
+
+
+def require_same_settings(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+    """Raises RunRecordError where the workdir's run had other binding settings; names them."""
+    path = workdir / CONFIG_FILE
+    if not path.is_file():
+        occupied = [name for name in ("checkpoints", "manifests") if (workdir / name).exists()]
+        if occupied:
+            raise RunRecordError(
+                f"{workdir}: has {' and '.join(occupied)} but no {CONFIG_FILE}, so it cannot be "
+                "told whether they are of this run; put the file back, or use a new --workdir."
+            )
+        return
+    saved, given = binding_settings(_read_json(path)), binding_settings(config)
+    missing = "(not set)"
+    differing = [
+        f"{key}: {saved.get(key, missing)!r} there, {given.get(key, missing)!r} now"
+        for key in sorted(saved.keys() | given.keys())
+        if saved.get(key, missing) != given.get(key, missing)
+    ]
+    if differing:
+        raise RunRecordError(
+            f"{workdir} holds a run with other settings: {'; '.join(differing)}. Give the old "
+            "settings to continue it, or a new --workdir. Nothing was changed."
+        )
+
+
+def write(
+    workdir: pathlib.Path,
+    config: dict[str, Any],
+    *,
+    model: ModelConfig,
+    contract: FeatureContract,
+    trained_on: dict[str, Any],
+) -> None:
+    """Writes config.json, run.json and contract.json; tokenizer.model must be there."""
+    tokenizer_sha256 = digests.sha256_file(workdir / TOKENIZER_FILE)
+    atomic.write_json(workdir / CONTRACT_FILE, contract.to_json())
+    atomic.write_json(
+        workdir / RUN_FILE,
+        {
+            "name": config["name"],
+            "versions": versions(),
+            "model": dataclasses.asdict(model),
+            "trained_on": trained_on,
+            "tokenizer_sha256": tokenizer_sha256,
+            "contract_sha256": digests.sha256_json(contract.to_json()),
+        },
+    )
+    atomic.write_json(workdir / CONFIG_FILE, config)
+
+
+def update_settings(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+    """Writes config.json anew: settings that may differ are those of the last start."""
+    atomic.write_json(workdir / CONFIG_FILE, config)
+
+
+def read(workdir: pathlib.Path) -> RunRecord:
+    """Record of a workdir, its parts compared with their digests. Raises RunRecordError."""
+    fields = _read_json(workdir / RUN_FILE)
+    config = _read_json(workdir / CONFIG_FILE)
+    contract = _read_json(workdir / CONTRACT_FILE)
+    try:
+        tokenizer_model = (workdir / TOKENIZER_FILE).read_bytes()
+    except OSError as error:
+        raise RunRecordError(f"{workdir / TOKENIZER_FILE}: cannot be read ({error}).") from error
+    try:
+        for file, found, expected in (
+            (TOKENIZER_FILE, digests.sha256_bytes(tokenizer_model), fields["tokenizer_sha256"]),
+            (CONTRACT_FILE, digests.sha256_json(contract), fields["contract_sha256"]),
+        ):
+            if found != expected:
+                raise RunRecordError(
+                    f"{workdir / file}: sha256 {found}, but {RUN_FILE} says {expected}: damaged or "
+                    "replaced; put the run's own file back."
+                )
+        run = configuration.parse(ml_collections.ConfigDict(config))
+        model = configuration.from_fields(ModelConfig, fields["model"], "run.json model")
+        return RunRecord(
+            name=fields["name"],
+            model=model,
+            data=run.data,
+            tokenizer_model=tokenizer_model,
+            contract=FeatureContract.from_json(contract),
+            trained_on=fields["trained_on"],
+        )
+    except KeyError as error:
+        raise RunRecordError(
+            f"{workdir / RUN_FILE}: has no field {error}; it is damaged."
+        ) from error
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunRecordError(
+            f"{path}: missing; expected the workdir of a run of train.py. Put the file back."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise RunRecordError(
+            f"{path}: cannot be read ({error}); put the run's own back."
+        ) from error
+    if not isinstance(fields, dict):
+        raise RunRecordError(f"{path}: expected a JSON object, found {type(fields).__name__}.")
+    return fields

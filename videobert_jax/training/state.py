@@ -1,0 +1,129 @@
+"""The training state, born sharded."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from videobert_jax import schema
+from videobert_jax.models.videobert import VideoBert
+from videobert_jax.sharding import partitioning
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class TrainState:
+    """Everything a step reads and writes; plain arrays, no boxes."""
+
+    step: Any  # int32 [], steps taken
+    params: Any
+    constants: Any  # input statistics of the training split
+    opt_state: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `model.apply` takes."""
+        return {"params": self.params, "constants": self.constants}
+
+
+def _boxed_variables(model: VideoBert, key: jax.Array) -> Any:
+    config = model.config
+    # Parameters depend on none of these sizes; short rows make tracing cheap.
+    shape = schema.RowShape(
+        examples=1,
+        text_length=min(8, config.text.max_length),
+        video_length=min(8, config.video.max_length),
+        masked_text=1,
+        masked_video=1,
+        feature_dim=config.video.feature_dim,
+    )
+    return model.init(key, jax.tree.map(jnp.asarray, schema.zero_block(shape, 1)))
+
+
+def parameter_axes(model: VideoBert) -> Any:
+    """Tuple of logical axis names a parameter."""
+    boxed = jax.eval_shape(lambda key: _boxed_variables(model, key), jax.random.key(0))
+    return partitioning.logical_axes(boxed["params"])
+
+
+def _boxed_state(
+    model: VideoBert, optimizer: optax.GradientTransformation, key: jax.Array
+) -> TrainState:
+    variables = _boxed_variables(model, key)
+    params = variables["params"]
+    return TrainState(
+        step=nn.LogicallyPartitioned(jnp.zeros((), jnp.int32), ()),
+        params=params,
+        constants=variables["constants"],
+        opt_state=_boxed_like(optimizer.init(nn.unbox(params)), params),
+    )
+
+
+def _boxed_like(opt_state: Any, params: Any) -> Any:
+    """Optimizer state with the axes of the parameter that each leaf belongs to."""
+    boxed_params = jax.tree_util.tree_leaves_with_path(
+        params, is_leaf=lambda node: isinstance(node, nn.LogicallyPartitioned)
+    )
+    names = {jax.tree_util.keystr(path): leaf.names for path, leaf in boxed_params}
+
+    def box(path: Any, leaf: jax.Array) -> nn.LogicallyPartitioned:
+        # adam keeps trees like the params inside its own: the path ends like the param's
+        text = jax.tree_util.keystr(path)
+        for start in range(len(path)):
+            suffix = jax.tree_util.keystr(path[start:])
+            if suffix in names:
+                return nn.LogicallyPartitioned(leaf, names[suffix])
+        if leaf.ndim:
+            raise ValueError(f"optimizer state {text} {leaf.shape} belongs to no parameter.")
+        return nn.LogicallyPartitioned(leaf, ())
+
+    return jax.tree_util.tree_map_with_path(box, opt_state)
+
+
+def state_structs(
+    model: VideoBert, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+    """TrainState of `ShapeDtypeStruct` with shardings: what restoring aims at."""
+    boxed = jax.eval_shape(lambda key: _boxed_state(model, optimizer, key), jax.random.key(0))
+    shardings = partitioning.tree_shardings(mesh, boxed)
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        nn.unbox(boxed),
+        shardings,
+    )
+
+
+def state_shardings(structs: TrainState) -> TrainState:
+    """The shardings of `state_structs`."""
+    return jax.tree.map(lambda struct: struct.sharding, structs)
+
+
+def create_state(
+    model: VideoBert,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    seed: int,
+    statistics: schema.InputStatistics | None,
+) -> TrainState:
+    """State at step 0, each shard made where it lives. Call it outside any mesh context.
+
+    `statistics` become constants; None keeps mean 0 and scale 1.
+    """
+    shardings = state_shardings(state_structs(model, optimizer, mesh))
+
+    def create(key: jax.Array) -> TrainState:
+        created = nn.unbox(_boxed_state(model, optimizer, key))
+        if statistics is not None:
+            created.constants = {
+                "video_embedding": {
+                    "mean": jnp.asarray(statistics.mean, jnp.float32),
+                    "scale": jnp.asarray(statistics.scale, jnp.float32),
+                }
+            }
+        return created
+
+    return jax.jit(create, out_shardings=shardings)(jax.random.key(seed))
