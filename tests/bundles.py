@@ -1,0 +1,67 @@
+"""A whole little model with random weights, for tests of exports and inference."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from tests import fakes
+from videobert_jax import configuration, schema
+from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.videobert import VideoBert
+from videobert_jax.text import tokenizer
+
+CAPTIONS = (
+    "cut the onion on the board",
+    "pour the milk into the pan slowly",
+    "now stir the egg with salt",
+    "add chopped carrot and cook",
+)
+
+
+def tiny(run: configuration.RunConfig, seed: int = 0) -> ModelBundle:
+    """Bundle of the network of `run` for features of `fakes.FEATURE_DIM` dimensions.
+
+    Every parameter and statistic is drawn anew: zeros and ones of the init would hide a mistake.
+    """
+    tokenizer_model = tokenizer.train(CAPTIONS, run.data.vocabulary_size)
+    config = configuration.resolve_model(
+        run,
+        vocabulary_size=tokenizer.Tokenizer(tokenizer_model).size,
+        feature_dim=fakes.FEATURE_DIM,
+    )
+    block = fakes.on_device(fakes.block(1))
+    structs = nn.unbox(
+        jax.eval_shape(lambda key: VideoBert(config).init(key, block), jax.random.key(0))
+    )
+    generator = np.random.default_rng(seed)
+    params = jax.tree.map(
+        lambda leaf: generator.normal(0.0, 0.2, leaf.shape).astype(np.float32), structs["params"]
+    )
+    statistics = {
+        "mean": generator.normal(size=fakes.FEATURE_DIM).astype(np.float32),
+        "scale": generator.uniform(0.5, 2.0, fakes.FEATURE_DIM).astype(np.float32),
+    }
+    return ModelBundle(
+        config=config,
+        data=dataclasses.replace(run.data, text_length=run.model.text.max_length),
+        variables={"params": params, "constants": {"video_embedding": statistics}},
+        tokenizer_model=tokenizer_model,
+        contract=dataclasses.replace(fakes.CONTRACT, crop=schema.UNKNOWN),
+        trained_on={
+            "datasets": [
+                {
+                    "name": "tiny",
+                    "path": "runs/data/tiny",
+                    "digest": "1" * 64,
+                    "split": "train",
+                    "video_names_digest": "2" * 64,
+                }
+            ],
+            "video_names": ["train_0", "train_1"],
+        },
+        step=20,
+        digest="3" * 64,
+        name="tiny",
+    )

@@ -1,0 +1,186 @@
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import videobert_jax
+from tests import bundles, fakes
+from videobert_jax import schema
+from videobert_jax.export import safetensors
+from videobert_jax.inference import model as inference
+from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.videobert import VideoBert
+
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_run) -> ModelBundle:
+    return bundles.tiny(tiny_run)
+
+
+@pytest.fixture(scope="module")
+def model(bundle: ModelBundle, tmp_path_factory) -> inference.PretrainedModel:
+    folder: pathlib.Path = tmp_path_factory.mktemp("export") / "export"
+    safetensors.save_bundle(bundle, folder)
+    return videobert_jax.load(folder)
+
+
+@pytest.fixture(scope="module")
+def videos() -> list[np.ndarray]:
+    generator = np.random.default_rng(3)
+    return [
+        generator.normal(size=(clips, fakes.FEATURE_DIM)).astype(np.float32)
+        for clips in (3, 8, 1, 5)
+    ]
+
+
+TEXTS = list(bundles.CAPTIONS)
+
+
+@pytest.fixture(scope="module")
+def packed(model, bundle, videos) -> dict[str, np.ndarray]:
+    """What the network of the training makes of the four pairs in one row, its layers unexported.
+
+    A row of training packs examples one after another: another layout than inference has.
+    """
+    tokens = model.tokenize(TEXTS)
+
+    def packed_row(parts, dtype):
+        return np.concatenate([np.asarray(part, dtype) for part in parts])[None]
+
+    def numbers(parts):
+        segments = packed_row([[i + 1] * len(part) for i, part in enumerate(parts)], np.int32)
+        return segments, packed_row([np.arange(len(part)) for part in parts], np.int32)
+
+    texts = (packed_row(tokens, np.int32), *numbers(tokens))
+    clips = (packed_row(videos, np.float32), *numbers(videos))
+    inputs = jax.tree.map(jnp.asarray, (bundle.variables, texts, clips))
+    outputs = jax.jit(functools.partial(outputs_of_a_row, VideoBert(bundle.config)))(*inputs)
+    return {name: np.asarray(values[0]) for name, values in outputs.items()}
+
+
+def outputs_of_a_row(network, variables, texts, clips) -> dict[str, jax.Array]:
+    """Every output of the training network for one row of four examples."""
+
+    def run(method, *inputs):
+        return network.apply(variables, *inputs, method=method)
+
+    text_segments, video_segments = texts[1], clips[1]
+    text = run("encode_text", *texts)
+    video = run("encode_video", *clips, jnp.zeros(video_segments.shape, bool))
+    fused_text, fused_video = run("fuse", text, text_segments, video, video_segments)
+    return {
+        "text_embeddings": run("text_embeddings", text, text_segments, 4),
+        "video_embeddings": run("video_embeddings", video, video_segments, 4),
+        "fused_text": fused_text,
+        "fused_video": fused_video,
+        "pooled": run("pool", fused_text, text_segments, fused_video, video_segments, 4),
+        "text_segments": text_segments,
+        "video_segments": video_segments,
+    }
+
+
+def test_embeddings_equal_those_of_the_training_network(model, packed, videos):
+    np.testing.assert_allclose(
+        model.encode_video(videos), packed["video_embeddings"], atol=TOLERANCE
+    )
+    np.testing.assert_allclose(model.encode_text(TEXTS), packed["text_embeddings"], atol=TOLERANCE)
+    cosines = packed["video_embeddings"] @ packed["text_embeddings"].T
+    np.testing.assert_allclose(model.similarity(videos, TEXTS), cosines, atol=TOLERANCE)
+    assert np.ptp(cosines) > 0.01  # the network tells inputs apart at all
+
+
+def test_pairs_equal_those_of_the_training_network(model, packed, videos):
+    fused_video, fused_text, pooled = model.encode_pair(videos, TEXTS)
+    np.testing.assert_allclose(pooled, packed["pooled"], atol=TOLERANCE)
+    for pair in range(4):
+        for fused, side in ((fused_video, "video"), (fused_text, "text")):
+            expected = packed[f"fused_{side}"][packed[f"{side}_segments"] == pair + 1]
+            np.testing.assert_allclose(fused[pair, : len(expected)], expected, atol=TOLERANCE)
+            assert not fused[pair, len(expected) :].any()
+    assert fused_video.shape[:2] == (4, 8)
+    assert fused_text.shape[1] == max(map(len, model.tokenize(TEXTS)))
+
+
+def test_the_text_matters_to_the_fused_video(model, videos):
+    one = model.encode_pair(videos[0], TEXTS[0]).fused_video
+    other = model.encode_pair(videos[0], TEXTS[1]).fused_video
+    assert np.abs(one - other).max() > 1e-3
+
+
+def test_one_many_and_an_array_give_the_same(model, videos):
+    together = model.encode_video(videos)
+    for number, video in enumerate(videos):
+        np.testing.assert_allclose(
+            model.encode_video(video), together[number : number + 1], atol=TOLERANCE
+        )
+    equal = np.stack([videos[1], videos[1][::-1]])
+    np.testing.assert_allclose(
+        model.encode_video(equal), model.encode_video(list(equal)), atol=TOLERANCE
+    )
+    np.testing.assert_allclose(
+        model.encode_text(TEXTS[2]), model.encode_text(TEXTS)[2:3], atol=TOLERANCE
+    )
+
+
+def test_many_inputs_keep_their_order_and_compile_little(bundle, videos):
+    model = inference.PretrainedModel(bundle)
+    many = [videos[i % 4] for i in range(75)]
+    encoded = model.encode_video(many)
+    np.testing.assert_allclose(
+        encoded, model.encode_video(videos)[np.arange(75) % 4], atol=TOLERANCE
+    )
+    for count in range(1, 40):
+        model.encode_video(many[:count])
+    assert model._video_embeddings._cache_size() <= 6  # rows 1, 2, 4, ..., 32 by 8 clips
+
+
+def test_statistics_are_applied(bundle, videos):
+    plain = inference.PretrainedModel(bundle).encode_video(videos)
+    variables = jax.tree.map(np.copy, bundle.variables)
+    variables["constants"]["video_embedding"]["mean"] += 1
+    shifted = inference.PretrainedModel(dataclasses.replace(bundle, variables=variables))
+    assert np.abs(shifted.encode_video(videos) - plain).max() > 1e-3
+    np.testing.assert_allclose(
+        shifted.encode_video([video + 1 for video in videos]), plain, atol=TOLERANCE
+    )
+
+
+def test_bad_videos_are_named(model, videos):
+    cases = {
+        r"video 1 has the shape \[5, 7\]; expected \[n, 24\]": [videos[0], np.zeros((5, 7))],
+        r"video 0 has 9 clips; expected 1 to 8": np.zeros((9, 24)),
+        r"video 0 has 0 clips": np.zeros((0, 24)),
+        r"shape \[24\]; expected \[n, 24\]": np.zeros(24),
+        r"video 0 has NaN": np.full((2, 24), np.nan),
+        r"an empty list": [],
+    }
+    for message, video in cases.items():
+        with pytest.raises(inference.InputError, match=message):
+            model.encode_video(video)
+
+
+def test_bad_texts_are_named(model, videos):
+    with pytest.raises(inference.InputError, match="text 1 is ' '; expected words"):
+        model.encode_text(["cut", " "])
+    long = "cut the onion " * 20
+    with pytest.raises(inference.InputError, match=r"30 at most.*truncate=True"):
+        model.encode_text([long])
+    assert len(model.tokenize(long, truncate=True)[0]) == 32
+    np.testing.assert_allclose(
+        model.encode_text(long, truncate=True),
+        model.encode_text(long + long, truncate=True),
+        atol=TOLERANCE,
+    )
+    with pytest.raises(inference.InputError, match="2 videos and 1 texts"):
+        model.encode_pair(videos[:2], TEXTS[:1])
+
+
+def test_the_contract_comes_along(model, bundle):
+    assert model.contract == bundle.contract
+    assert model.contract.crop == schema.UNKNOWN

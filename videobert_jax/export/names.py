@@ -1,0 +1,126 @@
+"""Names of the tensors of an export: parameters joined by dots, layers unstacked.
+
+In training the layers of a stack are scanned, so every leaf under `.../stack/layers/layer/` has
+the layers on its axis 0. An export has one tensor a layer, `text_encoder.layers.0.attention...`,
+as readers of other frameworks expect. docs/export.md lists the names.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from videobert_jax import schema
+from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.videobert import VideoBert
+
+_STACK = ("stack", "layers", "layer")
+
+
+class NamesError(ValueError):
+    """Tensors that are not those of the network that the settings describe."""
+
+
+def unstack(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Tensors by name, sorted, of a tree of parameters."""
+    tensors: dict[str, np.ndarray] = {}
+    for path, leaf in _leaves(params).items():
+        values = np.asarray(leaf)
+        stem, in_layer = _split(path)
+        if in_layer is None:
+            tensors[stem] = values
+            continue
+        for layer, slice_of_layer in enumerate(values):
+            tensors[f"{stem}.layers.{layer}.{in_layer}"] = slice_of_layer
+    return {name: np.array(tensors[name], order="C") for name in sorted(tensors)}
+
+
+def stack(tensors: Mapping[str, np.ndarray], config: ModelConfig, source: str) -> dict[str, Any]:
+    """Tree of parameters of the network that `config` describes; `unstack` undone.
+
+    `source` says in errors where the tensors come from. Raises NamesError where a tensor is
+    missing, is not the network's, or has another shape or dtype.
+    """
+    expected = parameter_structs(config)
+    _compare(tensors, _tensor_structs(expected), source)
+
+    def leaf(path: Any, struct: jax.ShapeDtypeStruct) -> np.ndarray:
+        stem, in_layer = _split(_keys(path))
+        if in_layer is None:
+            return tensors[stem]
+        layers = (f"{stem}.layers.{layer}.{in_layer}" for layer in range(struct.shape[0]))
+        return np.stack([tensors[name] for name in layers])
+
+    return jax.tree_util.tree_map_with_path(leaf, expected)
+
+
+def parameter_structs(config: ModelConfig) -> Any:
+    """Tree of `ShapeDtypeStruct` like the parameters of the network; nothing is computed."""
+    shape = schema.RowShape(
+        examples=1,
+        text_length=1,
+        video_length=1,
+        masked_text=1,
+        masked_video=1,
+        feature_dim=config.video.feature_dim,
+    )
+    block = jax.tree.map(jnp.asarray, schema.zero_block(shape, 1))
+    boxed = jax.eval_shape(VideoBert(config).init, jax.random.key(0), block)
+    return jax.tree.map(
+        lambda leaf: leaf.value, boxed["params"], is_leaf=lambda leaf: hasattr(leaf, "names")
+    )
+
+
+def _tensor_structs(params: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    structs: dict[str, jax.ShapeDtypeStruct] = {}
+    for path, struct in _leaves(params).items():
+        stem, in_layer = _split(path)
+        if in_layer is None:
+            structs[stem] = struct
+            continue
+        layer = jax.ShapeDtypeStruct(struct.shape[1:], struct.dtype)
+        structs |= {f"{stem}.layers.{i}.{in_layer}": layer for i in range(struct.shape[0])}
+    return structs
+
+
+def _compare(
+    tensors: Mapping[str, np.ndarray], expected: Mapping[str, jax.ShapeDtypeStruct], source: str
+) -> None:
+    missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+    differing = [
+        f"{name} is {tensors[name].dtype}{list(tensors[name].shape)}, expected "
+        f"{struct.dtype}{list(struct.shape)}"
+        for name, struct in expected.items()
+        if name in tensors
+        and (tensors[name].shape, tensors[name].dtype) != (struct.shape, struct.dtype)
+    ]
+    found = [
+        *(f"{name} is missing" for name in missing),
+        *(f"{name} is no tensor of this network" for name in extra),
+        *differing,
+    ]
+    if found:
+        shown = "; ".join(found[:4]) + (f"; and {len(found) - 4} more" if len(found) > 4 else "")
+        raise NamesError(
+            f"{source}: not the network that its config.json describes: {shown}. Export the "
+            "checkpoint anew, and keep the files of one export together."
+        )
+
+
+def _leaves(params: Any) -> dict[tuple[str, ...], Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {_keys(path): leaf for path, leaf in leaves}
+
+
+def _keys(path: Any) -> tuple[str, ...]:
+    return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
+
+
+def _split(path: tuple[str, ...]) -> tuple[str, str | None]:
+    """(dotted name before the stack, dotted name inside a layer), the latter None outside one."""
+    for start in range(len(path) - len(_STACK) + 1):
+        if path[start : start + len(_STACK)] == _STACK:
+            return ".".join(path[:start]), ".".join(path[start + len(_STACK) :])
+    return ".".join(path), None

@@ -1,0 +1,268 @@
+"""An export: a folder that holds a trained model and everything needed to use it.
+
+DIR/model.safetensors   parameters, float32, layers unstacked (export/names.py)
+DIR/tokenizer.model     sentencepiece model
+DIR/contract.json       how the clip features have to be made
+DIR/config.json         network, input statistics, what it was trained on, sizes and sha256 of
+                        the other files; written last
+"""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import shutil
+import struct
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from videobert_jax import configuration, schema
+from videobert_jax.data.config import DataConfig
+from videobert_jax.export import names
+from videobert_jax.files import atomic, digests
+from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.config import ModelConfig
+
+FORMAT = "videobert_jax.export"
+FORMAT_VERSION = 1
+CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, CONTRACT_FILE = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.model",
+    "contract.json",
+)
+_MAXIMUM_HEADER = 100_000_000  # bytes; the format's own limit
+_ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1}
+
+
+class ExportError(ValueError):
+    """A folder that is no export, is a damaged one, or must not be overwritten."""
+
+
+def save_bundle(bundle: ModelBundle, output: str | os.PathLike, *, force: bool = False) -> bool:
+    """Writes an export, all of it or nothing; False where `output` holds this export already.
+
+    Raises ExportError where `output` holds something else: another export is replaced with
+    `force`, any other folder never.
+    """
+    output = pathlib.Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        _write(bundle, temporary)
+        if output.exists():
+            if _same(output, temporary):
+                return False
+            _require_replaceable(output, force)
+        _move(temporary, output)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return True
+
+
+def load_bundle(path: str | os.PathLike) -> ModelBundle:
+    """The model of an export's folder, its variables NumPy's with the layers stacked.
+
+    Raises ExportError where a file is missing, damaged, or of another format version.
+    """
+    folder = pathlib.Path(path)
+    config = read_config(folder)
+    _verify_files(folder, config)
+    model = configuration.from_fields(ModelConfig, config["model"], f"{folder}/{CONFIG_FILE}:model")
+    data = configuration.from_fields(DataConfig, config["data"], f"{folder}/{CONFIG_FILE}:data")
+    contract = schema.FeatureContract.from_json(_read_json(folder / CONTRACT_FILE))
+    statistics = {
+        name: np.asarray(config["statistics"][name], np.float32) for name in ("mean", "scale")
+    }
+    for name, values in statistics.items():
+        if values.shape != (model.video.feature_dim,):
+            raise ExportError(
+                f"{folder}/{CONFIG_FILE}: statistics.{name} has {values.size} values, expected "
+                f"{model.video.feature_dim}, one a dimension of the clip features; export anew."
+            )
+    tensors = read_tensors(folder / WEIGHTS_FILE)
+    return ModelBundle(
+        config=model,
+        data=data,
+        variables={
+            "params": names.stack(tensors, model, str(folder / WEIGHTS_FILE)),
+            "constants": {"video_embedding": statistics},
+        },
+        tokenizer_model=(folder / TOKENIZER_FILE).read_bytes(),
+        contract=contract,
+        trained_on=config["trained_on"],
+        step=config["step"],
+        digest=config["digest"],
+        name=config["name"],
+    )
+
+
+def read_config(folder: pathlib.Path) -> dict[str, Any]:
+    """config.json of an export. Raises ExportError where it is not one this version reads."""
+    file = folder / CONFIG_FILE
+    if (folder / "checkpoints").is_dir():
+        raise ExportError(
+            f"{folder}: the workdir of a run, expected an export; make one with: python -m "
+            f"videobert_jax export --checkpoint={folder} --output={folder / 'export'}"
+        )
+    if not file.is_file():
+        raise ExportError(
+            f"{folder}: no export, {CONFIG_FILE} is missing; make one with: python -m "
+            f"videobert_jax export --checkpoint=WORKDIR --output={folder}"
+        )
+    config = _read_json(file)
+    if config.get("format") != FORMAT or config.get("format_version") != FORMAT_VERSION:
+        raise ExportError(
+            f"{file}: format {config.get('format')!r} version {config.get('format_version')!r}, "
+            f"expected {FORMAT!r} version {FORMAT_VERSION}; export the checkpoint anew."
+        )
+    wanted = {"name", "step", "digest", "model", "data", "statistics", "trained_on", "files"}
+    if missing := sorted(wanted - set(config)):
+        raise ExportError(f"{file}: the fields {missing} are missing; export the checkpoint anew.")
+    return config
+
+
+def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Tensors of a safetensors file by name, its header compared with its size before reading.
+
+    Raises ExportError where the file is damaged.
+    """
+    _check_header(path)
+    try:
+        return safetensors.numpy.load_file(path)
+    except SafetensorError as error:
+        raise ExportError(f"{path}: damaged ({error}); export the checkpoint anew.") from error
+
+
+def _write(bundle: ModelBundle, folder: pathlib.Path) -> None:
+    tensors = names.unstack(bundle.variables["params"])
+    # One entry, since the library writes several in any order, and equal exports are equal files.
+    metadata = {"checkpoint_digest": bundle.digest}
+    atomic.write_bytes(folder / WEIGHTS_FILE, safetensors.numpy.save(tensors, metadata))
+    atomic.write_bytes(folder / TOKENIZER_FILE, bundle.tokenizer_model)
+    atomic.write_json(folder / CONTRACT_FILE, bundle.contract.to_json())
+    statistics = bundle.variables["constants"]["video_embedding"]
+    config = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "name": bundle.name,
+        "step": bundle.step,
+        "digest": bundle.digest,
+        "model": dataclasses.asdict(bundle.config),
+        "contract": bundle.contract.to_json(),
+        "trained_on": bundle.trained_on,
+        "data": dataclasses.asdict(bundle.data),
+        "files": {
+            name: {
+                "sha256": digests.sha256_file(folder / name),
+                "bytes": (folder / name).stat().st_size,
+            }
+            for name in (WEIGHTS_FILE, TOKENIZER_FILE, CONTRACT_FILE)
+        },
+        # float64 holds every float32 exactly, and JSON's decimals hold every float64
+        "statistics": {
+            name: np.asarray(statistics[name], np.float64).tolist() for name in ("mean", "scale")
+        },
+    }
+    atomic.write_json(folder / CONFIG_FILE, config)
+
+
+def _same(output: pathlib.Path, made: pathlib.Path) -> bool:
+    """Whether `output` is a whole export equal to the one just made, file by file."""
+    return all(
+        (output / name).is_file()
+        and digests.sha256_file(output / name) == digests.sha256_file(made / name)
+        for name in (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, CONTRACT_FILE)
+    )
+
+
+def _require_replaceable(output: pathlib.Path, force: bool) -> None:
+    if output.is_dir() and not any(output.iterdir()):
+        return
+    if not (output / CONFIG_FILE).is_file() or not (output / WEIGHTS_FILE).is_file():
+        raise ExportError(f"{output}: exists and is no export; give another --output.")
+    if not force:
+        found = _read_json(output / CONFIG_FILE)
+        raise ExportError(
+            f"{output}: holds another export (step {found.get('step')}, digest "
+            f"{str(found.get('digest'))[:12]}); give another --output, or --force to replace it."
+        )
+
+
+def _move(made: pathlib.Path, output: pathlib.Path) -> None:
+    """Puts a new folder in place of an old one; a folder can be renamed only onto an empty one."""
+    if not output.exists():
+        os.replace(made, output)
+        return
+    old = output.with_name(f".{output.name}.{os.getpid()}.old")
+    os.replace(output, old)
+    os.replace(made, output)
+    shutil.rmtree(old)
+
+
+def _verify_files(folder: pathlib.Path, config: dict[str, Any]) -> None:
+    for name in (WEIGHTS_FILE, TOKENIZER_FILE, CONTRACT_FILE):
+        file, expected = folder / name, config["files"].get(name, {})
+        if not file.is_file():
+            raise ExportError(f"{file}: missing; copy the whole folder, or export anew.")
+        size = file.stat().st_size
+        if size != expected.get("bytes"):
+            raise ExportError(
+                f"{file}: {size} bytes, expected {expected.get('bytes')}; the file was cut or "
+                "replaced: copy the whole folder anew, or export anew."
+            )
+        if digests.sha256_file(file) != expected.get("sha256"):
+            raise ExportError(
+                f"{file}: its sha256 is not the one in {CONFIG_FILE}; the file was damaged or "
+                "replaced: copy the whole folder anew, or export anew."
+            )
+
+
+def _check_header(path: pathlib.Path) -> None:
+    """Raises ExportError unless the header's tensors tile the rest of the file exactly."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        first = file.read(8)
+        length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
+        if not 2 <= length <= min(_MAXIMUM_HEADER, size - 8):
+            raise _damaged(path, f"a header of {length} bytes in a file of {size}")
+        try:
+            header = json.loads(file.read(length))
+            header.pop("__metadata__", None)
+            tensors = [
+                (*entry["data_offsets"], entry["dtype"], entry["shape"])
+                for entry in header.values()
+            ]
+            tensors.sort()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged(path, f"an unreadable header ({error})") from error
+    end = 0
+    for start, stop, dtype, shape in tensors:
+        extent = math.prod(shape) * _ITEM_SIZES.get(dtype, 0)
+        if start != end or stop - start != extent:
+            raise _damaged(path, f"a tensor {dtype}{shape} at bytes {start} to {stop}")
+        end = stop
+    if end != size - 8 - length:
+        raise _damaged(path, f"{size - 8 - length} bytes of tensors, its header says {end}")
+
+
+def _damaged(path: pathlib.Path, found: str) -> ExportError:
+    return ExportError(
+        f"{path}: {found}; not a whole safetensors file. Copy the folder anew, or export anew."
+    )
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{path}: not readable as JSON ({error}); export anew.") from error
+    if not isinstance(value, dict):
+        raise ExportError(f"{path}: expected a JSON object; export anew.")
+    return value

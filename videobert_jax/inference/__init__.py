@@ -1,0 +1,1 @@
+"""A trained model for applications: arrays and strings in, arrays out."""

@@ -1,0 +1,289 @@
+"""A trained model for applications: no mesh, no TensorFlow, no dataset.
+
+Calls of any number and length of inputs run at few fixed shapes, rows padded to a power of two and
+lengths likewise, so that a program is compiled once and for all after the first calls.
+"""
+
+import dataclasses
+import functools
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
+
+from videobert_jax.export import safetensors
+from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.videobert import VideoBert
+from videobert_jax.schema import FeatureContract
+from videobert_jax.text.tokenizer import Tokenizer
+
+_MAXIMUM_ROWS = 32  # a call
+_MINIMUM_LENGTH = 8  # pieces or clips a row
+
+Videos = np.ndarray | jax.Array | Sequence[np.ndarray | jax.Array]
+Texts = str | Sequence[str]
+
+
+class InputError(ValueError):
+    """An input that the model cannot take."""
+
+
+class PairEncoding(NamedTuple):
+    """Outputs of the cross-modal encoder for b pairs, float32; 0 beyond a pair's own length.
+
+    fused_video [b, v, d] a vector a clip; fused_text [b, t, d] a vector a piece, as `tokenize`
+    gives them; pooled [b, d] a vector a pair.
+    """
+
+    fused_video: np.ndarray
+    fused_text: np.ndarray
+    pooled: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class _Side:
+    """Inputs of one kind, each of its own length. Raises InputError where there is none."""
+
+    inputs: list[np.ndarray]
+    maximum_length: int
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise InputError("an empty list; expected one video or text, or more.")
+
+    @property
+    def longest(self) -> int:
+        return max(map(len, self.inputs))
+
+    def batch(self, chosen: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        return _padded([self.inputs[i] for i in chosen], self.maximum_length)
+
+
+class PretrainedModel:
+    """Encoders of video and text. A video is an array [n, c] of its clip features in order, made
+    as `contract` says; several are a list of such arrays or one array [b, n, c]."""
+
+    def __init__(self, bundle: ModelBundle):
+        self.bundle = bundle
+        self.tokenizer = Tokenizer(bundle.tokenizer_model)
+        self._variables = jax.tree.map(jnp.asarray, bundle.variables)
+        model = VideoBert(dataclasses.replace(bundle.config, remat="none"))
+        self._video_embeddings = jax.jit(functools.partial(_video_embeddings, model))
+        self._text_embeddings = jax.jit(functools.partial(_text_embeddings, model))
+        self._pairs = jax.jit(functools.partial(_pairs, model))
+
+    @property
+    def contract(self) -> FeatureContract:
+        """How the clip features have to be made."""
+        return self.bundle.contract
+
+    @property
+    def maximum_clips(self) -> int:
+        """Clips of the longest video: later positions were never trained."""
+        return min(self.bundle.data.video_length, self.bundle.config.video.max_length)
+
+    @property
+    def maximum_pieces(self) -> int:
+        """Pieces of the longest text, [CLS] and [SEP] counted."""
+        return min(self.bundle.data.text_length, self.bundle.config.text.max_length)
+
+    def encode_video(self, video: Videos) -> Float[np.ndarray, "b j"]:
+        """A vector of norm 1 a video, comparable with those of `encode_text` by dot product.
+
+        Raises InputError on features of another dimension, NaN, no or too many clips.
+        """
+        return self._in_batches(self._video_embeddings, self._videos(video))[0]
+
+    def encode_text(self, text: Texts, *, truncate: bool = False) -> Float[np.ndarray, "b j"]:
+        """A vector of norm 1 a text, comparable with those of `encode_video` by dot product.
+
+        Raises InputError on an empty text and, unless `truncate` cuts it, on a too long one.
+        """
+        return self._in_batches(self._text_embeddings, self._texts(text, truncate))[0]
+
+    def encode_pair(self, video: Videos, text: Texts, *, truncate: bool = False) -> PairEncoding:
+        """Each video fused with the text of the same place.
+
+        Raises InputError as `encode_video` and `encode_text` do, and on unequal numbers.
+        """
+        videos, texts = self._videos(video), self._texts(text, truncate)
+        if len(videos.inputs) != len(texts.inputs):
+            raise InputError(
+                f"{len(videos.inputs)} videos and {len(texts.inputs)} texts; a pair is one of each."
+            )
+        fused_video, fused_text, pooled = self._in_batches(self._pairs, videos, texts)
+        return PairEncoding(
+            fused_video[:, : videos.longest], fused_text[:, : texts.longest], pooled
+        )
+
+    def similarity(
+        self, video: Videos, text: Texts, *, truncate: bool = False
+    ) -> Float[np.ndarray, "v t"]:
+        """Cosine of every video (rows) with every text (columns), -1 to 1, by the towers alone."""
+        return self.encode_video(video) @ self.encode_text(text, truncate=truncate).T
+
+    def tokenize(self, text: Texts, *, truncate: bool = False) -> list[list[int]]:
+        """Piece ids of each text as the model reads them, [CLS] first and [SEP] last.
+
+        Raises InputError as `encode_text` does.
+        """
+        return [ids.tolist() for ids in self._texts(text, truncate).inputs]
+
+    def _videos(self, video: Videos) -> _Side:
+        dim = self.contract.dim
+        if isinstance(video, np.ndarray | jax.Array):
+            if video.ndim not in (2, 3):
+                raise InputError(
+                    f"video of shape {list(video.shape)}; expected [n, {dim}], n clips, or "
+                    f"[b, n, {dim}]."
+                )
+            video = [video] if video.ndim == 2 else list(video)
+        videos = [np.asarray(features, np.float32) for features in video]
+        for number, features in enumerate(videos):
+            if features.ndim != 2 or features.shape[1] != dim:
+                raise InputError(
+                    f"video {number} has the shape {list(features.shape)}; expected [n, {dim}]: "
+                    f"clip features of {self.contract.backbone}, layer {self.contract.layer}."
+                )
+            if not 1 <= len(features) <= self.maximum_clips:
+                raise InputError(
+                    f"video {number} has {len(features)} clips; expected 1 to "
+                    f"{self.maximum_clips}, as many as in training: cut it into segments."
+                )
+            if not np.isfinite(features).all():
+                raise InputError(f"video {number} has NaN or infinite features; extract it anew.")
+        return _Side(videos, self.maximum_clips)
+
+    def _texts(self, text: Texts, truncate: bool) -> _Side:
+        texts = [text] if isinstance(text, str) else list(text)
+        room = self.maximum_pieces - 2
+        tokenized = []
+        for number, pieces in enumerate(self.tokenizer.encode(texts)):
+            if not pieces:
+                raise InputError(f"text {number} is {texts[number]!r}; expected words.")
+            if len(pieces) > room and not truncate:
+                raise InputError(
+                    f"text {number} has {len(pieces)} pieces; expected {room} at most, as many as "
+                    "in training: shorten it, or cut it with truncate=True."
+                )
+            ids = [self.tokenizer.cls_id, *pieces[:room], self.tokenizer.sep_id]
+            tokenized.append(np.array(ids, np.int32))
+        return _Side(tokenized, self.maximum_pieces)
+
+    def _in_batches(
+        self, function: Callable[..., tuple[jax.Array, ...]], *sides: _Side
+    ) -> list[np.ndarray]:
+        """Outputs of `function` for all inputs, in their order.
+
+        Inputs go by length, so that short ones are not padded to the longest of all.
+        """
+        count = len(sides[0].inputs)
+        order = sorted(range(count), key=lambda i: [len(side.inputs[i]) for side in sides])
+        parts = []
+        for start in range(0, count, _MAXIMUM_ROWS):
+            chosen = order[start : start + _MAXIMUM_ROWS]
+            arrays = [side.batch(chosen) for side in sides]
+            outputs = function(self._variables, *itertools.chain.from_iterable(arrays))
+            parts.append((chosen, [np.asarray(values)[: len(chosen)] for values in outputs]))
+        return _in_order(parts)
+
+
+def load(path: str | os.PathLike) -> PretrainedModel:
+    """The model of an export's folder. Raises ExportError where it is none or is damaged."""
+    return PretrainedModel(safetensors.load_bundle(path))
+
+
+def _video_embeddings(
+    model: VideoBert, variables: Any, features: Float[Array, "b v c"], lengths: Int[Array, " b"]
+) -> tuple[Float[Array, "b j"]]:
+    segment_ids = _segment_ids(features.shape[1], lengths)
+    encoded = _encode_video(model, variables, features, segment_ids)
+    embeddings = _apply(model, variables, "video_embeddings", encoded, segment_ids, 1)
+    return (embeddings[:, 0],)
+
+
+def _text_embeddings(
+    model: VideoBert, variables: Any, ids: Int[Array, "b t"], lengths: Int[Array, " b"]
+) -> tuple[Float[Array, "b j"]]:
+    segment_ids = _segment_ids(ids.shape[1], lengths)
+    encoded = _encode_text(model, variables, ids, segment_ids)
+    embeddings = _apply(model, variables, "text_embeddings", encoded, segment_ids, 1)
+    return (embeddings[:, 0],)
+
+
+def _pairs(
+    model: VideoBert,
+    variables: Any,
+    features: Float[Array, "b v c"],
+    clip_counts: Int[Array, " b"],
+    ids: Int[Array, "b t"],
+    piece_counts: Int[Array, " b"],
+) -> tuple[Float[Array, "b v d"], Float[Array, "b t d"], Float[Array, "b d"]]:
+    video_segments = _segment_ids(features.shape[1], clip_counts)
+    text_segments = _segment_ids(ids.shape[1], piece_counts)
+    text = _encode_text(model, variables, ids, text_segments)
+    video = _encode_video(model, variables, features, video_segments)
+    text, video = _apply(model, variables, "fuse", text, text_segments, video, video_segments)
+    fused = (text, text_segments, video, video_segments)
+    pooled = _apply(model, variables, "pool", *fused, 1)
+    video = jnp.where(video_segments[..., None] > 0, video, 0.0).astype(jnp.float32)
+    text = jnp.where(text_segments[..., None] > 0, text, 0.0).astype(jnp.float32)
+    return video, text, pooled[:, 0]
+
+
+def _encode_video(model: VideoBert, variables: Any, features: Array, segment_ids: Array) -> Array:
+    masked = jnp.zeros(segment_ids.shape, bool)
+    inputs = (features, segment_ids, _positions(segment_ids), masked)
+    return _apply(model, variables, "encode_video", *inputs)
+
+
+def _encode_text(model: VideoBert, variables: Any, ids: Array, segment_ids: Array) -> Array:
+    return _apply(model, variables, "encode_text", ids, segment_ids, _positions(segment_ids))
+
+
+def _apply(model: VideoBert, variables: Any, method: str, *inputs: Any) -> Any:
+    return model.apply(variables, *inputs, method=method)
+
+
+def _segment_ids(length: int, counts: Int[Array, " b"]) -> Int[Array, "b n"]:
+    return (jnp.arange(length)[None] < counts[:, None]).astype(jnp.int32)
+
+
+def _positions(segment_ids: Int[Array, "b n"]) -> Int[Array, "b n"]:
+    return jnp.where(segment_ids > 0, jnp.arange(segment_ids.shape[1])[None], 0)
+
+
+def _padded(
+    inputs: Sequence[np.ndarray], maximum_length: int
+) -> tuple[Shaped[np.ndarray, "b n *c"], Int[np.ndarray, " b"]]:
+    """(inputs in one array, their lengths); rows and length padded to powers of two."""
+    lengths = np.array([len(values) for values in inputs], np.int32)
+    rows = _power_of_two(len(inputs))
+    length = min(max(_power_of_two(int(lengths.max())), _MINIMUM_LENGTH), maximum_length)
+    array = np.zeros((rows, length, *inputs[0].shape[1:]), inputs[0].dtype)
+    for row, values in enumerate(inputs):
+        array[row, : len(values)] = values
+    return array, np.pad(lengths, (0, rows - len(inputs)))
+
+
+def _power_of_two(number: int) -> int:
+    """The smallest power of two that is not less than `number`."""
+    return 1 << (number - 1).bit_length()
+
+
+def _in_order(parts: list[tuple[list[int], list[np.ndarray]]]) -> list[np.ndarray]:
+    """Outputs of batches of chosen inputs, joined in the inputs' order, 0 where one is shorter."""
+    count = sum(len(chosen) for chosen, _ in parts)
+    joined = []
+    for outputs in zip(*(arrays for _, arrays in parts), strict=True):
+        sizes = np.max([values.shape[1:] for values in outputs], axis=0)
+        joined.append(np.zeros((count, *sizes), outputs[0].dtype))
+        for (chosen, _), values in zip(parts, outputs, strict=True):
+            places = (chosen, *(slice(size) for size in values.shape[1:]))
+            joined[-1][places] = values
+    return joined
