@@ -1,0 +1,97 @@
+"""`eval.py` and `videobert summarize`: files where they should be, errors that say the remedy."""
+
+import argparse
+import json
+
+import pytest
+
+from videobert_jax.cli import evaluate, summarize
+from videobert_jax.data import index
+from videobert_jax.schema import ContractMismatch
+from videobert_jax.tasks.errors import EvaluationError
+
+
+@pytest.fixture
+def workdir(tmp_path, bundle, monkeypatch):
+    """A folder that looks like a run's; its network is the small bundle."""
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    monkeypatch.setattr(evaluate, "load_bundle", lambda name: bundle)
+    return folder
+
+
+def run(*flags: str) -> int:
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    return evaluate.run(parser.parse_args([*flags, "--platform=cpu"]))
+
+
+def test_a_workdir_alone_is_evaluated_on_its_dataset_and_summarised(workdir, capsys):
+    assert run(f"--workdir={workdir}", "--limit=20") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("devices: ")
+    for task in evaluate.TASKS:
+        record = json.loads((workdir / "eval" / f"{task}.json").read_text())
+        assert record["task"] == task and record["dataset"]["split"] == "test"
+        assert record["dataset"]["num_evaluated"] == 20
+        assert any("first 20 examples" in note for note in record["notes"])
+        assert (workdir / "eval" / f"{task}.examples.jsonl").is_file()
+        assert task in printed
+    text = summarize.summary(workdir)
+    lines = text.splitlines()
+    assert lines[0].startswith("zero_shot_classification on synthetic/test (20 examples, zero_shot")
+    for figure in ("verb_top1", "text_to_video_R5", "object_accuracy_with_video"):
+        (line,) = [line for line in lines if line.startswith(figure + " ")]
+        assert line.count("%") >= 3  # this model, chance, a baseline
+    assert f"checkpoints       {workdir / 'checkpoints'}" in lines
+    assert len(lines[lines.index("Next:") + 1 :]) == 3
+
+
+def test_one_task_goes_to_the_named_file(workdir, tmp_path):
+    output = tmp_path / "out" / "figures.json"
+    flags = (f"--checkpoint={workdir}@7", "--task=retrieval", "--split=train", "--shortlist=0")
+    assert run(*flags, f"--output={output}") == 0
+    record = json.loads(output.read_text())
+    assert record["setting"] == "in_sample" and record["overlap"]["num_videos"] == 12
+    assert "supervised_ridge" not in record["baselines"]
+    assert not (workdir / "eval").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind", "message"),
+    [
+        (["--task=retrieval,captioning"], EvaluationError, "captioning.* none of"),
+        (["--task=retrieval,fill_mask", "--output=x.json"], EvaluationError, "name a folder"),
+        (["--split=tset"], index.DatasetError, "no split 'tset'"),
+        (["--dataset=nowhere"], index.DatasetError, "videobert prepare"),
+        (
+            ["--task=zero_shot_classification", "--template=dataset"],
+            EvaluationError,
+            "declares no templates",
+        ),
+    ],
+)
+def test_wrong_flags_are_named(workdir, flags, kind, message):
+    with pytest.raises(kind, match=message):
+        run(f"--workdir={workdir}", *flags)
+
+
+def test_a_dataset_of_another_contract_is_refused(workdir, tiny_dataset):
+    with pytest.raises(ContractMismatch, match="backbone: dataset .* has 'random', checkpoint"):
+        run(f"--workdir={workdir}", f"--dataset={tiny_dataset}")
+
+
+def test_a_folder_that_is_neither_run_nor_export_is_refused(tmp_path):
+    with pytest.raises(EvaluationError, match="neither in this folder"):
+        evaluate.load_bundle(str(tmp_path))
+    with pytest.raises(EvaluationError, match="no folder"):
+        evaluate.load_bundle(str(tmp_path / "missing@3"))
+    with pytest.raises(EvaluationError, match="run `python eval.py"):
+        summarize.summary(tmp_path)
+
+
+def test_a_file_that_is_no_result_is_named(tmp_path):
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / "retrieval.json").write_text("{")
+    with pytest.raises(EvaluationError, match=r"retrieval\.json: not JSON"):
+        summarize.summary(tmp_path)

@@ -1,0 +1,116 @@
+"""Cloze classification with scores whose right answer is known, and with an untrained network."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from videobert_jax.tasks import labels, templates, zero_shot_classification
+from videobert_jax.tasks.context import EvaluationContext
+from videobert_jax.tasks.errors import EvaluationError
+
+
+class Oracle:
+    """Stands in for the network: a candidate scores high where the video shows its label."""
+
+    def __init__(self, runner, split, forms):
+        self.tokenizer, self._split = runner.tokenizer, split
+        self._labels = {slot: labels.ids_of(split, slot, of) for slot, of in forms.items()}
+        self._names = {
+            tuple(self.tokenizer.encode([form])[0]): (slot, label)
+            for slot, of in forms.items()
+            for label, (_, label_forms) in enumerate(of.items())
+            for form in label_forms
+        }
+        self.seen_masks: set[int] = set()
+        self.prejudice = 0.0  # for the first label, whatever is seen
+
+    def candidate_scores(
+        self, encodings, texts, candidates, *, text_length, table_shape, with_video
+    ):
+        scores = np.zeros((len(texts), len(candidates)), np.float32)
+        for row, text in enumerate(texts):
+            assert all(text.ids[slot] == self.tokenizer.mask_id for slot in text.slots)
+            self.seen_masks.add(text.ids.count(self.tokenizer.mask_id) - len(text.slots))
+            for column, pieces in enumerate(candidates):
+                slot, label = self._names[tuple(pieces)]
+                right = int(self._labels[slot][text.video_row]) == label
+                if len(pieces) == len(text.slots):  # else the score means nothing
+                    scores[row, column] = float(right and with_video) + self.prejudice * (
+                        label == 0
+                    )
+                else:
+                    scores[row, column] = 9.0
+        return scores
+
+
+def with_runner(context: EvaluationContext, runner) -> EvaluationContext:
+    copy = dataclasses.replace(context)
+    copy.__dict__.update(runner=runner, encodings=context.encodings, features=context.features)
+    copy.__dict__["fit_features"] = context.fit_features
+    return copy
+
+
+@pytest.fixture(scope="module")
+def oracle(context):
+    return Oracle(context.runner, context.split, labels.declared(context.dataset, context.split))
+
+
+def test_a_network_that_knows_gets_everything_right(context, oracle):
+    texts = ["now {verb} the {object}", "{verb} the {object}."]  # short enough for the rows
+    result = zero_shot_classification.evaluate(with_runner(context, oracle), template_texts=texts)
+    assert result.metrics["verb_top1"] == result.metrics["object_top1"] == 1.0
+    assert oracle.seen_masks == {1}  # the other slot is one mask
+    # without the video the oracle says nothing: all labels tie
+    assert result.baselines["language_prior"]["verb_top1"] == 0.0
+    assert len(result.examples) == len(result.expected) == 30
+    assert result.details["candidates"]["verb"] == ["chop", "pour", "stir"]
+    assert result.examples[3]["object"]["best"][0] == result.examples[3]["object"]["label"]
+
+
+def test_figures_follow_from_the_lines_of_the_examples(context):
+    result = zero_shot_classification.evaluate(context)
+    for slot in ("verb", "object"):
+        ranks = np.array([line[slot]["rank"] for line in result.examples])
+        assert result.metrics[f"{slot}_top1"] == np.mean(ranks <= 1)
+        first = [line[slot]["best"][0] == line[slot]["label"] for line in result.examples]
+        assert result.metrics[f"{slot}_top1"] == np.mean(first)
+    assert result.templates == [templates.PAPER_TEMPLATE]
+
+
+def test_prior_is_one_answer_for_all_and_calibration_takes_it_away(context):
+    oracle = Oracle(context.runner, context.split, labels.declared(context.dataset, context.split))
+    oracle.prejudice = 2.0
+    prejudiced = with_runner(context, oracle)
+    plain = zero_shot_classification.evaluate(prejudiced)
+    calibrated = zero_shot_classification.evaluate(prejudiced, calibration="prior")
+    assert plain.metrics["verb_top1"] < 0.8 and calibrated.metrics["verb_top1"] == 1.0
+    assert plain.metrics == calibrated.details["calibrations"]["none"]
+    assert calibrated.metrics == plain.details["calibrations"]["prior"]
+    counts = np.bincount(labels.ids_of(context.split, "verb", _forms(context, "verb")))
+    prior = plain.baselines["language_prior"]["verb_top1"]
+    assert round(prior * 30) == counts[0]
+
+
+def test_supervised_rows_are_there_and_the_linear_one_is_good(context):
+    result = zero_shot_classification.evaluate(context)
+    assert result.baselines["supervised_ridge"]["verb_top1"] > 0.8
+    train = labels.ids_of(context.fit_split, "verb", _forms(context, "verb"))
+    most = np.bincount(train).argmax()
+    test = labels.ids_of(context.split, "verb", _forms(context, "verb"))
+    assert result.baselines["majority"]["verb_top1"] == pytest.approx(np.mean(test == most))
+
+
+def test_a_split_without_labels_is_refused(context, tiny_dataset):
+    from videobert_jax.data import index
+
+    dataset = index.open_dataset(tiny_dataset)
+    with pytest.raises(ValueError, match="dim: dataset .* has 24"):
+        EvaluationContext(context.bundle, dataset, dataset.split("validation"), 0)
+    unlabelled = dataclasses.replace(context.split, labels={})
+    with pytest.raises(EvaluationError, match="has no labels"):
+        zero_shot_classification.evaluate(dataclasses.replace(context, split=unlabelled))
+
+
+def _forms(context, slot):
+    return labels.declared(context.dataset, context.split)[slot]

@@ -1,0 +1,1 @@
+"""Downstream evaluations: what is measured, by which protocol, beside which baselines."""

@@ -1,0 +1,202 @@
+"""Hidden words of real sentences, predicted with the clips, without them, and with others'.
+
+Where the split has labels, the words of an example's verb, then of its object, are hidden and all
+surface forms of the declared list are tried. Else one content word a caption, drawn by seed, is
+hidden and the frequent content words of the training captions are tried.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from videobert_jax.tasks import cloze, labels, supervised, templates, words
+from videobert_jax.tasks.context import EvaluationContext
+from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.tasks.metrics import classification, ranking
+from videobert_jax.tasks.report import TaskResult
+
+NAME = "fill_mask"
+WORD = "word"  # the slot of datasets without labels
+MAX_WORDS = 1000  # candidates of that slot
+CONDITIONS = ("with_video", "with_other_video", "without_video")
+
+
+@dataclasses.dataclass(frozen=True)
+class Hidden:
+    """An example with the words of one label hidden."""
+
+    example: int
+    label: int
+    form: str
+    blank: templates.Blank
+
+
+def evaluate(context: EvaluationContext) -> TaskResult:
+    """`{slot}_accuracy_with_video`, `_without_video` and `_with_other_video` (a control: the clips
+    of another example), and their top-5. Raises EvaluationError where no word can be hidden.
+    """
+    forms = labels.declared(context.dataset, context.split) or {WORD: _frequent_words(context)}
+    tokenizer = context.runner.tokenizer
+    candidates = {slot: cloze.Candidates.of(of, tokenizer) for slot, of in forms.items()}
+    hidden = {slot: _hide(context, slot, forms[slot]) for slot in forms}
+    longest = max(h.blank.length(0) for of_slot in hidden.values() for h in of_slot)
+    scorer = cloze.ClozeScorer(context, candidates, longest)
+    metrics: dict[str, float] = {}
+    groups: dict[str, dict[str, float]] = {name: {} for name in ("chance", "language_prior")}
+    notes: list[str] = []
+    lines: dict[int, dict[str, object]] = {}
+    for slot, items in hidden.items():
+        targets = np.array([item.label for item in items])
+        scores = _scores(context, scorer, slot, items)
+        ranks = {name: ranking.ranks(values, targets) for name, values in scores.items()}
+        for name, values in ranks.items():
+            metrics |= _figures(slot, name, classification.from_ranks(values, "x"))
+        prior = classification.from_ranks(ranks["without_video"], "x")
+        rows = {"language_prior": prior, "chance": classification.chance(len(forms[slot]), "x")}
+        if slot != WORD:
+            ids = np.array([item.example for item in items])
+            for name, figures in supervised.classify(
+                context, slot, ids, forms[slot], notes
+            ).items():
+                rows[name] = {key.replace(slot, "x"): value for key, value in figures.items()}
+        for name, figures in rows.items():
+            groups.setdefault(name, {}).update(_figures(slot, "with_video", figures))
+        _describe(context, lines, slot, items, list(forms[slot]), scores, ranks)
+    expected = np.array(sorted(lines))
+    return TaskResult(
+        task=NAME,
+        expected=expected,
+        protocol=(
+            f"words of {', '.join(forms)} hidden wholly, one label at a time, every occurrence; "
+            f"all surface forms tried; {cloze.SCORE}; a label scores as its best form; "
+            "with_other_video: clips of another example"
+        ),
+        averaging=classification.AVERAGING,
+        truncation={
+            "text_examples_cut": sum(
+                scorer.num_cut(slot, [item.blank for item in items])
+                for slot, items in hidden.items()
+            )
+        },
+        metrics=metrics,
+        baselines=groups,
+        examples=[lines[example] for example in expected.tolist()],
+        details={
+            "candidates": {slot: candidates[slot].forms for slot in forms},
+            "num_hidden": {slot: len(items) for slot, items in hidden.items()},
+        },
+        notes=notes,
+    )
+
+
+def _figures(slot: str, condition: str, figures: Mapping[str, float]) -> dict[str, float]:
+    return {
+        f"{slot}_accuracy_{condition}": figures["x_top1"],
+        f"{slot}_top5_{condition}": figures["x_top5"],
+    }
+
+
+def _hide(context: EvaluationContext, slot: str, forms: labels.Forms) -> list[Hidden]:
+    """Examples of the split in which a label of `slot` stands, with its words hidden."""
+    split, tokenizer = context.split, context.runner.tokenizer
+    ids = context.ids[(split.caption_hash[context.ids] != 0) & (split.clip_count[context.ids] > 0)]
+    names = list(forms)
+    choose = _drawn_word(context.seed) if slot == WORD else _own_label(context, slot, forms)
+    items = []
+    for example, text in zip(ids.tolist(), split.texts(ids.tolist()), strict=True):
+        found = choose(example, words.find_forms(text, forms))
+        if found is not None:
+            label, form, places = found
+            blank = templates.hide(text, places, tokenizer)
+            items.append(Hidden(example, names.index(label), form, blank))
+    if not items:
+        raise EvaluationError(
+            f"{context.dataset.path}: no caption of split {context.split.name!r} holds a "
+            f"{slot} of the declared list ({', '.join(names[:5])}, ...); check the dataset's "
+            "label_surface_forms."
+        )
+    return items
+
+
+def _own_label(context: EvaluationContext, slot: str, forms: labels.Forms) -> Callable:
+    names, known = list(forms), labels.ids_of(context.split, slot, forms)
+
+    def choose(example: int, found: list) -> tuple | None:
+        label = int(known[example])
+        name = names[label] if label >= 0 else None
+        return next((entry for entry in found if entry[0] == name), None)
+
+    return choose
+
+
+def _drawn_word(seed: int) -> Callable:
+    def choose(example: int, found: list) -> tuple | None:
+        # keyed by the example, so that no draw depends on which others are evaluated
+        return found[np.random.default_rng((seed, example)).integers(len(found))] if found else None
+
+    return choose
+
+
+def _frequent_words(context: EvaluationContext) -> dict[str, list[str]]:
+    """Content words of the training captions, the most frequent MAX_WORDS, each its own label."""
+    split = context.fit_split or context.split
+    counts: collections.Counter[str] = collections.Counter()
+    for text in split.texts(range(len(split))):
+        counts.update(set(words.words_of(text)) - words.STOP_WORDS)
+    kept = sorted(counts, key=lambda word: (-counts[word], word))[:MAX_WORDS]
+    return {word: [word] for word in kept if counts[word] > 1}
+
+
+def _scores(
+    context: EvaluationContext, scorer: cloze.ClozeScorer, slot: str, items: list[Hidden]
+) -> dict[str, Float[np.ndarray, "n k"]]:
+    """Condition -> score of every label for every item."""
+    rows = context.expect(
+        np.unique([item.example for item in items]), f"a caption with a {slot} in it"
+    )
+    blanks = [item.blank for item in items]
+    other = _other_rows(rows, context.seed)
+    videos = {"with_video": rows, "with_other_video": other, "without_video": rows}
+    return {
+        condition: scorer.candidates[slot].of_labels(
+            scorer.scores(slot, blanks, videos[condition], with_video=condition != "without_video")
+        )
+        for condition in CONDITIONS
+    }
+
+
+def _other_rows(rows: np.ndarray, seed: int) -> np.ndarray:
+    """Each row's stand-in: the next one in a drawn order, so that none keeps its own."""
+    order = np.random.default_rng(seed).permutation(len(rows))
+    other = np.empty_like(rows)
+    other[order] = rows[np.roll(order, 1)]
+    return other
+
+
+def _describe(context, lines, slot, items, names, scores, ranks) -> None:
+    """Adds what was hidden and found to the line of each example."""
+    split = context.split
+    texts = split.texts([item.example for item in items])
+    for row, item in enumerate(items):
+        line = lines.setdefault(
+            item.example,
+            {
+                "example_id": item.example,
+                "video": split.videos[int(split.video[item.example])],
+                "text": texts[row],
+            },
+        )
+        line[slot] = {
+            "label": names[item.label],
+            "hidden": item.form,
+            **{
+                condition: {
+                    "rank": float(ranks[condition][row]),
+                    "best": names[int(scores[condition][row].argmax())],
+                }
+                for condition in CONDITIONS
+            },
+        }

@@ -1,0 +1,1 @@
+"""Metrics over NumPy arrays; no model, no file."""

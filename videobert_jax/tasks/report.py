@@ -1,0 +1,136 @@
+"""Results as records: everything that a figure depends on stands beside it.
+
+FILE.json holds the record, FILE.examples.jsonl one line an example.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from videobert_jax.files import atomic
+from videobert_jax.tasks.context import EvaluationContext
+from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.tasks.metrics import ranking
+
+FORMAT = "videobert_jax.result"
+ROWS = ("chance", "majority", "supervised_ridge", "language_prior")  # baselines, in print order
+KITCHEN_NOTE = "drawn in 2D by one renderer; this figure says nothing about real cooking video"
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskResult:
+    """What a task hands over: figures, and what only the task knows about them.
+
+    expected: example ids that the protocol is about. examples: one JSON object for each.
+    setting_if_seen: setting where the network was trained on another split of this dataset.
+    """
+
+    task: str
+    expected: np.ndarray
+    protocol: str
+    averaging: str
+    truncation: dict[str, int]
+    metrics: dict[str, float]
+    baselines: dict[str, dict[str, float]]
+    examples: list[dict[str, Any]]
+    setting_if_seen: str = "from_scratch"
+    templates: Sequence[str] = ()
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+def record(context: EvaluationContext, result: TaskResult) -> dict[str, Any]:
+    """The result record, a JSON object.
+
+    Raises EvaluationError on a figure that is not finite, and where examples are missing.
+    """
+    if len(result.examples) != len(result.expected):
+        raise EvaluationError(
+            f"{result.task}: {len(result.examples)} of {len(result.expected)} examples were "
+            "evaluated; check the dataset with `videobert verify`."
+        )
+    for name, group in {"metrics": result.metrics, **result.baselines}.items():
+        for metric, value in group.items():
+            if not math.isfinite(value):
+                raise EvaluationError(
+                    f"{result.task}: {name} {metric} is {value}; expected a number."
+                )
+    bundle = context.bundle
+    notes = [*result.notes]
+    if context.dataset.name == "kitchen":
+        notes.append(KITCHEN_NOTE)
+    if not context.contract_verified:
+        notes.append("the feature contract has unknown fields, so it could not be verified")
+    if context.limit is not None:
+        notes.append(f"only the first {context.limit} examples of the split were evaluated")
+    return {
+        "format": FORMAT,
+        "task": result.task,
+        "dataset": context.describe_split(result.expected, len(result.examples)),
+        "setting": setting(context, result.setting_if_seen),
+        "trained_on": _trained_on(bundle.trained_on),
+        "overlap": {"num_videos": len(context.overlap), "videos": context.overlap[:20]},
+        "protocol": result.protocol,
+        "ties": ranking.TIES,
+        "averaging": result.averaging,
+        "truncation": result.truncation,
+        "seed": context.seed,
+        "templates": list(result.templates),
+        "metrics": result.metrics,
+        "baselines": result.baselines,
+        **result.details,
+        "feature_contract": context.dataset.contract.to_json(),
+        "contract_verified": context.contract_verified,
+        "checkpoint": {"name": bundle.name, "step": bundle.step, "digest": bundle.digest},
+        "notes": notes,
+    }
+
+
+def setting(context: EvaluationContext, setting_if_seen: str) -> str:
+    """ "zero_shot", "from_scratch", or "in_sample" where training saw some of the videos."""
+    if context.overlap:
+        return "in_sample"
+    return setting_if_seen if context.seen_dataset else "zero_shot"
+
+
+def _trained_on(trained_on: dict[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in trained_on.items() if key != "video_names"}
+    return {**rest, "num_videos": len(trained_on["video_names"])}
+
+
+def examples_path(output: pathlib.Path) -> pathlib.Path:
+    """FILE.examples.jsonl of FILE.json."""
+    return output.with_name(output.name.removesuffix(".json") + ".examples.jsonl")
+
+
+def write(record: dict[str, Any], examples: Sequence[dict[str, Any]], output: pathlib.Path) -> None:
+    """Writes the examples, then the record, each whole or not at all."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(example, ensure_ascii=False, allow_nan=False) for example in examples]
+    atomic.write_text(examples_path(output), "\n".join(lines) + "\n")
+    atomic.write_json(output, record)
+
+
+def table(record: dict[str, Any], *, metrics: Sequence[str] = ()) -> str:
+    """The figures beside the baselines, as text; all of them, or those named."""
+    baselines = record["baselines"]
+    columns = [name for name in ROWS if name in baselines]
+    shown = [name for name in (metrics or record["metrics"]) if name in record["metrics"]]
+    width = max(map(len, shown), default=0)
+    lines = [" " * width + "  " + "  ".join(f"{name:>16}" for name in ("this model", *columns))]
+    for name in shown:
+        values = [record["metrics"][name], *(baselines[column].get(name) for column in columns)]
+        cells = "  ".join(f"{_figure(name, value):>16}" for value in values)
+        lines.append(f"{name:<{width}}  {cells}")
+    return "\n".join(lines)
+
+
+def _figure(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if name.endswith("rank") else f"{100 * value:.1f} %"

@@ -1,0 +1,111 @@
+"""Sentences with blanks: cloze templates, and captions in which words of a label are hidden.
+
+A blank is shown to the model as one [MASK] for each piece of the candidate that is tried in it.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from videobert_jax.text.tokenizer import Tokenizer
+
+SLOTS = ("verb", "object")
+# Sun et al. 2019, section 4.3
+PAPER_TEMPLATE = "now let me show you how to {verb} the {object}"
+_SLOT = re.compile(r"\{(\w+)\}")
+
+
+class TemplateError(ValueError):
+    """A cloze template without the slots that are asked of it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Blank:
+    """Piece ids before and after the one place where candidates are tried."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    def length(self, num_masks: int) -> int:
+        """Positions taken with [CLS], [SEP] and `num_masks` masks."""
+        return len(self.before) + len(self.after) + num_masks + 2
+
+
+def parse(text: str) -> str:
+    """Template with named slots; of two bare [MASK], the first is the verb, the other the object.
+
+    Raises TemplateError unless `{verb}` and `{object}` stand in it once each.
+    """
+    if text.count("[MASK]") == len(SLOTS) and not _SLOT.search(text):
+        for slot in SLOTS:
+            text = text.replace("[MASK]", f"{{{slot}}}", 1)
+    found = _SLOT.findall(text)
+    if sorted(found) != sorted(SLOTS):
+        raise TemplateError(
+            f"template {text!r} has the slots {found}; expected {{verb}} and {{object}} once "
+            f"each, as in {PAPER_TEMPLATE!r}."
+        )
+    return text
+
+
+def blank(template: str, slot: str, tokenizer: Tokenizer) -> Blank:
+    """The template with candidates tried in `slot` and one [MASK] in every other slot."""
+    parts: dict[bool, list[int]] = {False: [], True: []}
+    seen = False
+    literal: list[str] = []
+
+    def flush() -> None:
+        if literal:
+            parts[seen].extend(tokenizer.encode([" ".join(literal)])[0])
+            literal.clear()
+
+    for word in template.split():
+        match = _SLOT.match(word)
+        if match is None:
+            literal.append(word)
+            continue
+        flush()
+        if match.group(1) == slot:
+            seen = True
+        else:
+            parts[seen].append(tokenizer.mask_id)
+        parts[seen].extend(_attached(word[match.end() :], tokenizer))
+    flush()
+    if not seen:
+        raise TemplateError(f"template {template!r} has no slot {{{slot}}} that begins a word.")
+    return Blank(tuple(parts[False]), tuple(parts[True]))
+
+
+def _attached(suffix: str, tokenizer: Tokenizer) -> list[int]:
+    """Pieces of punctuation that follows a word without a space."""
+    word, whole = tokenizer.encode(["a", f"a{suffix}"])
+    return whole[len(word) :]
+
+
+def hide(text: str, places: Sequence[tuple[int, int]], tokenizer: Tokenizer) -> Blank:
+    """`text` with all pieces of the words at `places` hidden.
+
+    Candidates are tried at the first place; each further one, which would give the answer away,
+    becomes one [MASK].
+    """
+    words = text.split()
+    parts: list[list[int]] = [[], []]
+    seen, position = 0, 0
+    for start, length in sorted(places):
+        parts[seen].extend(_encode(words[position:start], tokenizer))
+        if seen:
+            parts[1].append(tokenizer.mask_id)
+        seen = 1
+        parts[1].extend(_attached(_punctuation_after(words[start + length - 1]), tokenizer))
+        position = start + length
+    parts[seen].extend(_encode(words[position:], tokenizer))
+    return Blank(tuple(parts[0]), tuple(parts[1]))
+
+
+def _encode(words: Sequence[str], tokenizer: Tokenizer) -> list[int]:
+    return tokenizer.encode([" ".join(words)])[0] if words else []
+
+
+def _punctuation_after(word: str) -> str:
+    match = re.search(r"\W+$", word)
+    return match.group() if match else ""
