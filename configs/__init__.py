@@ -1,0 +1,1 @@
+"""Configurations: `base` holds every field, the others are diffs on it."""

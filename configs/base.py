@@ -1,0 +1,131 @@
+"""Every setting, with unit and meaning: the only place with defaults. Other configs are diffs.
+
+Any field is overridden on the command line: `--config.optimizer.learning_rate=3e-4`.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The whole tree of settings."""
+    config = ml_collections.ConfigDict()
+    config.name = "base"  # of the run, in logs and results
+    config.seed = 0  # of parameters, order, masks and dropout
+    config.platform = ""  # "" takes the accelerator there is; "cpu" says that CPU is meant
+    config.data = data()
+    config.model = model()
+    config.objectives = objectives()
+    config.optimizer = optimizer()
+    config.training = training()
+    # Devices an axis; -1 takes what is left. data x fsdp must divide data.blocks_per_batch.
+    config.mesh = ml_collections.ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})
+    # checkpoint: a workdir[@step] or an export to take params from, "" for random ones.
+    # modules: comma-separated top-level modules to take, "" for all of them.
+    config.init = ml_collections.ConfigDict({"checkpoint": "", "modules": ""})
+    return config
+
+
+def source(split: str = "train", regime: str = "text_video", weight: float = 1.0, path: str = ""):
+    """One weighted source of blocks: a split of a dataset; path "" is data.path."""
+    return ml_collections.ConfigDict(
+        {"path": path, "split": split, "weight": weight, "regime": regime}
+    )
+
+
+def data() -> ml_collections.ConfigDict:
+    data = ml_collections.ConfigDict()
+    data.path = ""  # folder of the dataset
+    data.sources = ml_collections.ConfigDict({"main": source()})
+    data.block_size = 256  # examples a block: scope of packing and of local negatives
+    data.blocks_per_batch = 1  # global batch = block_size x blocks_per_batch
+    data.examples_per_row = 1  # examples packed into a row
+    data.text_length = 32  # pieces a row, [CLS] and [SEP] counted
+    data.video_length = 32  # clip features a row
+    data.read_group = 1  # neighbouring examples that stay together in the order; >1 for slow disks
+    data.vocabulary_size = 8192  # asked of sentencepiece; small corpora give fewer pieces
+    data.masking = ml_collections.ConfigDict()
+    data.masking.text_rate = 0.15  # of pieces; BERT (Devlin et al. 2019), section 3.1
+    data.masking.video_rate = 0.15  # of clip features; VideoBERT (Sun et al. 2019), section 3.2
+    data.masking.video_mean_span = 2.0  # clips; neighbours overlap in content and give it away
+    data.masking.whole_words = True  # all pieces of a word, or none
+    data.executor = "auto"  # "tf", "threads"; "auto": tf.data where TensorFlow is installed
+    data.workers = 2  # blocks built at a time, a process
+    data.prefetch = 2  # built blocks kept ahead
+    data.max_damaged_fraction = 0.01  # of examples with NaN features before the run stops
+    return data
+
+
+def model() -> ml_collections.ConfigDict:
+    model = ml_collections.ConfigDict()
+    model.embed_dim = 768
+    model.num_heads = 12
+    model.feed_forward_dim = 3072
+    model.joint_dim = 512  # of the contrastive space
+    model.activation = "gelu"  # exact (erf), or "relu"
+    model.norm = "pre"  # "post" where BERT weights are loaded
+    model.dropout_rate = 0.1  # of embeddings and of every residual branch
+    model.attention_dropout_rate = 0.0  # of attention probabilities; 0 is the fast path
+    model.compute_dtype = "bfloat16"  # of matmuls; params, softmax, norms, losses are float32
+    model.remat = "none"  # kept for the backward pass: everything, "dots", or "full" recomputation
+    model.unroll_layers = False  # True: faster on CPU, slower to compile
+    # vocabulary_size 0: the tokenizer's, padded to a multiple of 128
+    model.text = ml_collections.ConfigDict(
+        {"num_layers": 12, "vocabulary_size": 0, "max_length": 512}
+    )
+    # feature_dim 0: the dataset's. input_normalization: "none", "l2", "standardize"
+    model.video = ml_collections.ConfigDict(
+        {
+            "num_layers": 6,
+            "feature_dim": 0,
+            "max_length": 512,
+            "input_normalization": "standardize",
+        }
+    )
+    # share_directions: one set of attention weights for video to text and text to video
+    model.cross = ml_collections.ConfigDict({"num_layers": 2, "share_directions": False})
+    return model
+
+
+def objectives() -> ml_collections.ConfigDict:
+    """Weights; 0 switches an objective off and saves its compute."""
+    return ml_collections.ConfigDict(
+        {
+            "masked_language": {"weight": 1.0},
+            "masked_video": {"weight": 1.0, "temperature": 0.07},
+            "matching": {"weight": 1.0},
+            "contrastive": {"weight": 1.0},
+            # clips of one video this near are never negatives of each other
+            "twin_clip_distance": 2,
+        }
+    )
+
+
+def optimizer() -> ml_collections.ConfigDict:
+    """AdamW (Loshchilov & Hutter 2019); linear warm-up, then a cosine to the end fraction."""
+    return ml_collections.ConfigDict(
+        {
+            "learning_rate": 1e-4,
+            "warmup_steps": 1000,
+            "end_learning_rate_fraction": 0.0,
+            "weight_decay": 0.01,
+            "b1": 0.9,
+            "b2": 0.98,
+            "eps": 1e-6,
+            "clip_norm": 1.0,
+        }
+    )
+
+
+def training() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "num_steps": 100_000,
+            "accumulation_steps": 1,  # micro-batches a step; changes memory, not the result
+            "log_every": 50,  # steps
+            "save_every": 1000,  # steps
+            "eval_every": 0,  # steps; 0: never during training
+            "keep_checkpoints": 3,  # newest ones
+            "profile_first_step": 0,  # 0: no profile
+            "profile_steps": 5,
+        }
+    )

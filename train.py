@@ -1,0 +1,59 @@
+"""Trains a model, or continues: `python train.py --config=configs/kitchen.py --workdir=DIR`.
+
+Any setting of configs/base.py is a flag: `--config.optimizer.learning_rate=3e-4`.
+"""
+
+import argparse
+import pathlib
+import sys
+
+
+def main() -> int:
+    """Exit code: 0 when finished or stopped after saving, 2 after an error in the input."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--config", required=True, help="a file of configs/")
+    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the run")
+    parser.add_argument("--coordinator", help="HOST:PORT of process 0, with several processes")
+    parser.add_argument("--num_processes", type=int)
+    parser.add_argument("--process_id", type=int, help="0 to num_processes - 1")
+    arguments, rest = parser.parse_known_args()
+
+    from videobert_jax.cli import failures
+
+    return failures.exit_code(lambda: run(arguments, overrides(parser, rest)))
+
+
+def overrides(parser: argparse.ArgumentParser, rest: list[str]) -> list[tuple[str, str]]:
+    """(key, text) of each --config.KEY=VALUE; anything else is an error of usage."""
+    pairs = []
+    for argument in rest:
+        flag, equals, text = argument.partition("=")
+        if not flag.startswith("--config.") or not equals:
+            parser.error(f"unknown argument {argument}; settings are --config.KEY=VALUE")
+        pairs.append((flag.removeprefix("--config."), text))
+    return pairs
+
+
+def run(arguments: argparse.Namespace, settings: list[tuple[str, str]]) -> int:
+    """Settings -> devices -> one library call."""
+    from videobert_jax import configuration
+    from videobert_jax.cli import evaluate
+    from videobert_jax.tasks import evaluators
+    from videobert_jax.training import hardware, loop
+
+    config = configuration.load_file(arguments.config)
+    for key, text in settings:
+        configuration.apply_override(config, key, text)
+    parsed = configuration.parse(config)
+    processes = (arguments.coordinator, arguments.num_processes, arguments.process_id)
+    print(hardware.start(parsed.platform, *processes), flush=True)
+    periodic = evaluators.periodic(parsed) if parsed.training.eval_every else []
+    as_json = configuration.to_json(config)
+    loop.train(
+        parsed, as_json, arguments.workdir, evaluators=periodic, load_bundle=evaluate.load_bundle
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""`python eval.py` or `videobert evaluate`: a checkpoint or an export through one or several tasks.
+
+python eval.py --workdir=runs/kitchen
+python eval.py --checkpoint=WORKDIR@STEP --dataset=DIR --task=retrieval --output=FILE.json
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+from typing import Any
+
+import jax
+
+from videobert_jax.data import index
+from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.tasks import fill_mask, report, retrieval, zero_shot_classification
+from videobert_jax.tasks.context import EvaluationContext
+from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.tasks.templates import SLOTS
+from videobert_jax.training import hardware
+
+HELP = "measure a checkpoint or an export beside its baselines"
+TASKS = (zero_shot_classification.NAME, retrieval.NAME, fill_mask.NAME)
+SPLITS = ("test", "validation")  # taken in this order where none is said
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--checkpoint", help="WORKDIR, WORKDIR@STEP or the folder of an export")
+    which.add_argument(
+        "--workdir", help="its newest verified step, its own dataset; output to DIR/eval"
+    )
+    parser.add_argument("--dataset", help="prepared dataset; default: the one trained on")
+    parser.add_argument(
+        "--task", help=f"one or several of {','.join(TASKS)}; default: all that the split allows"
+    )
+    parser.add_argument("--split", help=f"default: the first there is of {', '.join(SPLITS)}")
+    parser.add_argument(
+        "--output",
+        type=pathlib.Path,
+        help="FILE.json for one task, a folder for several; default: WORKDIR/eval",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of hidden words and held-out videos")
+    parser.add_argument("--limit", type=int, help="evaluate the first examples only")
+    parser.add_argument(
+        "--template",
+        action="append",
+        default=[],
+        help="cloze with {verb} and {object}, or two [MASK]; repeat it for an ensemble; "
+        "'dataset' takes the dataset's own. Default: the paper's",
+    )
+    parser.add_argument(
+        "--platform", default="", help="'cpu' says that an accelerator is left unused on purpose"
+    )
+    parser.add_argument(
+        "--calibration", choices=zero_shot_classification.CALIBRATIONS, default="none"
+    )
+    parser.add_argument(
+        "--shortlist",
+        type=int,
+        default=retrieval.SHORTLIST,
+        help="candidates that retrieval re-ranks by the fused network; 0: none",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluates, prints a table a task and writes the records. Always 0; raises what is wrong."""
+    devices = hardware.start(arguments.platform)
+    name = arguments.workdir or arguments.checkpoint
+    bundle = load_bundle(name)
+    dataset = index.open_dataset(arguments.dataset or own_dataset(bundle))
+    split = dataset.split(arguments.split or _default_split(dataset))
+    tasks = _tasks(arguments.task, split)
+    outputs = _outputs(arguments.output, name, tasks)
+    context = EvaluationContext(bundle, dataset, split, arguments.seed, arguments.limit)
+    if jax.process_index() == 0:
+        print(devices)
+        print(
+            f"{bundle.name} step {bundle.step} on {dataset.name}/{split.name} "
+            f"({len(context.ids)} examples)",
+            flush=True,
+        )
+    for task in tasks:
+        begun = time.monotonic()
+        result = evaluate(context, task, arguments)
+        record = report.record(context, result)
+        if jax.process_index() == 0:
+            report.write(record, result.examples, outputs[task])
+            print(f"\n{task}: {record['setting']}, {time.monotonic() - begun:.0f} s")
+            print(report.table(record))
+            print(f"-> {outputs[task]}", flush=True)
+    return 0
+
+
+def evaluate(context: EvaluationContext, task: str, arguments: argparse.Namespace) -> Any:
+    """The result of one task by the settings on the command line."""
+    if task == retrieval.NAME:
+        return retrieval.evaluate(context, shortlist=arguments.shortlist)
+    if task == fill_mask.NAME:
+        return fill_mask.evaluate(context)
+    texts = arguments.template
+    if texts == ["dataset"]:
+        texts = context.dataset.metadata.get("templates", [])
+        if not texts:
+            raise EvaluationError(
+                f"--template=dataset: {context.dataset.path} declares no templates; give one."
+            )
+    return zero_shot_classification.evaluate(
+        context, template_texts=texts, calibration=arguments.calibration
+    )
+
+
+def load_bundle(name: str) -> ModelBundle:
+    """The network of WORKDIR, WORKDIR@STEP or of an export's folder.
+
+    Raises EvaluationError where the folder is neither, and what the loaders raise.
+    """
+    folder = pathlib.Path(name.rsplit("@", 1)[0] if _has_step(name) else name)
+    if (folder / "checkpoints").is_dir():
+        from videobert_jax.training import checkpoint
+
+        return checkpoint.load_bundle(name)
+    if any(folder.glob("*.safetensors")):
+        from videobert_jax.export import safetensors
+
+        return safetensors.load_bundle(folder)
+    raise EvaluationError(
+        f"{name}: expected a workdir (with checkpoints/), WORKDIR@STEP, or an export (with "
+        f"*.safetensors); found {'neither in this folder' if folder.is_dir() else 'no folder'}."
+    )
+
+
+def _has_step(name: str) -> bool:
+    return "@" in name and name.rsplit("@", 1)[1].isdigit()
+
+
+def own_dataset(bundle: ModelBundle) -> str:
+    """Path of the dataset of the run's first source. Raises EvaluationError where it is gone."""
+    path = bundle.data.sources[0].path or bundle.data.path
+    if not (pathlib.Path(path) / index.DATASET_FILE).is_file():
+        raise EvaluationError(
+            f"the dataset that {bundle.name} was trained on is not at {path}; say where it is: "
+            "--dataset=DIR."
+        )
+    return path
+
+
+def _default_split(dataset: index.Dataset) -> str:
+    for name in SPLITS:
+        if name in dataset.splits:
+            return name
+    raise EvaluationError(
+        f"{dataset.path} has none of the splits {', '.join(SPLITS)}; say --split="
+        f"{'|'.join(dataset.splits)}."
+    )
+
+
+def _tasks(asked: str | None, split: index.Split) -> list[str]:
+    """The tasks that are asked for, or all that the split has what they need for."""
+    if asked is None:
+        if set(SLOTS) & set(split.labels):
+            return list(TASKS)
+        print(f"{TASKS[0]}: left out, split {split.name!r} has no labels", file=sys.stderr)
+        return list(TASKS[1:])
+    tasks = [task.strip() for task in asked.split(",")]
+    unknown = sorted(set(tasks) - set(TASKS))
+    if unknown:
+        raise EvaluationError(f"--task={asked}: {unknown} is none of {', '.join(TASKS)}.")
+    return tasks
+
+
+def _outputs(output: pathlib.Path | None, name: str, tasks: list[str]) -> dict[str, pathlib.Path]:
+    """Task -> FILE.json. Raises EvaluationError where one file would hold several."""
+    if output is None:
+        folder = pathlib.Path(name.rsplit("@", 1)[0] if _has_step(name) else name) / "eval"
+        return {task: folder / f"{task}.json" for task in tasks}
+    if output.suffix != ".json":
+        return {task: output / f"{task}.json" for task in tasks}
+    if len(tasks) > 1:
+        raise EvaluationError(
+            f"--output={output} is one file for {len(tasks)} tasks ({', '.join(tasks)}); name a "
+            "folder, or say one --task."
+        )
+    return {tasks[0]: output}

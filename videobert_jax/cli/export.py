@@ -1,0 +1,33 @@
+"""`videobert export --checkpoint WORKDIR[@STEP] --output DIR`: a folder that `videobert_jax.load`
+reads, and that needs nothing of the run: weights, tokenizer, statistics, contract."""
+
+import argparse
+import pathlib
+
+HELP = "write a checkpoint as safetensors, ready for videobert_jax.load"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", required=True, help="WORKDIR for its newest verified step, or WORKDIR@STEP"
+    )
+    parser.add_argument("--output", type=pathlib.Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--force", action="store_true", help="replace another export that --output holds"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 when the export is there. Raises CheckpointError and ExportError."""
+    from videobert_jax.export import safetensors
+    from videobert_jax.training import checkpoint
+
+    bundle = checkpoint.load_bundle(arguments.checkpoint)
+    written = safetensors.save_bundle(bundle, arguments.output, force=arguments.force)
+    size = sum(file.stat().st_size for file in arguments.output.iterdir()) / 1e6
+    if written:
+        print(f"{bundle.name} step {bundle.step} exported to {arguments.output} ({size:.1f} MB)")
+    else:
+        print(f"{arguments.output} holds {bundle.name} step {bundle.step} already")
+    print(f'use it with: videobert_jax.load("{arguments.output}")')
+    return 0

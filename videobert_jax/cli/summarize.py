@@ -1,0 +1,103 @@
+"""`videobert summarize WORKDIR`: what a run has learnt, where everything is, what to run next."""
+
+import argparse
+import json
+import pathlib
+from typing import Any
+
+from videobert_jax.tasks import report
+from videobert_jax.tasks.errors import EvaluationError
+
+HELP = "say in a few lines what a run has learnt and where everything is"
+METRICS = {  # the lines that are shown of each task
+    "zero_shot_classification": ("verb_top1", "verb_top5", "object_top1", "object_top5"),
+    "retrieval": (
+        "text_to_video_R1",
+        "text_to_video_R5",
+        "text_to_video_median_rank",
+        "reranked_text_to_video_R1",
+        "reranked_text_to_video_R5",
+    ),
+    "fill_mask": (
+        "verb_accuracy_with_video",
+        "object_accuracy_with_video",
+        "word_accuracy_with_video",
+    ),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("workdir", type=pathlib.Path, help="folder of a run")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the summary. Raises EvaluationError where nothing was evaluated."""
+    print(summary(arguments.workdir))
+    return 0
+
+
+def summary(workdir: pathlib.Path) -> str:
+    """The closing lines of a run, as text."""
+    records = [read_record(path) for path in sorted((workdir / "eval").glob("*.json"))]
+    if not records:
+        raise EvaluationError(
+            f"{workdir}: no result is in {workdir / 'eval'}; run `python eval.py "
+            f"--workdir={workdir}` first."
+        )
+    order = {task: place for place, task in enumerate(METRICS)}
+    records.sort(key=lambda record: order.get(record["task"], len(order)))
+    lines: list[str] = []
+    for record in records:
+        data = record["dataset"]
+        lines += [
+            f"{record['task']} on {data['name']}/{data['split']} ({data['num_evaluated']} "
+            f"examples, {record['setting']}, step {record['checkpoint']['step']})",
+            report.table(record, metrics=METRICS.get(record["task"], ())),
+            "",
+        ]
+    notes = [note for record in records for note in record["notes"]]
+    if report.KITCHEN_NOTE in notes:
+        lines += [f"Of the kitchen: {report.KITCHEN_NOTE}.", ""]
+    lines += [*_places(workdir), "", "Next:", *_next_commands(workdir, records[0])]
+    return "\n".join(lines)
+
+
+def read_record(path: pathlib.Path) -> dict[str, Any]:
+    """A result record. Raises EvaluationError where the file is something else."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise EvaluationError(f"{path}: not JSON ({error}); evaluate again.") from error
+    if not isinstance(record, dict) or record.get("format") != report.FORMAT:
+        raise EvaluationError(f"{path}: not a result of eval.py; move it out of this folder.")
+    return record
+
+
+def _places(workdir: pathlib.Path) -> list[str]:
+    named = {
+        "checkpoints": workdir / "checkpoints",
+        "TensorBoard logs": workdir / "tensorboard",
+        "figures a step": workdir / "metrics.jsonl",
+        "results": workdir / "eval",
+        "exported weights": workdir / "export",
+    }
+    return [f"{name:<17} {path}" for name, path in named.items() if path.exists()]
+
+
+def _next_commands(workdir: pathlib.Path, record: dict[str, Any]) -> list[str]:
+    template = "first {verb} the {object}"
+    commands = [
+        f"  tensorboard --logdir {workdir / 'tensorboard'}",
+        f"  python eval.py --workdir={workdir} --task=zero_shot_classification "
+        f"--template='{template}' --output={workdir / 'another_template.json'}",
+        f"  python eval.py --workdir={workdir} --task=retrieval --shortlist=50 "
+        f"--output={workdir / 'longer_shortlist.json'}",
+    ]
+    if (workdir / "export").is_dir():
+        commands[0] = (
+            f"  python -c \"import videobert_jax; model = videobert_jax.load('{workdir}/export'); "
+            "print(model.encode_text(['now chop the onion']).shape)\""
+        )
+    if record["task"] != "zero_shot_classification":
+        commands[1] = f"  python eval.py --workdir={workdir} --task=fill_mask --seed=1"
+    return commands

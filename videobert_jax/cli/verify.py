@@ -1,0 +1,59 @@
+"""`videobert verify PATH`: every file of a dataset or of a run's checkpoints, read and compared."""
+
+import argparse
+import pathlib
+import sys
+import time
+
+from videobert_jax.data import index
+from videobert_jax.data import verify as dataset_verification
+
+HELP = "read a whole dataset or the checkpoints of a run and say what is wrong"
+_PROGRESS_SECONDS = 5.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=pathlib.Path, help="a prepared dataset or a workdir")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 when everything is as written, 1 when something is wrong.
+
+    Raises DatasetError where the folder is neither a dataset nor a workdir.
+    """
+    path = arguments.path
+    if (path / "checkpoints").is_dir():
+        from videobert_jax.training import checkpoint  # imports jax and orbax
+
+        report = checkpoint.verify(path)
+    else:
+        try:
+            report = dataset_verification.verify_dataset(path, progress=_progress())
+        except index.DatasetError as error:  # its description itself is damaged
+            if not (path / index.DATASET_FILE).is_file():
+                raise
+            print(f"WRONG  {error}")
+            return 1
+    print(report)
+    return 0 if report.ok else 1
+
+
+def _progress():
+    """A callback that prints bytes done, speed and time left on standard error now and then."""
+    begun = shown = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown < _PROGRESS_SECONDS:
+            return
+        shown = now
+        rate = done / (now - begun)
+        left = (total - done) / rate if rate else 0.0
+        print(
+            f"{done / 1e9:.1f} of {total / 1e9:.1f} GB, {rate / 1e6:.0f} MB/s, {left:.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return show
