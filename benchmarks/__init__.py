@@ -1,0 +1,1 @@
+"""Measurements against other people's code. Each writes one JSON record with its hardware."""

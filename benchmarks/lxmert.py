@@ -1,0 +1,126 @@
+"""The peer of the training step: LXMERT of Hugging Face, trained by PyTorch with fused AdamW."""
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+
+from videobert_jax.files import extras
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """The network that both sides build, and the batch that both train on."""
+
+    embed_dim: int = 512
+    num_heads: int = 8
+    feed_forward_dim: int = 2048
+    text_layers: int = 4
+    video_layers: int = 4
+    cross_layers: int = 2
+    vocabulary: int = 8192
+    feature_dim: int = 1024
+    rows: int = 32
+    text_length: int = 48
+    video_length: int = 64
+    masked_text: int = 8  # predicted pieces a row
+    hidden_dropout: float = 0.1
+    attention_dropout: float = 0.0
+    clip_norm: float = 1.0
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+
+
+class Peer:
+    """LXMERT with its word head on gathered positions, and the same losses as ours."""
+
+    def __init__(self, sizes: Sizes, threads: int):
+        torch = extras.require("torch", "parity")
+        lxmert: Any = extras.require("transformers.models.lxmert.modeling_lxmert", "parity")
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        self._torch, self._sizes = torch, sizes
+        config = lxmert.LxmertConfig(
+            vocab_size=sizes.vocabulary,
+            hidden_size=sizes.embed_dim,
+            num_attention_heads=sizes.num_heads,
+            intermediate_size=sizes.feed_forward_dim,
+            l_layers=sizes.text_layers,
+            r_layers=sizes.video_layers,
+            x_layers=sizes.cross_layers,
+            max_position_embeddings=sizes.text_length,
+            visual_feat_dim=sizes.feature_dim,
+            hidden_dropout_prob=sizes.hidden_dropout,
+            attention_probs_dropout_prob=sizes.attention_dropout,
+        )
+        self._network = lxmert.LxmertModel(config).train()
+        self._head = lxmert.LxmertLMPredictionHead(config)
+        # Tied to the embeddings, as Hugging Face ties it in LxmertForPreTraining.
+        self._head.decoder.weight = self._network.embeddings.word_embeddings.weight
+        parameters = {
+            id(parameter): parameter
+            for module in (self._network, self._head)
+            for parameter in module.parameters()
+        }
+        self._parameters = list(parameters.values())
+        self.num_parameters = sum(parameter.numel() for parameter in self._parameters)
+        self._optimizer = torch.optim.AdamW(
+            self._parameters,
+            lr=sizes.learning_rate,
+            weight_decay=sizes.weight_decay,
+            fused=True,
+        )
+        self._batch = self._make_batch()
+        self.losses: list[float] = []
+
+    def _make_batch(self) -> dict[str, Any]:
+        torch, sizes = self._torch, self._sizes
+        generator = np.random.default_rng(0)
+        rows, text, video = sizes.rows, sizes.text_length, sizes.video_length
+        slots = np.stack([generator.permutation(text)[: sizes.masked_text] for _ in range(rows)])
+        return {
+            "input_ids": torch.tensor(generator.integers(5, sizes.vocabulary, (rows, text))),
+            "visual_feats": torch.tensor(
+                generator.normal(size=(rows, video, sizes.feature_dim)), dtype=torch.float32
+            ),
+            "visual_pos": torch.zeros(rows, video, 4),
+            "attention_mask": torch.ones(rows, text),
+            "visual_attention_mask": torch.ones(rows, video),
+            "slots": torch.tensor(slots),
+            "targets": torch.tensor(
+                generator.integers(5, sizes.vocabulary, (rows, sizes.masked_text))
+            ),
+        }
+
+    def _loss(self) -> Any:
+        torch = self._torch
+        inputs = dict(self._batch)
+        slots, targets = inputs.pop("slots"), inputs.pop("targets")
+        outputs = self._network(**inputs)
+        index = slots[..., None].expand(-1, -1, self._sizes.embed_dim)
+        logits = self._head(torch.gather(outputs.language_output, 1, index))
+        words = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        return words + outputs.vision_output.square().mean()
+
+    def step(self) -> None:
+        """One training step: forward, backward, clipping, AdamW."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = self._loss()
+        loss.backward()
+        self._torch.nn.utils.clip_grad_norm_(self._parameters, self._sizes.clip_norm)
+        self._optimizer.step()
+        self.losses.append(loss.item())
+
+    def flops(self) -> float:
+        """Of the matrix products of one forward and backward pass."""
+        counting = extras.require("torch.utils.flop_counter", "parity")
+        with counting.FlopCounterMode(display=False) as counter:
+            self._loss().backward()
+        return float(counter.get_total_flops())
+
+    def examples_per_second(self, steps: int) -> float:
+        begun = time.perf_counter()
+        for _ in range(steps):
+            self.step()
+        return steps * self._sizes.rows / (time.perf_counter() - begun)

@@ -1,0 +1,137 @@
+"""A run that is stopped and started again ends with the same bits as one that is not."""
+
+import os
+import pathlib
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration import runs
+from videobert_jax.training import checkpoint, checkpoint_folder, run_record, steps
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_start() -> Iterator[None]:
+    """Leaves out the gradient norms of step 0: tracing them takes longer than all the rest.
+    The runs in processes of their own show them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "objective_gradient_norms", lambda *_, **__: {"all": 1.0})
+        yield
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_dataset: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Workdir of a run that was never stopped."""
+    workdir = tmp_path_factory.mktemp("runs") / "reference"
+    result = runs.train(workdir, tiny_dataset)
+    assert result.finished and result.step == runs.NUM_STEPS
+    return workdir
+
+
+def test_a_sigterm_saves_and_the_next_start_goes_on_bit_for_bit(
+    reference: pathlib.Path, tiny_dataset: pathlib.Path, tmp_path: pathlib.Path, capsys
+):
+    def terminate_once(step: int) -> bool:
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return False
+
+    stopped = runs.train(tmp_path, tiny_dataset, stop=terminate_once)
+    assert not stopped.finished and stopped.step in (5, 6)
+    assert f"SIGTERM: saved step {stopped.step}" in capsys.readouterr().out
+    assert checkpoint_folder.manifest_steps(tmp_path)[-1] == stopped.step
+    with open(tmp_path / "metrics.jsonl", "a") as file:  # as if it had gone further and been killed
+        file.write('{"step": 7, "loss": 999.0}\n{"step": 8, "lo')
+    # What changes no parameter may change between starts.
+    resumed = runs.train(
+        tmp_path, tiny_dataset, training__save_every=100, data__workers=1, data__executor="tf"
+    )
+    assert resumed.finished
+    output = capsys.readouterr().out
+    assert f"continues at step {stopped.step}" in output
+    assert "gradient norm of each objective" not in output
+    assert runs.saved_digests(tmp_path, 8) == runs.saved_digests(reference, 8)
+    assert runs.figures(tmp_path) == runs.figures(reference)
+
+
+def test_a_finished_run_is_left_alone(reference: pathlib.Path, tiny_dataset: pathlib.Path, capsys):
+    before = {path: path.stat().st_mtime_ns for path in reference.rglob("*")}
+    result = runs.train(reference, tiny_dataset)
+    assert result.finished and result.step == runs.NUM_STEPS
+    assert "nothing to do" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in reference.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "name, value, shown",
+    [
+        ("optimizer__learning_rate", 0.5, "optimizer.learning_rate: 0.001 there, 0.5 now"),
+        ("seed", 7, "seed: 0 there, 7 now"),
+        ("training__num_steps", 80, "training.num_steps: 8 there, 80 now"),
+        ("data__text_length", 24, "data.text_length: 16 there, 24 now"),
+        ("model__joint_dim", 8, "model.joint_dim: 16 there, 8 now"),
+        ("objectives__matching__weight", 0.0, "objectives.matching.weight: 1.0 there, 0.0 now"),
+    ],
+)
+def test_other_settings_are_an_error_that_names_them(
+    reference: pathlib.Path, tiny_dataset: pathlib.Path, name: str, value: object, shown: str
+):
+    before = sorted(reference.rglob("*"))
+    with pytest.raises(run_record.RunRecordError) as caught:
+        runs.train(reference, tiny_dataset, **{name: value})
+    assert shown in str(caught.value) and "new --workdir" in str(caught.value)
+    assert sorted(reference.rglob("*")) == before
+
+
+def test_the_workdir_is_a_whole_model(reference: pathlib.Path, tiny_dataset: pathlib.Path):
+    bundle = checkpoint.load_bundle(f"{reference}@6")
+    newest = checkpoint.load_bundle(str(reference))
+    assert (bundle.step, newest.step) == (6, 8)
+    assert bundle.digest != newest.digest
+    assert bundle.trained_on["video_names"] == sorted(f"train_{i}" for i in range(12))
+    assert checkpoint.verify(reference).ok
+    with pytest.raises(checkpoint.CheckpointError, match="has the steps: 3, 6, 8"):
+        checkpoint.load_bundle(f"{reference}@7")
+
+
+def test_a_new_run_takes_over_the_parameters_of_another(
+    reference: pathlib.Path, tiny_dataset: pathlib.Path, tmp_path: pathlib.Path, capsys
+):
+    evaluated = []
+
+    class FirstParameters:
+        name = "first"
+
+        def __call__(self, bundle):
+            evaluated.append(bundle)
+            return {"step": float(bundle.step)}
+
+    runs.train(
+        tmp_path,
+        tiny_dataset,
+        init__checkpoint=reference,
+        init__modules="text_tower",
+        optimizer__learning_rate=0.0,
+        optimizer__weight_decay=0.0,
+        training__num_steps=3,
+        training__eval_every=1,
+        evaluators=(FirstParameters(),),
+        stop=lambda step: step == 2,
+    )
+    assert "random: cross_encoder" in capsys.readouterr().out
+    source = checkpoint.load_bundle(str(reference)).variables["params"]
+    [found] = [bundle.variables["params"] for bundle in evaluated]
+    same = {name: _equal(found[name], source[name]) for name in source}
+    assert same["text_embedding"] and same["text_encoder"]
+    assert not same["video_encoder"] and not same["cross_encoder"]
+    tokenizer = (tmp_path / "tokenizer.model").read_bytes()
+    assert tokenizer == (reference / "tokenizer.model").read_bytes()
+    assert len(run_record.read(tmp_path).trained_on["datasets"]) == 2
+
+
+def _equal(one, other) -> bool:
+    import jax
+    import numpy as np
+
+    return jax.tree.all(jax.tree.map(np.array_equal, one, other))
