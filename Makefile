@@ -8,6 +8,9 @@ BIN := .venv/bin
 RUN := $(BIN)/python
 # TensorFlow's start-up notices say nothing that a user can act on.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# XLA's CPU backend takes its temporary memory anew at every step; in huge pages that costs a
+# thousand page faults instead of 400,000, and a step of LXMERT's size 3.1 s instead of 3.6 s.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 ACCELERATORS := cpu cuda12 cuda13 tpu
 ifeq ($(filter $(ACCELERATOR),$(ACCELERATORS)),)
