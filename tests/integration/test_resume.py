@@ -3,6 +3,8 @@
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -93,6 +95,22 @@ def test_the_workdir_is_a_whole_model(reference: pathlib.Path, tiny_dataset: pat
     assert checkpoint.verify(reference).ok
     with pytest.raises(checkpoint.CheckpointError, match="has the steps: 3, 6, 8"):
         checkpoint.load_bundle(f"{reference}@7")
+
+
+@pytest.mark.parametrize("command", ["verify {run}", "export --checkpoint={run} --output={output}"])
+def test_reading_a_checkpoint_needs_no_accelerator(
+    reference: pathlib.Path, tmp_path: pathlib.Path, command: str
+):
+    """Asked for a device that cannot be had, as a TPU that the run itself holds cannot."""
+    arguments = command.format(run=reference, output=tmp_path / "export").split()
+    found = subprocess.run(
+        [sys.executable, "-m", "videobert_jax", *arguments],
+        cwd=runs.ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "rocm"},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr
 
 
 def test_a_new_run_takes_over_the_parameters_of_another(

@@ -20,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """0 when the export is there. Raises CheckpointError and ExportError."""
     from videobert_jax.export import safetensors
-    from videobert_jax.training import checkpoint
+    from videobert_jax.training import checkpoint, hardware
 
+    hardware.keep_to_host()
     bundle = checkpoint.load_bundle(arguments.checkpoint)
     written = safetensors.save_bundle(bundle, arguments.output, force=arguments.force)
     size = sum(file.stat().st_size for file in arguments.output.iterdir()) / 1e6

@@ -23,8 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
     """
     path = arguments.path
     if (path / "checkpoints").is_dir():
-        from videobert_jax.training import checkpoint  # imports jax and orbax
+        from videobert_jax.training import checkpoint, hardware  # imports jax and orbax
 
+        hardware.keep_to_host()
         report = checkpoint.verify(path)
     else:
         try:

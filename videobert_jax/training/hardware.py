@@ -61,6 +61,12 @@ def start(
     return describe(devices)
 
 
+def keep_to_host() -> None:
+    """Keeps jax off accelerators, before its first use: reading checkpoints needs none, and the
+    TPU of a run under way cannot be opened by a second process."""
+    jax.config.update("jax_platforms", "cpu")
+
+
 def describe(devices: list[Any]) -> str:
     """ "devices: 8 x TPU v4 (tpu), process 0 of 2"."""
     kinds = sorted({device.device_kind for device in devices})

@@ -120,7 +120,7 @@ def topology_devices(name: str) -> list[Any]:
     # libtpu must not look for TPUs: in the cloud's metadata, or in another process's lock file.
     for variable, value in _LIBTPU_ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
-    jax.config.update("jax_platforms", "cpu")
+    hardware.keep_to_host()
     try:
         topology = topologies.get_topology_desc(platform="tpu", topology_name=name)
     except (RuntimeError, ValueError) as error:
