@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration import runs
+from videobert_jax.data import device_feed
 from videobert_jax.training import checkpoint, checkpoint_folder, run_record, steps
 
 
@@ -93,11 +94,41 @@ def test_the_workdir_is_a_whole_model(reference: pathlib.Path, tiny_dataset: pat
     assert bundle.digest != newest.digest
     assert bundle.trained_on["video_names"] == sorted(f"train_{i}" for i in range(12))
     assert checkpoint.verify(reference).ok
+    assert str(checkpoint.verify(reference, 6)) == "step 6: all arrays are as saved"
+    with pytest.raises(checkpoint.CheckpointError, match="no step 7; it has: .3, 6, 8."):
+        checkpoint.verify(reference, 7)
     with pytest.raises(checkpoint.CheckpointError, match="has the steps: 3, 6, 8"):
         checkpoint.load_bundle(f"{reference}@7")
 
 
-@pytest.mark.parametrize("command", ["verify {run}", "export --checkpoint={run} --output={output}"])
+def test_steps_are_saved_where_the_data_cannot_go_on(
+    reference: pathlib.Path,
+    tiny_dataset: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    take = device_feed.DeviceFeed.__next__
+    given = []
+
+    def damaged_after_five(feed: device_feed.DeviceFeed) -> object:
+        if len(given) == 5:
+            raise device_feed.DamagedDataError("too many")
+        given.append(take(feed))
+        return given[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(device_feed.DeviceFeed, "__next__", damaged_after_five)
+        with pytest.raises(device_feed.DamagedDataError):
+            runs.train(tmp_path, tiny_dataset)
+    assert checkpoint_folder.manifest_steps(tmp_path)[-1] == 5  # saves are due at 3 and 6
+    runs.train(tmp_path, tiny_dataset)
+    last = runs.NUM_STEPS
+    assert runs.saved_digests(tmp_path, last) == runs.saved_digests(reference, last)
+
+
+@pytest.mark.parametrize(
+    "command", ["verify {run}", "verify {run}@6", "export --checkpoint={run} --output={output}"]
+)
 def test_reading_a_checkpoint_needs_no_accelerator(
     reference: pathlib.Path, tmp_path: pathlib.Path, command: str
 ):

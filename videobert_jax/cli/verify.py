@@ -13,7 +13,9 @@ _PROGRESS_SECONDS = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", type=pathlib.Path, help="a prepared dataset or a workdir")
+    parser.add_argument(
+        "path", type=pathlib.Path, help="a prepared dataset, WORKDIR or WORKDIR@STEP"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -21,12 +23,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises DatasetError where the folder is neither a dataset nor a workdir.
     """
-    path = arguments.path
+    path, step = arguments.path, None
+    folder, at, number = str(path).rpartition("@")
+    if at and number.isdigit() and not path.exists():
+        path, step = pathlib.Path(folder), int(number)
     if (path / "checkpoints").is_dir():
         from videobert_jax.training import checkpoint, hardware  # imports jax and orbax
 
         hardware.keep_to_host()
-        report = checkpoint.verify(path)
+        report = checkpoint.verify(path, step)
     else:
         try:
             report = dataset_verification.verify_dataset(path, progress=_progress())

@@ -348,10 +348,16 @@ def load_bundle(name: str) -> ModelBundle:
     )
 
 
-def verify(workdir: pathlib.Path) -> Report:
-    """Every array of every checkpoint of a workdir read and compared with its manifest."""
+def verify(workdir: pathlib.Path, step: int | None = None) -> Report:
+    """Every array of every checkpoint of a workdir, or of one step, compared with its manifest.
+
+    Raises CheckpointError where it has no such step.
+    """
     workdir = pathlib.Path(workdir).absolute()
-    checked = verify_steps(workdir)
+    steps = checkpoint_folder.manifest_steps(workdir)
+    if step is not None and step not in steps:
+        raise CheckpointError(f"{workdir} has no step {step}; it has: {steps}.")
+    checked = {n: problems_of_step(workdir, n) for n in steps if step in (None, n)}
     problems = [
         f"step {step}: DAMAGED: {checkpoint_folder.shortened(found)}"
         for step, found in checked.items()
@@ -360,8 +366,8 @@ def verify(workdir: pathlib.Path) -> Report:
     notes = [
         f"step {step}: all arrays are as saved" for step, found in checked.items() if not found
     ]
-    for step in sorted(set(checkpoint_folder.checkpoint_steps(workdir)) - checked.keys()):
-        notes.append(f"step {step}: unfinished, has no manifest; it is ignored")
+    for n in sorted(set(checkpoint_folder.checkpoint_steps(workdir)) - set(steps)):
+        notes.append(f"step {n}: unfinished, has no manifest; it is ignored")
     if not checked:
         problems.append(f"{workdir}: no checkpoint with a manifest")
     try:

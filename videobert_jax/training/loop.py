@@ -19,7 +19,8 @@ from jax.sharding import Mesh
 from videobert_jax import configuration, schema
 from videobert_jax.configuration import RunConfig
 from videobert_jax.data import data_state
-from videobert_jax.data.device_feed import DeviceFeed
+from videobert_jax.data.device_feed import DamagedDataError, DeviceFeed
+from videobert_jax.data.index import DatasetError
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import mesh as meshes
@@ -147,6 +148,7 @@ class _Training:
         )
         self.state: Any = None
         self.start = 0
+        self.saved = -1  # the step last saved
 
     def begin(self, initial: ModelBundle | None) -> None:
         """Restores the newest verified step, or makes the state of step 0; says which."""
@@ -195,7 +197,7 @@ class _Training:
                 if settings.eval_every and step > self.start and step % settings.eval_every == 0:
                     self._evaluate(step)
                 profile.before_step(step, self.state)
-                batch, report = next(feed)
+                batch, report = self._next_batch(feed, step)
                 if step == 0:
                     self._show_gradient_norms(batch)
                 with jax.set_mesh(self.mesh):
@@ -210,6 +212,19 @@ class _Training:
         reason = signal.reason or "asked to stop"
         _say(f"{reason}: saved step {step}; start again with the same command to continue")
         return TrainResult(step, False, self.workdir)
+
+    def _next_batch(self, feed: DeviceFeed, step: int) -> tuple[schema.Batch, Any]:
+        """The next batch; where the data cannot go on, the steps taken so far are saved first."""
+        try:
+            return next(feed)
+        except (DamagedDataError, DatasetError):
+            # With several processes only one may know, and a save is a matter of all.
+            if jax.process_count() == 1 and step > self.start:
+                self.reporter.flush()
+                self._save(step)
+                self.checkpointer.wait()
+                _say(f"the data cannot go on: saved step {step}")
+            raise
 
     def _finish(self) -> TrainResult:
         step = self._num_steps
@@ -243,6 +258,9 @@ class _Training:
         return data_state.data_state(self.inputs.builder, self.run.data.blocks_per_batch, step)
 
     def _save(self, step: int) -> None:
+        if step == self.saved:
+            return
+        self.saved = step
         self.checkpointer.save(step, self.state, self._data_state(step))
 
     def _write_record(self, *, resumed: bool) -> None:
