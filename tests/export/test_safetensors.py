@@ -152,3 +152,12 @@ def test_statistics_of_another_dimension_are_refused(folder):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(export.ExportError, match=r"statistics\.mean has 23 values, expected 24"):
         export.load_bundle(folder)
+
+
+def test_what_others_put_into_an_export_is_never_deleted(bundle, folder, tiny_run):
+    (folder / "notes.txt").write_text("mine")
+    other = bundles.tiny(tiny_run, seed=1)
+    with pytest.raises(export.ExportError, match=r"holds notes.txt, which no export wrote"):
+        export.save_bundle(other, folder, force=True)
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert export.load_bundle(folder).digest == bundle.digest

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         type=pathlib.Path,
-        help="FILE.json for one task, a folder for several; default: WORKDIR/eval",
+        help="FILE.json for one task, a folder for several; default: WORKDIR/eval or EXPORT_eval",
     )
     parser.add_argument("--seed", type=int, default=0, help="of hidden words and held-out videos")
     parser.add_argument("--limit", type=int, help="evaluate the first examples only")
@@ -173,7 +173,10 @@ def _tasks(asked: str | None, split: index.Split) -> list[str]:
 def _outputs(output: pathlib.Path | None, name: str, tasks: list[str]) -> dict[str, pathlib.Path]:
     """Task -> FILE.json. Raises EvaluationError where one file would hold several."""
     if output is None:
-        folder = pathlib.Path(name.rsplit("@", 1)[0] if _has_step(name) else name) / "eval"
+        folder = pathlib.Path(name.rsplit("@", 1)[0] if _has_step(name) else name)
+        # An export is replaced as a whole: what is measured of it stands beside it.
+        is_export = any(folder.glob("*.safetensors"))
+        folder = folder.with_name(f"{folder.name}_eval") if is_export else folder / "eval"
         return {task: folder / f"{task}.json" for task in tasks}
     if output.suffix != ".json":
         return {task: output / f"{task}.json" for task in tasks}

@@ -187,6 +187,13 @@ def _require_replaceable(output: pathlib.Path, force: bool) -> None:
         return
     if not (output / CONFIG_FILE).is_file() or not (output / WEIGHTS_FILE).is_file():
         raise ExportError(f"{output}: exists and is no export; give another --output.")
+    own = {CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, CONTRACT_FILE}
+    foreign = sorted(path.name for path in output.iterdir() if path.name not in own)
+    if foreign:
+        raise ExportError(
+            f"{output}: holds {', '.join(foreign[:5])}, which no export wrote and replacing it "
+            "would delete; move that away, or give another --output."
+        )
     if not force:
         found = _read_json(output / CONFIG_FILE)
         raise ExportError(
