@@ -53,6 +53,9 @@ def test_setting_says_what_training_saw(context, result):
     assert setting() == "from_scratch"
     assert setting(datasets=[]) == "zero_shot"
     assert setting(datasets=[], video_names=["test_0", "other"]) == "in_sample"
+    begun_from = {"name": "kitchen", "step": 800, "digest": "ab"}
+    assert setting(initialized_from=begun_from) == "fine_tuned"
+    assert setting(initialized_from=begun_from, datasets=[]) == "zero_shot"
 
 
 def test_table_shows_each_figure_beside_its_baselines(context, result):

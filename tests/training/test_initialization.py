@@ -115,3 +115,17 @@ def test_another_tokenizer_or_other_features_are_refused(tiny_run, tmp_path: pat
         check(["text_embedding"], "b" * 64, fakes.CONTRACT)
     with pytest.raises(ContractMismatch, match="'s3d'.*'random'"):
         check(["video_embedding"], "a" * 64, other)
+
+
+@pytest.mark.parametrize(
+    "modules, taken",
+    [
+        ((), True),
+        (("text_tower",), True),
+        (("masked_language_head",), True),
+        (("heads", "cross_encoder"), True),
+        (("video_tower", "cross_encoder"), False),
+    ],
+)
+def test_a_tokenizer_comes_with_the_parts_that_read_its_pieces(modules, taken):
+    assert initialization.takes_text(modules) is taken

@@ -92,10 +92,14 @@ def record(context: EvaluationContext, result: TaskResult) -> dict[str, Any]:
 
 
 def setting(context: EvaluationContext, setting_if_seen: str) -> str:
-    """ "zero_shot", "from_scratch", or "in_sample" where training saw some of the videos."""
+    """ "zero_shot"; "from_scratch", or "fine_tuned" where the run began with another's parameters;
+    "in_sample" where training saw some of the videos."""
     if context.overlap:
         return "in_sample"
-    return setting_if_seen if context.seen_dataset else "zero_shot"
+    if not context.seen_dataset:
+        return "zero_shot"
+    fine_tuned = context.bundle.trained_on.get("initialized_from") is not None
+    return "fine_tuned" if fine_tuned and setting_if_seen == "from_scratch" else setting_if_seen
 
 
 def _trained_on(trained_on: dict[str, Any]) -> dict[str, Any]:

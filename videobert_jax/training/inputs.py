@@ -108,12 +108,13 @@ def _tokenizer(
     splits: list[index.Split],
     initial: ModelBundle | None,
 ) -> tokenizers.Tokenizer:
-    """The workdir's tokenizer; else that of init.checkpoint; else one trained on the captions."""
+    """The workdir's tokenizer; else that of init.checkpoint, where its text parts are taken over;
+    else one trained on the captions."""
     path = workdir / run_record.TOKENIZER_FILE
     if (workdir / run_record.RUN_FILE).is_file():
         return tokenizers.Tokenizer(run_record.read(workdir).tokenizer_model)
     if jax.process_index() == 0 and not path.is_file():
-        if initial is not None:
+        if initial is not None and initialization.takes_text(run.init.modules):
             model = initial.tokenizer_model
         else:
             spoken = [
@@ -151,10 +152,16 @@ def _trained_on(
         for dataset, split in zip(opened, splits, strict=True)
     ]
     names = {name for split in splits for name in split.videos}
+    initialized_from = None
     if initial is not None:
+        initialized_from = {"name": initial.name, "step": initial.step, "digest": initial.digest}
         entries = [*initial.trained_on["datasets"], *entries]
         names |= set(initial.trained_on["video_names"])
-    return {"datasets": entries, "video_names": sorted(names)}
+    return {
+        "datasets": entries,
+        "video_names": sorted(names),
+        "initialized_from": initialized_from,
+    }
 
 
 def require_initial(run: RunConfig, inputs: RunInputs, bundle: ModelBundle) -> None:
