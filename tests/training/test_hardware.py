@@ -9,9 +9,10 @@ import pytest
 from videobert_jax.training import hardware
 
 
-@pytest.mark.parametrize("file", ["nvidia0", "accel3"])
+@pytest.mark.parametrize("file", ["nvidia0", "accel3", "vfio/0"])
 def test_an_accelerator_left_unused_is_an_error(tmp_path: pathlib.Path, file: str):
     hardware.require_accelerator_in_use("", "cpu", tmp_path)
+    (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).touch()
     with pytest.raises(hardware.HardwareError, match=f"{file}.*--config.platform=cpu"):
         hardware.require_accelerator_in_use("", "cpu", tmp_path)
@@ -35,6 +36,9 @@ def test_control_files_are_no_accelerators(tmp_path: pathlib.Path):
         ("NVIDIA H100 80GB HBM3", 989e12),
         ("NVIDIA A100-SXM4-40GB", 312e12),
         ("TPU v3", None),
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA L40S", None),  # another card, not an L4 of a longer name
+        ("NVIDIA H100 NVL", 835e12),
         ("cpu", None),
     ],
 )

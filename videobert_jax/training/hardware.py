@@ -23,6 +23,7 @@ PEAK_FLOPS: dict[str, float] = {
     "NVIDIA H100 PCIe": 756e12,  # NVIDIA H100 data sheet, halved: it states 2:4 sparsity
     "NVIDIA H100": 989e12,  # SXM5, likewise
     "NVIDIA H200": 989e12,  # NVIDIA H200 data sheet, likewise
+    "NVIDIA H100 NVL": 835e12,  # likewise
     "NVIDIA L4": 121e12,  # NVIDIA L4 data sheet, likewise
     "NVIDIA A10G": 70e12,  # NVIDIA A10G data sheet, likewise
 }
@@ -78,7 +79,7 @@ def describe(devices: list[Any]) -> str:
 
 def present_accelerators(folder: pathlib.Path = _DEVICES) -> list[str]:
     """Device files of NVIDIA GPUs and TPUs, whether or not jax can use them."""
-    found = [*folder.glob("nvidia[0-9]*"), *folder.glob("accel[0-9]*")]
+    found = [*folder.glob("nvidia[0-9]*"), *_tpu_files(folder)]
     return sorted(str(path) for path in found)
 
 
@@ -89,7 +90,8 @@ def require_accelerator_in_use(platform: str, used: str, folder: pathlib.Path = 
         raise HardwareError(
             f"an accelerator is present ({', '.join(present)}) but jax runs on cpu: the packages "
             "for it are not installed, or JAX_PLATFORMS hides it. Install them (make setup "
-            "ACCELERATOR=cuda12|cuda13|tpu), or say --config.platform=cpu if CPU is meant."
+            "ACCELERATOR=cuda12|cuda13|tpu), or say that CPU is meant: train.py "
+            "--config.platform=cpu, eval.py --platform=cpu, make PLATFORM=cpu."
         )
 
 
@@ -164,7 +166,7 @@ def _number(value: int | None, variable: str) -> int | None:
 def peak_flops(device_kind: str) -> float | None:
     """Dense bfloat16 FLOP/s of a device by its data sheet; None where it is not known."""
     for kind in sorted(PEAK_FLOPS, key=len, reverse=True):
-        if device_kind.startswith(kind):
+        if device_kind.startswith(kind) and not device_kind[len(kind) :][:1].isalnum():
             return PEAK_FLOPS[kind]
     return None
 
