@@ -16,6 +16,7 @@ import itertools
 import pathlib
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,9 +26,11 @@ import numpy as np
 
 from benchmarks import alternate
 from videobert_jax import configuration
+from videobert_jax.cli import failures
 from videobert_jax.data import block, device_feed, index, order, pipeline
 from videobert_jax.data.config import DataConfig, MaskingConfig
 from videobert_jax.data.writer import DatasetWriter, Segment
+from videobert_jax.files import extras
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.schema import FeatureContract
 from videobert_jax.sharding import mesh as meshes
@@ -255,7 +258,8 @@ def measure(rounds: int, videos: int) -> dict:
     return alternate.record("input_pipeline", rates, "examples a second", modules, figures)
 
 
-def main() -> None:
+def main() -> int:
+    """0, or 2 after one line that says what is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.input_pipeline", description=__doc__
     )
@@ -264,8 +268,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="alternating runs (default 5)")
     parser.add_argument("--videos", type=int, default=VIDEOS, help=f"default {VIDEOS}")
     arguments = parser.parse_args()
+    return failures.exit_code(lambda: run(arguments))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    extras.require("torch", "parity")  # before anything is made
     alternate.write(measure(arguments.rounds, arguments.videos), arguments.json)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

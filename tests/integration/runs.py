@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 NUM_STEPS = 8
 # One layer a tower: these tests are about the loop, and their time is compile time.
 SETTINGS: dict[str, Any] = {
+    "platform": "cpu",
     "model.text.num_layers": 1,
     "model.video.num_layers": 1,
     "data.block_size": 4,
