@@ -128,4 +128,5 @@ def test_another_tokenizer_or_other_features_are_refused(tiny_run, tmp_path: pat
     ],
 )
 def test_a_tokenizer_comes_with_the_parts_that_read_its_pieces(modules, taken):
-    assert initialization.takes_text(modules) is taken
+    heads = initialization.GROUPS["heads"]
+    assert initialization.takes_text(modules, [*MODULES, *heads]) is taken

@@ -176,7 +176,7 @@ def _outputs(output: pathlib.Path | None, name: str, tasks: list[str]) -> dict[s
         folder = pathlib.Path(name.rsplit("@", 1)[0] if _has_step(name) else name)
         # An export is replaced as a whole: what is measured of it stands beside it.
         is_export = any(folder.glob("*.safetensors"))
-        folder = folder.with_name(f"{folder.name}_eval") if is_export else folder / "eval"
+        folder = pathlib.Path(f"{folder.resolve()}_eval") if is_export else folder / "eval"
         return {task: folder / f"{task}.json" for task in tasks}
     if output.suffix != ".json":
         return {task: output / f"{task}.json" for task in tasks}

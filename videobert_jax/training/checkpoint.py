@@ -14,6 +14,7 @@ import dataclasses
 import json
 import pathlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -357,7 +358,7 @@ def verify(workdir: pathlib.Path, step: int | None = None) -> Report:
     steps = checkpoint_folder.manifest_steps(workdir)
     if step is not None and step not in steps:
         raise CheckpointError(f"{workdir} has no step {step}; it has: {steps}.")
-    checked = {n: problems_of_step(workdir, n) for n in steps if step in (None, n)}
+    checked = verify_steps(workdir, steps if step is None else [step])
     problems = [
         f"step {step}: DAMAGED: {checkpoint_folder.shortened(found)}"
         for step, found in checked.items()
@@ -377,11 +378,11 @@ def verify(workdir: pathlib.Path, step: int | None = None) -> Report:
     return Report((*notes, *problems), not problems)
 
 
-def verify_steps(workdir: pathlib.Path) -> dict[int, list[str]]:
-    """What is wrong with each step that has a manifest, in words; empty where nothing is."""
-    return {
-        step: problems_of_step(workdir, step) for step in checkpoint_folder.manifest_steps(workdir)
-    }
+def verify_steps(workdir: pathlib.Path, steps: Sequence[int] | None = None) -> dict[int, list[str]]:
+    """What is wrong with each step, or with those named, in words; empty where nothing is."""
+    if steps is None:
+        steps = checkpoint_folder.manifest_steps(workdir)
+    return {step: problems_of_step(workdir, step) for step in steps}
 
 
 def problems_of_step(workdir: pathlib.Path, step: int) -> list[str]:

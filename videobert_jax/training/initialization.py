@@ -60,10 +60,12 @@ def top_level_names(modules: Sequence[str], available: Sequence[str]) -> list[st
     return sorted(found)
 
 
-def takes_text(modules: Sequence[str]) -> bool:
-    """Whether `init.modules` names parts that mean something only with their own tokenizer."""
-    named = {name for module in modules for name in GROUPS.get(module, (module,))}
-    return not modules or bool(OF_TOKENIZER & named)
+def takes_text(modules: Sequence[str], available: Sequence[str]) -> bool:
+    """Whether `init.modules` names parts that mean something only with their own tokenizer.
+
+    Raises InitializationError as `top_level_names` does.
+    """
+    return bool(OF_TOKENIZER & set(top_level_names(modules, available)))
 
 
 def require_compatible(

@@ -114,7 +114,9 @@ def _tokenizer(
     if (workdir / run_record.RUN_FILE).is_file():
         return tokenizers.Tokenizer(run_record.read(workdir).tokenizer_model)
     if jax.process_index() == 0 and not path.is_file():
-        if initial is not None and initialization.takes_text(run.init.modules):
+        if initial is not None and initialization.takes_text(
+            run.init.modules, sorted(initial.variables["params"])
+        ):
             model = initial.tokenizer_model
         else:
             spoken = [
