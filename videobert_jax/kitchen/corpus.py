@@ -7,10 +7,18 @@ import numpy as np
 
 from videobert_jax.kitchen import narration, palette
 
-SEED = 20250
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+UNSEEN_BACKGROUNDS, UNSEEN_PAIRS = "test_unseen_backgrounds", "test_unseen_pairs"
+# Tests first: whoever makes a part of the corpus can measure with it.
+_FIRST_VIDEOS = {TEST: 0, UNSEEN_BACKGROUNDS: 40, UNSEEN_PAIRS: 80, VALIDATION: 120, TRAIN: 140}
+
+SEED = 20251
+NUM_VIDEOS = 380  # with pictures
+TRANSCRIPTS = range(1000, 1400)  # recipes that are told but never rendered
 STEPS = (4, 8)  # a recipe's fewest and most steps
 SECONDS = (3.0, 5.0)  # a step's
 PAUSE = (0.3, 1.0)
+STAGE_NOISE = 0.7  # deviation, in stages, of a step's place in the recipe
 # Streams of random numbers, each keyed by (SEED, video, stream): one can change alone.
 PLAN_STREAM, STYLE_STREAM, NARRATION_STREAM, FIRST_SCENE_STREAM = range(4)
 
@@ -52,39 +60,64 @@ def random_stream(index: int, stream: int) -> np.random.Generator:
 
 
 def split_of(index: int) -> str:
-    """Of ten videos in a row seven are for training, one for validation, two for the test."""
-    return {4: "validation", 2: "test", 7: "test"}.get(index % 10, "train")
+    """The split of a video: the last one that begins at its number or before."""
+    return [split for split, first in _FIRST_VIDEOS.items() if first <= index][-1]
 
 
 def plan_videos(count: int) -> list[VideoPlan]:
     """The first `count` videos of the corpus; a longer corpus begins with the same videos.
 
     Within each split verbs, objects, containers and tools are drawn with a preference for those
-    that were rare so far, so that every beginning of the corpus is balanced.
+    that were rare so far, so that every beginning of a split is balanced.
     """
     counts: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
     return [_plan_video(index, counts[split_of(index)]) for index in range(count)]
 
 
+def objects_of(verb: str, split: str) -> list[str]:
+    """What the verb is done to in a split."""
+    unseen = split == UNSEEN_PAIRS
+    return [o for o in palette.VERB_OBJECTS[verb] if ((verb, o) in palette.UNSEEN_PAIRS) == unseen]
+
+
+def materials_of(split: str) -> tuple[str, ...]:
+    """Of what worktops are in a split."""
+    return palette.UNSEEN_MATERIALS if split == UNSEEN_BACKGROUNDS else palette.MATERIALS
+
+
 def _plan_video(index: int, counts: collections.Counter) -> VideoPlan:
     rng = random_stream(index, PLAN_STREAM)
+    split = split_of(index)
+    drawn: list[Step] = []
+    for _ in range(int(rng.integers(STEPS[0], STEPS[1] + 1))):
+        drawn.append(_draw_step(drawn, split, counts, rng))
+    stages = [palette.VERB_STAGES[step.verb] + STAGE_NOISE * rng.normal() for step in drawn]
     time = rng.uniform(0.5, 1.5)
     steps: list[TimedStep] = []
-    done: set[tuple[str, str]] = set()
-    for _ in range(int(rng.integers(STEPS[0], STEPS[1] + 1))):
-        last = steps[-1].step.verb if steps else None
-        verb = _draw_rare("verb", [v for v in palette.VERBS if v != last], counts, rng)
-        objects = [o for o in palette.VERB_OBJECTS[verb] if (verb, o) not in done]
-        chosen = _draw_rare("object", objects or palette.VERB_OBJECTS[verb], counts, rng)
-        container = _draw_rare("container", palette.VERB_CONTAINERS[verb], counts, rng)
-        tool = _draw_rare(f"tool to {verb}", palette.VERB_TOOLS[verb], counts, rng)
-        done.add((verb, chosen))
-        seconds = round(rng.uniform(*SECONDS), 2)
-        step = Step(verb, chosen, container, tool, seconds)
-        steps.append(TimedStep(round(time, 2), round(time + seconds, 2), step))
+    for place in np.argsort(stages):
+        step = drawn[place]
+        steps.append(TimedStep(round(time, 2), round(time + step.seconds, 2), step))
         time = steps[-1].end + rng.uniform(*PAUSE)
-    name = f"kitchen_{index:04d}"
-    return VideoPlan(index, name, split_of(index), round(time + 0.3, 2), tuple(steps))
+    return VideoPlan(index, f"kitchen_{index:04d}", split, round(time + 0.3, 2), tuple(steps))
+
+
+def _draw_step(
+    before: list[Step], split: str, counts: collections.Counter, rng: np.random.Generator
+) -> Step:
+    """A step that is not yet in the recipe."""
+    done = {(step.verb, step.object) for step in before}
+    free = {
+        verb: [o for o in objects_of(verb, split) if (verb, o) not in done]
+        for verb in palette.VERBS
+    }
+    verb = _draw_rare("verb", [verb for verb in palette.VERBS if free[verb]], counts, rng)
+    return Step(
+        verb,
+        _draw_rare("object", free[verb], counts, rng),
+        _draw_rare("container", palette.VERB_CONTAINERS[verb], counts, rng),
+        _draw_rare(f"tool to {verb}", palette.VERB_TOOLS[verb], counts, rng),
+        round(rng.uniform(*SECONDS), 2),
+    )
 
 
 def _draw_rare(kind: str, options, counts: collections.Counter, rng: np.random.Generator) -> str:

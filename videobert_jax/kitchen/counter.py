@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -12,7 +13,6 @@ from videobert_jax.kitchen.palette import Colour, Look
 
 WORLD = 256  # pixels drawn; the camera sees 224 of them
 VIEW = 224
-MATERIALS = ("wood", "marble", "granite", "steel", "tiles", "cloth")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +30,11 @@ class VideoStyle:
     toast: Sprite  # what is sprinkled upon, where the container is empty
 
 
-def draw_style(look: Look, rng: np.random.Generator) -> VideoStyle:
-    """A kitchen drawn at random."""
-    material = palette.choose(MATERIALS, rng)
+def draw_style(
+    look: Look, rng: np.random.Generator, materials: Sequence[str] = palette.MATERIALS
+) -> VideoStyle:
+    """A kitchen drawn at random, with a worktop of one of the materials."""
+    material = palette.choose(materials, rng)
     tint = 1 + 0.1 * (rng.random(3) - 0.5)
     pixels = _MATERIALS[material](rng) * tint
     if look.texture == 0:

@@ -27,15 +27,10 @@ def draw_whole(
     look: Look,
     rng: np.random.Generator,
     opened: bool = False,
-    as_mass: bool = False,
 ) -> Sprite:
-    """The ingredient in one piece, or `opened`: peeled, halved or broken.
-
-    `as_mass` draws a lump that can be kneaded and rolled instead of its own shape.
-    """
+    """The ingredient in one piece, or `opened`: peeled, halved or broken."""
     canvas = Canvas(WIDTH, HEIGHT)
-    shape = "disc" if as_mass else palette.INGREDIENTS[name].shape
-    _WHOLE[shape](canvas, outside, inside, opened, rng)
+    _WHOLE[palette.INGREDIENTS[name].shape](canvas, outside, inside, opened, rng)
     return canvas.sprite(look, rng)
 
 

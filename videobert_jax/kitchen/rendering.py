@@ -19,7 +19,8 @@ def render_frames(plan: VideoPlan, look: Look = palette.STANDARD) -> Iterator[np
 
     In a pause the table of the step that follows is shown.
     """
-    style = counter.draw_style(look, corpus.random_stream(plan.index, corpus.STYLE_STREAM))
+    rng = corpus.random_stream(plan.index, corpus.STYLE_STREAM)
+    style = counter.draw_style(look, rng, corpus.materials_of(plan.split))
     frame, total = 0, round(plan.seconds * FPS)
     for number, timed in enumerate(plan.steps):
         rng = corpus.random_stream(plan.index, corpus.FIRST_SCENE_STREAM + number)

@@ -127,10 +127,7 @@ def _lay_table(container: str, style: VideoStyle, x, y, look: Look, rng) -> Imag
 def _draw_wholes(step: Step, outside: Colour, inside: Colour, look: Look, rng):
     """The ingredient as the step finds it, and as it leaves it (peeled, or browned below)."""
     name, fried_egg = step.object, step.object == "egg" and step.verb == "flip"
-    as_mass = step.verb in ("roll", "knead")
-    whole = ingredients.draw_whole(
-        name, outside, inside, look, rng, opened=fried_egg, as_mass=as_mass
-    )
+    whole = ingredients.draw_whole(name, outside, inside, look, rng, opened=fried_egg)
     if step.verb == "flip":
         browned = palette.as_colour(0.62 * channel + 20 for channel in outside)
         core = palette.shade(inside, 0.8)

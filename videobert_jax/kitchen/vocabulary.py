@@ -4,8 +4,11 @@
 # and no phrase below uses one for anything else, so that a word gives its label.
 VERB_FORMS = {
     "pour": ("pour", "pouring"),
-    "cut": ("cut", "cutting", "slice", "slicing", "chop", "chopping"),
+    "chop": ("chop", "chopping", "dice", "dicing"),
+    "slice": ("slice", "slicing"),
     "stir": ("stir", "stirring", "mix", "mixing"),
+    "mash": ("mash", "mashing", "crush", "crushing"),
+    "toss": ("toss", "tossing"),
     "add": ("add", "adding", "throw", "throwing"),
     "flip": ("flip", "flipping", "turn", "turning"),
     "spread": ("spread", "spreading"),
@@ -13,6 +16,7 @@ VERB_FORMS = {
     "roll": ("roll", "rolling"),
     "sprinkle": ("sprinkle", "sprinkling"),
     "knead": ("knead", "kneading"),
+    "pat": ("pat", "patting", "press", "pressing"),
 }
 OBJECT_FORMS = {
     "tomato": ("tomato", "tomatoes"),
@@ -28,6 +32,8 @@ OBJECT_FORMS = {
     "fish": ("fish", "fillet"),
     "lemon": ("lemon", "lemons"),
     "herbs": ("herbs", "parsley"),
+    "fondant": ("fondant",),
+    "marzipan": ("marzipan",),
     "cream": ("cream",),
     "chocolate": ("chocolate",),
     "sauce": ("sauce",),
@@ -64,8 +70,11 @@ ARTICLES = ("the", "the", "the", "our", "some", "this")
 # What may follow the object; {container} is named there at times.
 OBJECT_TAILS = {
     "pour": ("into the {container}", "in the {container}", "in slowly", ""),
-    "cut": ("on the {container}", "into small pieces", "thin", ""),
+    "chop": ("on the {container}", "into small pieces", "up nicely", ""),
+    "slice": ("on the {container}", "into pieces", "nicely", ""),
     "stir": ("in the {container}", "around the {container}", "gently", ""),
+    "mash": ("in the {container}", "until it is smooth", "really well", ""),
+    "toss": ("in the {container}", "around the {container}", "gently", ""),
     "add": ("to the {container}", "into the {container}", "in", ""),
     "flip": ("over", "over in the {container}", "to the other side", ""),
     "spread": ("all over the bread", "on top of the bread", "on the {container}", ""),
@@ -73,6 +82,7 @@ OBJECT_TAILS = {
     "roll": ("out", "out flat on the {container}", "until it is thin", ""),
     "sprinkle": ("over the top", "all over the {container}", "on top", ""),
     "knead": ("with both hands", "in the {container}", "until it is smooth", ""),
+    "pat": ("with both hands", "on the {container}", "gently", ""),
 }
 CLOSINGS = ("", "", "", "", "like this", "just like that", "you know", "for a little bit", "okay")
 FILLERS = ("um", "uh", "you know", "like", "so")

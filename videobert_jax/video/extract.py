@@ -68,22 +68,34 @@ class ClipExtractor:
             features, logits = self._apply(self.backbone.variables, filled)
             yield np.asarray(features)[: len(group)], np.asarray(logits)[: len(group)]
 
-    def video_features(self, path: str | os.PathLike) -> Float16[np.ndarray, "v c"]:
-        """Features of all clips of a video file. Raises VideoError where there is no frame."""
+    def video_features(
+        self, path: str | os.PathLike, frozen: bool = False
+    ) -> Float16[np.ndarray, "v c"]:
+        """Features of all clips of a video file. Raises VideoError where there is no frame.
+
+        `frozen`: of each clip's middle frame, repeated: what is left of it without motion.
+        """
         frames = decode.read_frames(path, self.settings.fps, self.backbone.side)
-        parts = [features for features, _ in self.outputs(clips.cut(frames, self.settings))]
+        stream = clips.cut(frames, self.settings)
+        if frozen:
+            stream = (np.broadcast_to(clip[len(clip) // 2], clip.shape) for clip in stream)
+        parts = [features for features, _ in self.outputs(stream)]
         if not parts:
             raise decode.VideoError(f"{path} has no frames; check that the file is whole")
         return np.concatenate(parts).astype(np.float16)
 
 
 def extract_videos(
-    extractor: ClipExtractor, videos: Sequence[pathlib.Path], output: pathlib.Path
+    extractor: ClipExtractor,
+    videos: Sequence[pathlib.Path],
+    output: pathlib.Path,
+    frozen: bool = False,
 ) -> list[pathlib.Path]:
     """Paths of one `NAME.npy` a video, float16 `[clips, c]`, with `contract.json` beside them.
 
     Files that are there already are kept, so that a stopped run continues where it was; those of
-    another contract raise ContractMismatch. Progress goes to stderr.
+    another contract raise ContractMismatch. `frozen` as in `ClipExtractor.video_features`, to be
+    kept in a folder of its own. Progress goes to stderr.
     """
     output.mkdir(parents=True, exist_ok=True)
     _check_contract(extractor.contract, output / "contract.json")
@@ -93,7 +105,7 @@ def extract_videos(
         _say(f"{len(targets) - len(missing)} of {len(targets)} videos are there already")
     start, clip_count = time.monotonic(), 0
     for done, (video, target) in enumerate(missing, start=1):
-        features = extractor.video_features(video)
+        features = extractor.video_features(video, frozen)
         buffer = io.BytesIO()
         np.save(buffer, features)
         atomic.write_bytes(target, buffer.getvalue())

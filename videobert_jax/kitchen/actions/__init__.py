@@ -7,8 +7,11 @@ from videobert_jax.kitchen.actions import blade, surface, vessel
 # Each takes (scene, picture to draw on, seconds since the step began).
 ACTIONS: dict[str, Callable] = {
     "pour": vessel.pour,
-    "cut": blade.cut,
+    "chop": blade.chop,
+    "slice": blade.slice_up,
     "stir": vessel.stir,
+    "mash": vessel.mash,
+    "toss": vessel.toss,
     "add": vessel.add,
     "flip": surface.flip,
     "spread": surface.spread,
@@ -16,4 +19,5 @@ ACTIONS: dict[str, Callable] = {
     "roll": surface.roll,
     "sprinkle": vessel.sprinkle,
     "knead": surface.knead,
+    "pat": surface.pat,
 }

@@ -1,4 +1,4 @@
-"""Cutting and peeling."""
+"""Chopping, slicing and peeling."""
 
 import math
 
@@ -9,37 +9,48 @@ from videobert_jax.kitchen import motion
 from videobert_jax.kitchen.palette import Number
 from videobert_jax.kitchen.scene import OBJECT_SCALE, PIECE_KINDS, Scene
 
+KNIFE_ANGLE = -76  # degrees; its handle points down and a little to the right
 
-def cut(scene: Scene, picture: Image.Image, seconds: Number) -> None:
+
+def chop(scene: Scene, picture: Image.Image, seconds: Number) -> None:
     """The knife goes up and down from left to right; slices stay behind it."""
+    lift = 0.5 + 0.5 * scene.rhythm.swing(seconds, 2.2)
+    _cut(scene, picture, seconds, 2 * lift, 22 * (0.3 - lift), lift)
+
+
+def slice_up(scene: Scene, picture: Image.Image, seconds: Number) -> None:
+    """The same with a knife that is drawn to and fro, like a saw."""
+    drawn = scene.rhythm.swing(seconds, 1.1)
+    angle = math.radians(-KNIFE_ANGLE)
+    along, across = 15 * drawn * math.cos(angle), 15 * drawn * math.sin(angle)
+    _cut(scene, picture, seconds, along, across - 4, 0.35)
+
+
+def _cut(scene: Scene, picture: Image.Image, seconds: Number, x: Number, y: Number, lift: Number):
+    """Food cut as far as the step is done; the knife stands `x`, `y` from the cut, and higher."""
     size, rhythm = scene.size, scene.rhythm
     length = 92 * size * OBJECT_SCALE
     done = 0.12 + 0.7 * scene.progress(seconds)
     edge = scene.x - length / 2 + length * done
     slices = int(done * 11)
     for index in range(slices):
-        x = scene.x - length / 2 - 14 + index * (length * done + 4) / max(slices, 1)
-        y = scene.y + 5 * scene.places[index][1]
-        scene.pieces[index % PIECE_KINDS].paste(picture, x, y, 0, size)
+        left = scene.x - length / 2 - 14 + index * (length * done + 4) / max(slices, 1)
+        top = scene.y + 5 * scene.places[index][1]
+        scene.pieces[index % PIECE_KINDS].paste(picture, left, top, 0, size)
     whole, anchor_x, anchor_y = scene.whole.placed(0, size)
     left, top = round(scene.x - anchor_x), round(scene.y - anchor_y)
     hidden = max(0, int(edge) - left)
     if hidden < whole.width:
         rest = whole.crop((hidden, 0, whole.width, whole.height))
         picture.paste(rest, (left + hidden, top), rest)
-    scene.free_hands[0].paste(
-        picture,
-        min(edge + 42, scene.x + 62),
-        scene.y - 6,
-        -20 + 3 * rhythm.swing(seconds),
-        size,
-    )
-    lift = 0.5 + 0.5 * rhythm.swing(seconds, 2.2)
+    held = min(edge + 42, scene.x + 62)
+    swing = 3 * rhythm.swing(seconds)
+    scene.free_hands[0].paste(picture, held, scene.y - 6, -20 + swing, size)
     scene.tool.paste(
         picture,
-        edge + 2 + 2 * lift,
-        scene.y + 22 * rhythm.reach * (0.3 - lift) + 8,
-        -76 + 8 * lift * rhythm.reach,
+        edge + 2 + x,
+        scene.y + 8 + y * rhythm.reach,
+        KNIFE_ANGLE + 8 * lift * rhythm.reach,
         size * (1 + 0.1 * lift * rhythm.reach),
     )
 

@@ -1,4 +1,4 @@
-"""Flipping, spreading, rolling and kneading: what is done to food that lies flat."""
+"""Flipping, spreading, rolling, kneading and patting: what is done to food that lies flat."""
 
 import math
 
@@ -110,3 +110,17 @@ def knead(scene: Scene, picture: Image.Image, seconds: Number) -> None:
         -118 - 6 * push,
         scene.size,
     )
+
+
+def pat(scene: Scene, picture: Image.Image, seconds: Number) -> None:
+    """Two hands come down together, again and again; the food hardly gives way."""
+    rhythm, reach = scene.rhythm, scene.rhythm.reach
+    lift = abs(rhythm.swing(seconds, 0.75)) * reach
+    wander = 8 * rhythm.swing(seconds, 0.3)
+    scene.dust(picture, 20, 80, FLOUR)
+    width = 1.15 * scene.size * (1 + 0.03 * (1 - lift))
+    scene.whole.paste(picture, scene.x, scene.y + 6, 0, width)
+    size = scene.size * (0.94 + 0.2 * lift)
+    y = scene.y + 12 + wander - 26 * lift
+    scene.tool.paste(picture, scene.x + 24, y, -62, size)
+    scene.free_hands[0].paste(picture, scene.x - 24, y + 4, -118, size)

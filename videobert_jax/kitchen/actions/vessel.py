@@ -1,4 +1,4 @@
-"""Pouring, stirring, adding and sprinkling: what is done into a container."""
+"""Pouring, stirring, mashing, tossing, adding and sprinkling: what is done into a container."""
 
 import math
 
@@ -7,6 +7,8 @@ from PIL import Image, ImageDraw
 from videobert_jax.kitchen import motion, palette
 from videobert_jax.kitchen.palette import Number
 from videobert_jax.kitchen.scene import PIECE_KINDS, PLACES, SPECKS, Scene
+
+GOLDEN_SHARE = 0.381966  # of a turn: places that follow each other this far apart fill a circle
 
 
 def pour(scene: Scene, picture: Image.Image, seconds: Number) -> None:
@@ -39,15 +41,46 @@ def pour(scene: Scene, picture: Image.Image, seconds: Number) -> None:
 def stir(scene: Scene, picture: Image.Image, seconds: Number) -> None:
     """The spoon goes round and takes the content with it."""
     angle = scene.rhythm.angle(seconds, 1.1)
-    radius = (26 if scene.step.container == "bowl" else 32) * scene.rhythm.reach * scene.size
-    if palette.INGREDIENTS[scene.step.object].shape == "liquid" or scene.step.object == "egg":
-        scene.pool.paste(picture, scene.x, scene.y, -math.degrees(0.7 * angle), 0.85)
+    _fill(scene, picture, 0.6 * angle)
+    _dip(scene, picture, angle, _spoon_radius(scene), 1.0)
+
+
+def mash(scene: Scene, picture: Image.Image, seconds: Number) -> None:
+    """The spoon is pressed down three times in one place, then in another."""
+    strokes, share = scene.rhythm.cycle(seconds, 0.5)
+    place = strokes // 3
+    down = math.sin(math.pi * share)
+    _fill(scene, picture, motion.TURN * scene.rhythm.phase + 0.05 * down)
+    angle = motion.TURN * (scene.rhythm.phase + GOLDEN_SHARE * place)
+    _dip(scene, picture, angle, _spoon_radius(scene), 1.16 - 0.24 * down)
+
+
+def toss(scene: Scene, picture: Image.Image, seconds: Number) -> None:
+    """The spoon runs through the middle from side to side and lifts at each end."""
+    swing = scene.rhythm.swing(seconds, 0.9)
+    _fill(scene, picture, motion.TURN * scene.rhythm.phase + 0.12 * swing)
+    radius = 1.15 * _spoon_radius(scene) * swing
+    _dip(scene, picture, motion.TURN * scene.rhythm.phase, radius, 0.96 + 0.12 * abs(swing))
+
+
+def _spoon_radius(scene: Scene) -> float:
+    return (26 if scene.step.container == "bowl" else 32) * scene.rhythm.reach * scene.size
+
+
+def _fill(scene: Scene, picture: Image.Image, turn: Number) -> None:
+    """The content of the container, turned by `turn` radians."""
+    if palette.INGREDIENTS[scene.step.object].shape in ("liquid", "egg"):
+        scene.pool.paste(picture, scene.x, scene.y, -math.degrees(turn), 0.85)
     else:
-        scene.scatter(picture, 20, 46, 0.6 * angle)
+        scene.scatter(picture, 20, 46, turn)
+
+
+def _dip(scene: Scene, picture: Image.Image, angle: Number, radius: Number, height: Number):
+    """The spoon at `radius` from the middle, in the direction `angle`."""
     x = scene.x + radius * math.cos(angle)
     y = scene.y + 0.85 * radius * math.sin(angle)
     turn = scene.arm_angle + 14 * math.sin(angle)
-    scene.tool.paste(picture, x, y, turn, scene.size)
+    scene.tool.paste(picture, x, y, turn, scene.size * height)
 
 
 def add(scene: Scene, picture: Image.Image, seconds: Number) -> None:
