@@ -42,7 +42,13 @@ from videobert_jax.training import steps
 VIDEOS, CLIPS, DIM, WORDS = 2048, 30, 1024, 30
 BLOCK, WORKERS, PREFETCH = 256, 2, 2
 TEXT_LENGTH, VIDEO_LENGTH = 32, 30
-MASKING = MaskingConfig(text_rate=0.15, video_rate=0.15, video_mean_span=2.0, whole_words=True)
+MASKING = MaskingConfig(
+    text_rate=0.15,
+    text_frequency_exponent=0.0,
+    video_rate=0.15,
+    video_mean_span=2.0,
+    whole_words=True,
+)
 BLOCKS_A_RUN, PEER_BATCHES_A_RUN, TRAINING_STEPS = 26, 8, 12
 _SKIPPED = 2  # batches at the start of a run, while pipelines fill
 _CONFIG = pathlib.Path(__file__).resolve().parent.parent / "configs" / "tiny.py"

@@ -45,6 +45,9 @@ def data() -> ml_collections.ConfigDict:
     data.vocabulary_size = 8192  # asked of sentencepiece; small corpora give fewer pieces
     data.masking = ml_collections.ConfigDict()
     data.masking.text_rate = 0.15  # of pieces; BERT (Devlin et al. 2019), section 3.1
+    # words are drawn in proportion to frequency ** -exponent: 0 all alike, 0.5 as word2vec
+    # thins out frequent words (Mikolov et al. 2013, section 2.3), for captions full of phrases
+    data.masking.text_frequency_exponent = 0.0
     data.masking.video_rate = 0.15  # of clip features; VideoBERT (Sun et al. 2019), section 3.2
     data.masking.video_mean_span = 2.0  # clips; neighbours overlap in content and give it away
     data.masking.whole_words = True  # all pieces of a word, or none
@@ -79,6 +82,8 @@ def model() -> ml_collections.ConfigDict:
             "feature_dim": 0,
             "max_length": 512,
             "input_normalization": "standardize",
+            # of the dimensions of clip features; against learning few videos by heart
+            "input_dropout_rate": 0.0,
         }
     )
     # share_directions: one set of attention weights for video to text and text to video

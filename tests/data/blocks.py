@@ -9,8 +9,20 @@ from videobert_jax.data.config import MaskingConfig
 from videobert_jax.schema import RowShape
 from videobert_jax.text import tokenizer
 
-MASKING = MaskingConfig(text_rate=0.15, video_rate=0.15, video_mean_span=2.0, whole_words=True)
-NO_MASKING = MaskingConfig(text_rate=0.0, video_rate=0.0, video_mean_span=2.0, whole_words=True)
+MASKING = MaskingConfig(
+    text_rate=0.15,
+    text_frequency_exponent=0.0,
+    video_rate=0.15,
+    video_mean_span=2.0,
+    whole_words=True,
+)
+NO_MASKING = MaskingConfig(
+    text_rate=0.0,
+    text_frequency_exponent=0.0,
+    video_rate=0.0,
+    video_mean_span=2.0,
+    whole_words=True,
+)
 
 
 def make_tokenizer(dataset: index.Dataset) -> tokenizer.Tokenizer:

@@ -125,3 +125,22 @@ def test_eighty_ten_ten_and_never_a_special_piece():
     other = changed[(changed != 4) & (changed != 400)]
     assert other.min() == 261 and other.max() == 499
     assert np.bincount(other, minlength=500)[261:].max() < 25  # 6 of each are expected
+
+
+def test_heavier_words_are_hidden_in_proportion():
+    pieces = _ragged(np.full(20_000, 3))
+    word = masking.words(pieces, np.ones(60_000, np.bool_), whole_words=True)
+    weights = np.tile([1.0, 2.0, 7.0], 20_000)
+    selected = masking.select_words(pieces, word, 1 / 3, weights).reshape(-1, 3)
+    assert (selected.sum(axis=1) == 1).all()
+    np.testing.assert_allclose(selected.mean(axis=0), [0.1, 0.2, 0.7], atol=0.01)
+
+
+def test_a_word_is_as_heavy_as_its_rarest_piece():
+    pieces = _ragged(np.full(20_000, 3))
+    word = masking.words(pieces, np.tile([True, False, True], 20_000), whole_words=True)
+    selected = masking.select_words(pieces, word, 0.5, np.tile([1.0, 4.0, 1.0], 20_000))
+    selected = selected.reshape(-1, 3)
+    assert (selected[:, 0] == selected[:, 1]).all()
+    # the word of two pieces comes first with 4/5 and is hidden then; the last always stays
+    np.testing.assert_allclose(selected[:, 0].mean(), 0.8, atol=0.01)

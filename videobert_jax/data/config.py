@@ -18,6 +18,7 @@ class SourceConfig:
 @dataclasses.dataclass(frozen=True)
 class MaskingConfig:
     text_rate: float
+    text_frequency_exponent: float
     video_rate: float
     video_mean_span: float
     whole_words: bool

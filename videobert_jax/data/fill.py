@@ -135,7 +135,10 @@ def _select(
     word = masking.words(
         plan.pieces, tokenizer.word_starts[plan.piece_ids], whole_words=config.whole_words
     )
-    hidden_pieces = masking.select_words(plan.pieces, word, config.text_rate)
+    weights = None
+    if config.text_frequency_exponent:
+        weights = tokenizer.frequencies[plan.piece_ids] ** -config.text_frequency_exponent
+    hidden_pieces = masking.select_words(plan.pieces, word, config.text_rate, weights)
     hidden_clips = masking.select_clips(clips, config.video_rate, config.video_mean_span)
     hidden_pieces, hidden_clips = masking.show_one_side(
         plan.pieces, hidden_pieces, clips, hidden_clips

@@ -144,6 +144,16 @@ class Dataset:
     splits: dict[str, Split]
     metadata: dict[str, Any]
 
+    def annotations(self, split: str) -> list[dict[str, Any]]:
+        """Ground truth beyond segments: an entry a video of the split, in its order of videos.
+
+        Raises DatasetError where the split has none.
+        """
+        file = self.path / annotations_file(split)
+        if not file.is_file():
+            raise DatasetError(f"{self.path}: split {split!r} has no annotations ({file.name})")
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
     def split(self, name: str) -> Split:
         """The split of this name; raises DatasetError naming those that exist."""
         if name not in self.splits:
@@ -152,6 +162,11 @@ class Dataset:
                 f"{', '.join(self.splits)}"
             )
         return self.splits[name]
+
+
+def annotations_file(split: str) -> str:
+    """Where a split's annotations are, from the dataset's folder: JSON, a video a line."""
+    return f"annotations/{split}.jsonl"
 
 
 def open_dataset(path: str | os.PathLike, *, check_shards: bool = True) -> Dataset:

@@ -7,7 +7,7 @@ the rare word that finds no slot in its row.
 import dataclasses
 
 import numpy as np
-from jaxtyping import Bool, Int64, UInt64
+from jaxtyping import Bool, Float64, Int64, UInt64
 
 from videobert_jax.data import order, packing
 
@@ -52,10 +52,15 @@ def words(
 
 
 def select_words(
-    pieces: Ragged, word: Int64[np.ndarray, " p"], rate: float
+    pieces: Ragged,
+    word: Int64[np.ndarray, " p"],
+    rate: float,
+    weights: Float64[np.ndarray, " p"] | None = None,
 ) -> Bool[np.ndarray, " p"]:
     """Pieces to hide: whole words in random order until `rate` of the example's pieces are.
 
+    `weights`, above 0: a word is drawn next in proportion to that of its heaviest piece
+    (exponential clocks: Efraimidis and Spirakis 2006), not every word alike.
     The word that crosses the rate is taken with the probability that keeps the expected number
     exact. Of two words or more at least one is hidden and one is not; a single word is hidden
     with probability `rate`.
@@ -67,7 +72,13 @@ def select_words(
     owners = pieces.owners[first_piece]
     seeds = pieces.seeds[owners]
     place = pieces.places[first_piece]
-    by_chance = _sorted_within(owners, order.bits(seeds, order.WORD_ORDER, 0, place), place)
+    if weights is None:
+        clocks = order.bits(seeds, order.WORD_ORDER, 0, place)
+    else:
+        waits = -np.log1p(-order.uniform(seeds, order.WORD_ORDER, 0, place))
+        waits /= np.maximum.reduceat(weights, first_piece)
+        clocks = waits.view(np.uint64)  # numbers above 0 are in the order of their bits
+    by_chance = _sorted_within(owners, clocks, place)
     before = np.empty(len(lengths), np.int64)
     before[by_chance] = np.cumsum(lengths[by_chance]) - lengths[by_chance]
     before -= (np.cumsum(pieces.lengths) - pieces.lengths)[owners]  # pieces of this example

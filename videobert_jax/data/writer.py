@@ -11,13 +11,14 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from videobert_jax.data import columns, index, part, record, segments, statistics
+from videobert_jax.data import columns, index, part, record, statistics
 from videobert_jax.data.segments import Segment
+from videobert_jax.data.split_writer import Features, SplitWriter
 from videobert_jax.files import atomic, digests
 from videobert_jax.schema import FeatureContract, InputStatistics
 
@@ -25,7 +26,6 @@ __all__ = ["DatasetWriter", "Segment"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PROGRESS_SECONDS = 5.0
-Features = np.ndarray | Callable[[], np.ndarray] | None
 
 
 class DatasetWriter:
@@ -58,7 +58,8 @@ class DatasetWriter:
         self._metadata = dict(metadata or {})
         self._shard_records, self._shard_segments = shard_records, shard_segments
         self._partial = self.output / "partial"
-        self._splits: dict[str, _SplitWriter] = {}
+        self._splits: dict[str, SplitWriter] = {}
+        self._annotations: dict[str, list[Mapping[str, Any]]] = {}
         self._progress = _Progress(dict(num_videos or {}))
         self._begin()
 
@@ -103,12 +104,19 @@ class DatasetWriter:
         """
         if split not in self._splits:
             _check_name("split", split)
-            self._splits[split] = _SplitWriter(self._partial / split, self.contract)
+            self._splits[split] = SplitWriter(self._partial / split, self.contract)
         writer = self._splits[split]
         writer.add(video_name, features, segments)
         if writer.is_full(self._shard_records, self._shard_segments):
             writer.close_part()
         self._progress.show(split, writer)
+
+    def annotate(self, split: str, entry: Mapping[str, Any]) -> None:
+        """Adds the next video's ground truth beyond its segments, anything that JSON can say.
+
+        Give every video of the split an entry, in order, or none.
+        """
+        self._annotations.setdefault(split, []).append(entry)
 
     def finish(self) -> index.Dataset:
         """The dataset, complete on disk and opened. Raises DatasetError where it has no example."""
@@ -121,6 +129,7 @@ class DatasetWriter:
             )
         files: dict[str, dict[str, Any]] = {}
         splits = {name: self._write_split(name, files) for name in self._splits}
+        self._write_annotations(files)
         stats = self._write_statistics(files)
         self._write_tfds_metadata(splits, files)
         description = self._describe(splits, stats, files)
@@ -139,6 +148,9 @@ class DatasetWriter:
             "splits": {name: fields["digest"] for name, fields in splits.items()},
             "statistics": [files[f]["sha256"] for f in sorted(files) if f.startswith("statistics")],
         }
+        if self._annotations:
+            names = [index.annotations_file(split) for split in sorted(self._annotations)]
+            identity["annotations"] = [files[name]["sha256"] for name in names]
         return {
             "format": index.FORMAT,
             "version": index.FORMAT_VERSION,
@@ -182,6 +194,19 @@ class DatasetWriter:
             "labels": label_names,
             "shards": shards,
         }
+
+    def _write_annotations(self, files: dict[str, dict[str, Any]]) -> None:
+        for split, entries in self._annotations.items():
+            if len(entries) != self._splits[split].num_videos:
+                raise index.DatasetError(
+                    f"{self.output}: split {split} has {self._splits[split].num_videos} videos and "
+                    f"annotations of {len(entries)}; annotate every one or none"
+                )
+            name = index.annotations_file(split)
+            (self.output / name).parent.mkdir(exist_ok=True)
+            lines = [json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries]
+            atomic.write_text(self.output / name, "".join(lines))
+            files[name] = _describe_file(self.output / name)
 
     def _place_shard(self, finished: part.FinishedPart, file: str, number: int, split: str) -> None:
         # A finish that was interrupted has moved some shards already, then perhaps under
@@ -262,80 +287,6 @@ class DatasetWriter:
             files[file] = _describe_file(self.output / file)
 
 
-class _SplitWriter:
-    """The parts of one split: finished ones found on disk, then those written now."""
-
-    def __init__(self, stem: pathlib.Path, contract: FeatureContract):
-        self._stem, self._contract = stem, contract
-        self.finished: list[part.FinishedPart] = []
-        while (found := part.read_finished(self._part_files(len(self.finished)))) is not None:
-            self.finished.append(found)
-        self._skipped = [row for found in self.finished for row in found.videos]
-        self._names: set[str] = set()
-        self._open: part.OpenPart | None = None
-
-    def _part_files(self, number: int) -> pathlib.Path:
-        return self._stem.with_name(f"{self._stem.name}-{number:05d}")
-
-    @property
-    def num_videos(self) -> int:
-        return len(self._names)
-
-    def add(self, name: str, features: Features, given: Sequence[Segment]) -> None:
-        where = f"{self._stem.name}: video {name!r}"
-        if name in self._names:
-            raise index.DatasetError(f"{where} was given twice; a split names each video once")
-        try:
-            segments.check_segments(given)
-            if len(self._names) < len(self._skipped):
-                self._check_skipped(name, features, given)
-            else:
-                features = features() if callable(features) else features
-                self._check_features(features)
-                if self._open is None:
-                    files = self._part_files(len(self.finished))
-                    self._open = part.OpenPart(files, self._contract, len(self._names))
-                self._open.add(name, features, given)
-        except ValueError as error:
-            raise index.DatasetError(f"{where}: {error}") from error
-        self._names.add(name)
-
-    def _check_skipped(self, name: str, features: Features, given: Sequence[Segment]) -> None:
-        written = self._skipped[len(self._names)]
-        found = [name, part.segments_digest(given), written[2]]
-        if isinstance(features, np.ndarray) and len(features):
-            found[2] = digests.sha256_array(features)
-        if found != written:
-            raise ValueError(
-                f"the interrupted preparation has another video here ({written[0]!r} with other "
-                "content or order): the source has changed; remove the output and prepare anew"
-            )
-
-    def _check_features(self, features: np.ndarray | None) -> None:
-        if features is None:
-            return
-        expected = f"float16 [clips, {self._contract.dim}]"
-        if features.ndim != 2 or features.shape[1] != self._contract.dim:
-            raise ValueError(f"features of shape {list(features.shape)}, expected {expected}")
-        if features.dtype != np.float16:
-            raise ValueError(f"features of {features.dtype}, expected {expected}: cast them")
-
-    def is_full(self, records: int, rows: int) -> bool:
-        opened = self._open
-        return opened is not None and (opened.num_records >= records or opened.num_segments >= rows)
-
-    def close_part(self) -> None:
-        if len(self._names) < len(self._skipped):
-            raise index.DatasetError(
-                f"{self._stem.name}: {len(self._names)} videos were given, but the interrupted "
-                f"preparation wrote {len(self._skipped)}: the source has changed; remove the "
-                "output and prepare anew"
-            )
-        if self._open is not None:
-            self.finished.append(self._open.finish())
-            self._open = None
-
-
 class _Progress:
     """A line on standard error every few seconds: videos done, a second, and time left."""
 
@@ -344,7 +295,7 @@ class _Progress:
         self._split = ""
         self._begun = self._shown = time.monotonic()
 
-    def show(self, split: str, writer: _SplitWriter) -> None:
+    def show(self, split: str, writer: SplitWriter) -> None:
         now = time.monotonic()
         if split != self._split:
             self._split, self._begun, self._first = split, now, writer.num_videos

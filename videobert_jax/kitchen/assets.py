@@ -2,9 +2,11 @@
 
     assets/contract.json           how the features were made
     assets/manifest.json           sha256 and size of every file, how many videos, notes
-    assets/videos.jsonl            one video a line: split, steps with labels and sentence, cues
     assets/transcripts.jsonl       words of further videos, which nobody rendered
-    assets/features-000.npz        int8 [clips, dim] of 40 videos, and the float32 scale [dim]
+    assets/videos-000.jsonl        a shard: one video a line: split, steps with labels and
+                                   sentence, cues, number of clips
+    assets/features-000.npz        its clip features: int8 [clips, dim], float32 scale [dim]
+    assets/frozen-000.npz          the same of frozen clips, where its videos have them
 
 Reading needs neither the renderer nor a video library nor the backbone's weights.
 """
@@ -28,6 +30,7 @@ NOTES = (
     "Drawn in 2D by one renderer and narrated by templates: figures measured on it say nothing "
     "about real cooking video. Shipped as int8 with a scale a dimension and file."
 )
+REMEDY = "install videobert-jax again"
 
 
 class AssetsError(ValueError):
@@ -49,7 +52,10 @@ class StepRecord:
 
 @dataclasses.dataclass(frozen=True)
 class VideoRecord:
-    """A video of the corpus; its features are float16 `[clips, dim]`."""
+    """A video of the corpus; features are float16 `[clips, dim]`.
+
+    `frozen`: the same of clips that repeat their middle frame, of some videos alone.
+    """
 
     name: str
     split: str
@@ -57,6 +63,7 @@ class VideoRecord:
     steps: tuple[StepRecord, ...]
     cues: tuple[Cue, ...]
     features: Float16[np.ndarray, "v c"]
+    frozen: Float16[np.ndarray, "v c"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,23 +111,16 @@ def _read(folder: pathlib.Path) -> KitchenAssets:
     manifest = json.loads(_checked(folder, "manifest.json", None))
     files = {name: _checked(folder, name, entry) for name, entry in manifest["files"].items()}
     contract = FeatureContract.from_json(json.loads(files["contract.json"]))
-    lines = [json.loads(line) for line in files["videos.jsonl"].splitlines()]
-    shards = [
-        arrays.read_npz(folder / name) for name in sorted(files) if name.startswith("features-")
-    ]
     videos: list[VideoRecord] = []
-    for number, shard in enumerate(shards):
-        features = dequantise(shard["values"], shard["scale"])
-        first = 0
-        for line in lines[number * SHARD_VIDEOS : (number + 1) * SHARD_VIDEOS]:
-            videos.append(_video(line, features[first : first + line["clips"]]))
-            first += line["clips"]
-        if first != len(features):
-            raise AssetsError(
-                f"features-{number:03d}.npz holds {len(features)} clips, videos.jsonl says {first}"
-            )
-    if len(videos) != len(lines):
-        raise AssetsError(f"videos.jsonl names {len(lines)} videos, features are of {len(videos)}")
+    for name in sorted(name for name in files if name.startswith("videos-")):
+        lines = [json.loads(line) for line in files[name].splitlines()]
+        features, frozen = (
+            _read_features(folder, _beside(name, kind), lines)
+            if _beside(name, kind) in files
+            else [None] * len(lines)
+            for kind in ("features", "frozen")
+        )
+        videos += map(_video, lines, features, frozen)
     transcripts = {}
     for line in files["transcripts.jsonl"].splitlines():
         entry = json.loads(line)
@@ -128,7 +128,27 @@ def _read(folder: pathlib.Path) -> KitchenAssets:
     return KitchenAssets(contract, tuple(videos), transcripts)
 
 
-def _video(line: dict[str, Any], features: np.ndarray) -> VideoRecord:
+def _beside(videos_file: str, kind: str) -> str:
+    return videos_file.replace("videos-", f"{kind}-").replace(".jsonl", ".npz")
+
+
+def _read_features(
+    folder: pathlib.Path, name: str, lines: Sequence[dict[str, Any]]
+) -> list[np.ndarray]:
+    """float16 features of each video of a shard. Raises AssetsError on another number of clips."""
+    shard = arrays.read_npz(folder / name)
+    features = dequantise(shard["values"], shard["scale"])
+    ends = np.cumsum([line["clips"] for line in lines])
+    if ends[-1] != len(features):
+        raise AssetsError(f"{name} holds {len(features)} clips, its videos have {ends[-1]}")
+    return np.split(features, ends[:-1])
+
+
+def _video(
+    line: dict[str, Any], features: np.ndarray | None, frozen: np.ndarray | None
+) -> VideoRecord:
+    if features is None:
+        raise AssetsError(f"{line['name']} has no features; {REMEDY}")
     return VideoRecord(
         name=line["name"],
         split=line["split"],
@@ -136,46 +156,61 @@ def _video(line: dict[str, Any], features: np.ndarray) -> VideoRecord:
         steps=tuple(StepRecord(**step) for step in line["steps"]),
         cues=tuple(Cue(*cue) for cue in line["cues"]),
         features=features,
+        frozen=frozen,
     )
 
 
 def _checked(folder: pathlib.Path, name: str, entry: dict[str, Any] | None) -> bytes:
     path = folder / name
     if not path.is_file():
-        raise AssetsError(f"{path} is missing; install videobert-jax again")
+        raise AssetsError(f"{path} is missing; {REMEDY}")
     contents = path.read_bytes()
     if entry is not None and digests.sha256_bytes(contents) != entry["sha256"]:
         raise AssetsError(
             f"{path} is not the file that the manifest names (sha256 {entry['sha256'][:12]}…); "
-            "install videobert-jax again"
+            f"{REMEDY}"
         )
     return contents
 
 
-def write(
-    folder: pathlib.Path,
-    contract: FeatureContract,
-    videos: Sequence[VideoRecord],
-    transcripts: Mapping[str, Sequence[Cue]],
-) -> None:
-    """Writes the files that `load` reads; the manifest comes last and makes them valid."""
+def num_videos(folder: pathlib.Path) -> int:
+    """How many videos a folder of assets has; 0 where there is none. Raises as `load` does."""
+    return len(load(folder).videos) if (folder / "manifest.json").is_file() else 0
+
+
+def add_shard(folder: pathlib.Path, number: int, videos: Sequence[VideoRecord]) -> None:
+    """Writes the files of a shard of at most SHARD_VIDEOS videos; `seal` makes them valid."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = ["contract.json", "videos.jsonl", "transcripts.jsonl"]
+    atomic.write_text(folder / f"videos-{number:03d}.jsonl", "".join(map(_video_line, videos)))
+    _write_features(folder / f"features-{number:03d}.npz", [video.features for video in videos])
+    frozen = [video.frozen for video in videos if video.frozen is not None]
+    if frozen:
+        _write_features(folder / f"frozen-{number:03d}.npz", frozen)
+
+
+def _write_features(path: pathlib.Path, features: Sequence[np.ndarray]) -> None:
+    values, scale = quantise(np.concatenate(features))
+    temporary = path.with_name(f".{path.name}")
+    np.savez_compressed(temporary, values=values, scale=scale)
+    temporary.replace(path)
+
+
+def seal(
+    folder: pathlib.Path, contract: FeatureContract, transcripts: Mapping[str, Sequence[Cue]]
+) -> None:
+    """Writes what is not of one shard, and last the manifest of everything in the folder."""
     atomic.write_json(folder / "contract.json", contract.to_json())
-    atomic.write_text(folder / "videos.jsonl", "".join(map(_video_line, videos)))
     lines = [_json_line({"name": n, "cues": _cue_lists(c)}) for n, c in transcripts.items()]
     atomic.write_text(folder / "transcripts.jsonl", "".join(lines))
-    for number, first in enumerate(range(0, len(videos), SHARD_VIDEOS)):
-        group = videos[first : first + SHARD_VIDEOS]
-        values, scale = quantise(np.concatenate([video.features for video in group]))
-        names.append(f"features-{number:03d}.npz")
-        temporary = folder / f".{names[-1]}"
-        np.savez_compressed(temporary, values=values, scale=scale)
-        temporary.replace(folder / names[-1])
+    shards = sorted(folder.glob("videos-*.jsonl"))
+    videos = [json.loads(line) for shard in shards for line in shard.open(encoding="utf-8")]
+    kinds = ("features-*.npz", "frozen-*.npz")
+    names = ["contract.json", "transcripts.jsonl", *(shard.name for shard in shards)]
+    names += sorted(path.name for kind in kinds for path in folder.glob(kind))
     manifest = {
         "notes": NOTES,
         "num_videos": len(videos),
-        "num_clips": sum(len(video.features) for video in videos),
+        "num_clips": sum(video["clips"] for video in videos),
         "files": {
             name: {
                 "sha256": digests.sha256_file(folder / name),

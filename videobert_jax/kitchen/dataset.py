@@ -2,8 +2,11 @@
 
 Splits: train (lines of noisy transcripts with the times of the words), train_steps (the same
 videos' exact steps with labels, for supervised baselines alone), validation and test (exact steps
-of other videos), transcripts (words of further recipes, text alone). Labels: verb, object,
-container. Drawn in 2D by one renderer and narrated by templates: figures measured here say nothing
+of other videos), test_unseen_backgrounds (on worktops of other materials), test_unseen_pairs (of
+verbs with objects that no other split has together), test_frozen (the test's clips without motion:
+each repeats its middle frame), transcripts (words of further recipes, text alone). Labels: verb,
+object, container; annotations: steps in order, captions in one form, boundaries, questions and
+answers. Drawn in 2D by one renderer and narrated by templates: figures measured here say nothing
 about real cooking video.
 """
 
@@ -11,7 +14,7 @@ import pathlib
 from collections.abc import Sequence
 
 from videobert_jax.data import index, writer
-from videobert_jax.kitchen import assets, palette, vocabulary
+from videobert_jax.kitchen import assets, ground_truth, palette, vocabulary
 from videobert_jax.kitchen.assets import VideoRecord
 from videobert_jax.kitchen.narration import Cue
 
@@ -27,11 +30,15 @@ def prepare(output: pathlib.Path) -> index.Dataset:
     corpus = assets.load()
     out = writer.DatasetWriter(output, NAME, corpus.contract, metadata=_metadata())
     for video in corpus.videos:
-        if video.split == "train":
-            out.add_video("train", video.name, video.features, _spoken(video.cues))
-            out.add_video("train_steps", video.name, video.features, _steps(video))
-        else:
-            out.add_video(video.split, video.name, video.features, _steps(video))
+        exact = video.split
+        if exact == "train":
+            out.add_video(exact, video.name, video.features, _spoken(video.cues))
+            exact = "train_steps"
+        out.add_video(exact, video.name, video.features, _steps(video))
+        truth = ground_truth.annotations(video.name, video.steps, video.seconds, palette.OBJECTS)
+        out.annotate(exact, truth)
+        if video.frozen is not None:
+            out.add_video(f"{video.split}_frozen", video.name, video.frozen, _steps(video))
     for name, cues in corpus.transcripts.items():
         out.add_video("transcripts", name, None, _spoken(cues))
     return out.finish()

@@ -14,8 +14,8 @@ from videobert_jax.weights import i3d
 
 # 16 frames over 1.5 seconds, one clip behind another.
 CLIPS = clips.ClipSettings(fps=32 / 3, frames_per_clip=16, stride_frames=16)
-NUM_VIDEOS = 120
-TRANSCRIPTS = range(1000, 1400)  # recipes that are told but never rendered
+
+FEATURES, FROZEN = "features", "frozen"  # folders of what was extracted
 
 
 def extractor() -> extract.ClipExtractor:
@@ -26,31 +26,44 @@ def extractor() -> extract.ClipExtractor:
 def make_assets(count: int, work: pathlib.Path, output: pathlib.Path) -> None:
     """Writes the assets of the first `count` videos to `output`, and prints how far it is.
 
-    Videos and features are kept in `work`, so that a stopped run continues where it was; assets
-    are written anew after every shard, so that what is done is usable.
+    Whole shards that are there are kept, and so are videos and features in `work`: a stopped run
+    continues where it was, on another machine with the shards alone.
     """
-    plans = corpus.plan_videos(TRANSCRIPTS.stop)
-    if count > TRANSCRIPTS.start:
-        raise ValueError(f"{count} videos, at most {TRANSCRIPTS.start}: the next are transcripts")
-    transcripts = {plan.name: corpus.narrate(plan)[1] for plan in plans[TRANSCRIPTS.start :]}
+    size, there = assets.SHARD_VIDEOS, assets.num_videos(output)
+    if there >= count:
+        _say(f"assets of {there} videos are in {output} already")
+        return
+    plans = corpus.plan_videos(corpus.TRANSCRIPTS.stop)
+    if count > corpus.TRANSCRIPTS.start:
+        raise ValueError(
+            f"{count} videos, at most {corpus.TRANSCRIPTS.start}: the next are transcripts"
+        )
+    told = plans[corpus.TRANSCRIPTS.start :]
+    transcripts = {plan.name: corpus.narrate(plan)[1] for plan in told}
     clip_extractor = extractor()
-    for first in range(0, count, assets.SHARD_VIDEOS):
-        group = plans[first : min(count, first + assets.SHARD_VIDEOS)]
-        for number, plan in enumerate(group, start=first + 1):
+    for number in range(there // size, -(-count // size)):
+        group = plans[number * size : min(count, (number + 1) * size)]
+        for place, plan in enumerate(group, start=number * size + 1):
             movie, _ = rendering.render_video(plan, work / "videos")
-            extract.extract_videos(clip_extractor, [movie], work / "features")
-            print(f"video {number} of {count}", file=sys.stderr, flush=True)
-        done = plans[: first + len(group)]
-        assets.write(output, clip_extractor.contract, records(done, work / "features"), transcripts)
-        print(f"assets of {len(done)} videos are in {output}", file=sys.stderr, flush=True)
+            extract.extract_videos(clip_extractor, [movie], work / FEATURES)
+            if plan.split == corpus.TEST:
+                extract.extract_videos(clip_extractor, [movie], work / FROZEN, frozen=True)
+            _say(f"video {place} of {count}")
+        assets.add_shard(output, number, records(group, work))
+        assets.seal(output, clip_extractor.contract, transcripts)
+        _say(f"assets of {number * size + len(group)} videos are in {output}")
 
 
-def records(plans: Sequence[VideoPlan], features: pathlib.Path) -> list[VideoRecord]:
-    """Records of planned videos whose features lie in a folder as NAME.npy."""
-    return [_record(plan, np.load(features / f"{plan.name}.npy")) for plan in plans]
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
-def _record(plan: VideoPlan, features: np.ndarray) -> VideoRecord:
+def records(plans: Sequence[VideoPlan], work: pathlib.Path) -> list[VideoRecord]:
+    """Records of planned videos whose features lie in `work`/features as NAME.npy."""
+    return [_record(plan, work) for plan in plans]
+
+
+def _record(plan: VideoPlan, work: pathlib.Path) -> VideoRecord:
     sentences, cues = corpus.narrate(plan)
     steps = [
         StepRecord(
@@ -64,4 +77,13 @@ def _record(plan: VideoPlan, features: np.ndarray) -> VideoRecord:
         )
         for timed, sentence in zip(plan.steps, sentences, strict=True)
     ]
-    return VideoRecord(plan.name, plan.split, plan.seconds, tuple(steps), tuple(cues), features)
+    still = work / FROZEN / f"{plan.name}.npy"
+    return VideoRecord(
+        name=plan.name,
+        split=plan.split,
+        seconds=plan.seconds,
+        steps=tuple(steps),
+        cues=tuple(cues),
+        features=np.load(work / FEATURES / f"{plan.name}.npy"),
+        frozen=np.load(still) if plan.split == corpus.TEST else None,
+    )

@@ -59,8 +59,9 @@ MATERIALS = ("wood", "marble", "granite", "steel")  # of worktops
 UNSEEN_MATERIALS = ("tiles", "cloth")  # kept for a test of their own
 CONTAINERS = ("pan", "bowl", "pot", "plate", "board")
 
-# Pairs that people do; the reader of a caption should never wonder. Stir, mash and toss, chop and
-# slice, knead and pat are done to the same things with the same tools: only motion tells them apart.
+# Verbs that are done to the same things with the same tools: only motion tells them apart.
+MOTION_GROUPS = (("stir", "mash", "toss"), ("chop", "slice"), ("knead", "pat"))
+# Pairs that people do; the reader of a caption should never wonder.
 VERB_OBJECTS = {
     "pour": ("cream", "chocolate", "sauce", "egg", "lemon"),
     "chop": ("tomato", "carrot", "cucumber", "potato", "onion", "mushroom", "herbs", "steak"),

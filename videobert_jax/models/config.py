@@ -22,6 +22,7 @@ class VideoConfig:
     feature_dim: int
     max_length: int
     input_normalization: str
+    input_dropout_rate: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +70,7 @@ class ModelConfig:
         for name, rate in (
             ("dropout_rate", self.dropout_rate),
             ("attention_dropout_rate", self.attention_dropout_rate),
+            ("video.input_dropout_rate", self.video.input_dropout_rate),
         ):
             if not 0.0 <= rate < 1.0:
                 raise ValueError(f"model.{name}={rate} is outside [0, 1).")

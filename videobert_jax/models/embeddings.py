@@ -53,6 +53,7 @@ class VideoEmbedding(nn.Module):
     def setup(self) -> None:
         video, dim = self.config.video, self.config.embed_dim
         dtype = jnp.dtype(self.config.compute_dtype)
+        self.input_dropout = Dropout(video.input_dropout_rate)
         self.mean = self._constant("mean", 0.0)
         self.scale = self._constant("scale", 1.0)
         self.project = Linear((dim,), ("feature", "embed"), dtype, ("bias",))
@@ -88,7 +89,7 @@ class VideoEmbedding(nn.Module):
         positions: Int[Array, "b v"],
         masked: Bool[Array, "b v"],
     ) -> Float[Array, "b v d"]:
-        embedded = self.project(self.normalize(features)).astype(jnp.float32)
+        embedded = self.project(self.input_dropout(self.normalize(features))).astype(jnp.float32)
         embedded = jnp.where(masked[..., None], self.mask[None, None], embedded)
         embedded = embedded + constrain(self.positions, None, "act_embed")[positions]
         embedded = constrain(embedded, "act_row", "act_length", "act_embed")

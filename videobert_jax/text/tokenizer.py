@@ -69,7 +69,8 @@ class Tokenizer:
 
     size: number of ids, exact (models pad it). first_regular_id: ids below it are special or
     single bytes and are never drawn as a random replacement. word_starts: bool [size], whether
-    a piece begins a word.
+    a piece begins a word. frequencies: float64 [size], each piece's share of the pieces of the
+    text that it was trained on, as the unigram model estimates it; bytes count as the rarest.
     """
 
     def __init__(self, model: bytes, *, expected_digest: str | None = None):
@@ -108,6 +109,10 @@ class Tokenizer:
         )
         self.word_starts = np.array([piece.startswith(_WORD_START) for piece in pieces])
         self.word_starts.setflags(write=False)
+        regular = np.arange(self.size) >= self.first_regular_id
+        scores = np.array([self._processor.GetScore(i) for i in range(self.size)])
+        self.frequencies = np.exp(np.where(regular, scores, scores[regular].min()))
+        self.frequencies.setflags(write=False)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike) -> "Tokenizer":
