@@ -1,0 +1,44 @@
+"""Intervals and comparisons of the kitchen's benchmark."""
+
+import numpy as np
+import pytest
+
+from benchmarks import kitchen
+
+
+def test_equal_sides_have_a_ratio_of_one():
+    scores = np.tile([1.0, 0.0], 50)
+    videos = np.repeat([f"video {i}" for i in range(20)], 5)
+    assert kitchen.bootstrap(scores, scores, videos, as_points=False) == (1.0, 1.0, 1.0)
+
+
+def test_the_interval_is_the_textbooks_where_videos_have_one_example():
+    generator = np.random.default_rng(1)
+    ours, peer = generator.normal(0.6, 0.3, 400), generator.normal(0.4, 0.3, 400)
+    names = np.array([f"{i:03d}" for i in range(400)])
+    value, low, high = kitchen.bootstrap(ours, peer, names, as_points=True)
+    error = 1.96 * (ours - peer).std(ddof=1) / 20
+    assert value == pytest.approx((ours - peer).mean())
+    assert (low, high) == pytest.approx((value - error, value + error), abs=0.15 * error)
+
+
+def test_examples_of_one_video_count_as_one_draw():
+    generator = np.random.default_rng(2)
+    of_video = generator.normal(size=40)
+    ours, peer, videos = np.repeat(of_video, 10), np.zeros(400), np.repeat(np.arange(40), 10)
+    _, low, high = kitchen.bootstrap(ours, peer, videos, as_points=True)
+    error = 1.96 * of_video.std(ddof=1) / 40**0.5
+    assert high - low == pytest.approx(2 * error, rel=0.15)
+
+
+def test_scores_are_read_from_the_lines_of_a_record():
+    line = {
+        "verb": {"label": "stir", "rank": 2.0},
+        "baselines": {"supervised_ridge": {"verb_rank": 1.0}},
+    }
+    found = {of.name: of for of in kitchen.comparisons()}
+    verb = found["verb_top1 by supervised_ridge's"]
+    assert (verb.ours(line), verb.peer(line)) == (0.0, 1.0)
+    motion = next(of for name, of in found.items() if "motion" in name)
+    assert motion.ours(line) == 0.0
+    assert motion.ours({"verb": {"label": "pour", "rank": 1.0}}) is None
