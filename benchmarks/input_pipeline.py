@@ -44,10 +44,13 @@ BLOCK, WORKERS, PREFETCH = 256, 2, 2
 TEXT_LENGTH, VIDEO_LENGTH = 32, 30
 MASKING = MaskingConfig(
     text_rate=0.15,
+    text_examples=1.0,
     text_frequency_exponent=0.0,
     video_rate=0.15,
+    video_examples=1.0,
     video_mean_span=2.0,
     whole_words=True,
+    whole_pairs=False,
 )
 BLOCKS_A_RUN, PEER_BATCHES_A_RUN, TRAINING_STEPS = 26, 8, 12
 _SKIPPED = 2  # batches at the start of a run, while pipelines fill

@@ -45,12 +45,17 @@ def data() -> ml_collections.ConfigDict:
     data.vocabulary_size = 8192  # asked of sentencepiece; small corpora give fewer pieces
     data.masking = ml_collections.ConfigDict()
     data.masking.text_rate = 0.15  # of pieces; BERT (Devlin et al. 2019), section 3.1
+    data.masking.text_examples = 1.0  # share of examples of which words are hidden at all
     # words are drawn in proportion to frequency ** -exponent: 0 all alike, 0.5 as word2vec
     # thins out frequent words (Mikolov et al. 2013, section 2.3), for captions full of phrases
     data.masking.text_frequency_exponent = 0.0
     data.masking.video_rate = 0.15  # of clip features; VideoBERT (Sun et al. 2019), section 3.2
     data.masking.video_mean_span = 2.0  # clips; neighbours overlap in content and give it away
+    data.masking.video_examples = 1.0  # share of examples of which clips are hidden at all
     data.masking.whole_words = True  # all pieces of a word, or none
+    # True: matching and the contrastive loss take only examples of which nothing is hidden, as they
+    # will be used; with shares below 1 alone, or there is none
+    data.masking.whole_pairs = False
     data.executor = "auto"  # "tf", "threads"; "auto": tf.data where TensorFlow is installed
     data.workers = 2  # blocks built at a time, a process
     data.prefetch = 2  # built blocks kept ahead

@@ -11,17 +11,23 @@ from videobert_jax.text import tokenizer
 
 MASKING = MaskingConfig(
     text_rate=0.15,
+    text_examples=1.0,
     text_frequency_exponent=0.0,
     video_rate=0.15,
+    video_examples=1.0,
     video_mean_span=2.0,
     whole_words=True,
+    whole_pairs=False,
 )
 NO_MASKING = MaskingConfig(
     text_rate=0.0,
+    text_examples=1.0,
     text_frequency_exponent=0.0,
     video_rate=0.0,
+    video_examples=1.0,
     video_mean_span=2.0,
     whole_words=True,
+    whole_pairs=False,
 )
 
 

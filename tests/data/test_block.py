@@ -1,3 +1,4 @@
+import dataclasses
 import pickle
 import shutil
 
@@ -64,6 +65,42 @@ def test_masks_are_recorded_at_the_rate(dataset, tokenizer):
     assert 0.1 < batch.video_masked.sum() / (batch.video_segment_ids > 0).sum() < 0.3
     assert (batch.text_ids == tokenizer.mask_id).sum() > 0.6 * batch.text_slot_weights.sum()
     assert (batch.text_slots[batch.text_slot_weights == 0] == 0).all()
+
+
+def _with_hidden(dataset, tokenizer, **changes) -> dict[str, np.ndarray]:
+    """Of 2,048 examples: has hidden words, has hidden clips, has both sides, counts as a pair."""
+    masking = dataclasses.replace(blocks.MASKING, text_rate=0.5, video_rate=0.5, **changes)
+    builder = _builder(dataset, tokenizer, masking=masking, block_size=256)
+    batches = [builder.build(k).batch for k in range(8)]
+    rows = {
+        "text": [batch.text_slot_weights.any(axis=1) for batch in batches],
+        "video": [batch.video_slot_weights.any(axis=1) for batch in batches],
+        "both": [
+            (batch.text_segment_ids > 0).any(axis=1) & (batch.video_segment_ids > 0).any(axis=1)
+            for batch in batches
+        ],
+        "pair": [batch.pair_weights[:, 0] > 0 for batch in batches],
+    }
+    return {name: np.concatenate(values) for name, values in rows.items()}
+
+
+def test_a_share_of_the_examples_is_masked(dataset, tokenizer):
+    every = _with_hidden(dataset, tokenizer)
+    found = _with_hidden(dataset, tokenizer, text_examples=0.5, video_examples=0.25)
+    for side, share in (("text", 0.5), ("video", 0.25)):
+        assert not (found[side] & ~every[side]).any()
+        assert abs(found[side].sum() / every[side].sum() - share) < 0.05
+    together = (found["text"] & found["video"]).mean()
+    assert abs(together - found["text"].mean() * found["video"].mean()) < 0.04  # independent
+
+
+def test_pairs_may_be_whole_examples_alone(dataset, tokenizer):
+    shares = {"text_examples": 0.5, "video_examples": 0.25}
+    found = _with_hidden(dataset, tokenizer, whole_pairs=True, **shares)
+    whole = found["both"] & ~found["text"] & ~found["video"]
+    np.testing.assert_array_equal(found["pair"], whole)
+    assert 0.1 < whole.mean() < 0.9
+    assert _with_hidden(dataset, tokenizer, **shares)["pair"].sum() > 1.5 * whole.sum()
 
 
 def test_a_block_is_a_pure_function_of_its_number(dataset, tokenizer):

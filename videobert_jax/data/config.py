@@ -18,10 +18,28 @@ class SourceConfig:
 @dataclasses.dataclass(frozen=True)
 class MaskingConfig:
     text_rate: float
+    text_examples: float
     text_frequency_exponent: float
     video_rate: float
+    video_examples: float
     video_mean_span: float
     whole_words: bool
+    whole_pairs: bool
+
+    def __post_init__(self) -> None:
+        for name in ("text_examples", "video_examples"):
+            if not 0.0 <= (share := getattr(self, name)) <= 1.0:
+                raise ValueError(f"data.masking.{name}={share} is outside [0, 1].")
+        always = [side for side in ("text", "video") if self._hides_always(side)]
+        if self.whole_pairs and always:
+            raise ValueError(
+                f"data.masking.whole_pairs, but something of every example's {always[0]} is hidden "
+                f"(rate above 0, {always[0]}_examples=1): no example would be whole; lower "
+                f"data.masking.{always[0]}_examples, or switch whole_pairs off."
+            )
+
+    def _hides_always(self, side: str) -> bool:
+        return getattr(self, f"{side}_rate") > 0 and getattr(self, f"{side}_examples") == 1.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Int64, UInt64
 
 from videobert_jax import schema
-from videobert_jax.data import masking, packing
+from videobert_jax.data import masking, order, packing
 from videobert_jax.data.config import MaskingConfig
 from videobert_jax.data.index import Split
 from videobert_jax.data.reader import ClipReader
@@ -82,7 +82,10 @@ def fill(
     shown_text = _fill_text(batch, plan, masked_pieces, word, tokenizer)
     shown_video = _mask_video(batch, plan, clips, masked_clips) & ~damaged
     _fill_identity(batch, chosen, plan)
-    batch.pair_weights[:] = (shown_text & shown_video & ~damaged).reshape(rows, -1)
+    pairs = shown_text & shown_video & ~damaged
+    if config.whole_pairs:
+        pairs &= ~plan.pieces.partly(masked_pieces) & ~clips.partly(masked_clips)
+    batch.pair_weights[:] = pairs.reshape(rows, -1)
     return HostBlock(batch, int(damaged.sum()), plan.cut_pieces, plan.cut_clips)
 
 
@@ -139,7 +142,11 @@ def _select(
     if config.text_frequency_exponent:
         weights = tokenizer.frequencies[plan.piece_ids] ** -config.text_frequency_exponent
     hidden_pieces = masking.select_words(plan.pieces, word, config.text_rate, weights)
+    hidden_pieces = masking.of_share(
+        plan.pieces, hidden_pieces, config.text_examples, order.TEXT_SHARE
+    )
     hidden_clips = masking.select_clips(clips, config.video_rate, config.video_mean_span)
+    hidden_clips = masking.of_share(clips, hidden_clips, config.video_examples, order.VIDEO_SHARE)
     hidden_pieces, hidden_clips = masking.show_one_side(
         plan.pieces, hidden_pieces, clips, hidden_clips
     )

@@ -35,6 +35,10 @@ class Ragged:
         owners, places = packing.spread(lengths)
         return cls(owners, places, lengths, seeds)
 
+    def partly(self, selected: Bool[np.ndarray, " p"]) -> Bool[np.ndarray, " n"]:
+        """Examples with some of their units selected."""
+        return np.bincount(self.owners, selected, minlength=len(self.lengths)) > 0
+
     def wholly(self, selected: Bool[np.ndarray, " p"]) -> Bool[np.ndarray, " n"]:
         """Examples that have units, all of them selected."""
         hidden = np.bincount(self.owners, selected, minlength=len(self.lengths))
@@ -141,6 +145,15 @@ def _span_lengths(
     chance = order.uniform(seeds, order.SPAN_LENGTH, 0, places)
     lengths = 1 + np.floor(np.log1p(-chance) / np.log1p(-1 / mean_span))
     return np.minimum(lengths, _LONGEST_SPAN * mean_span).astype(np.int64)
+
+
+def of_share(
+    units: Ragged, hidden: Bool[np.ndarray, " p"], share: float, stream: int
+) -> Bool[np.ndarray, " p"]:
+    """The hidden units of a `share` of the examples, drawn by `stream`; the others keep all."""
+    if share == 1.0:
+        return hidden
+    return hidden & (order.uniform(units.seeds, stream, 0, 0) < share)[units.owners]
 
 
 def show_one_side(
