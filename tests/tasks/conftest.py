@@ -38,17 +38,23 @@ CONTRACT = schema.FeatureContract(
 )
 
 
-def write_dataset(path: pathlib.Path, *, damaged: bool = False) -> index.Dataset:
-    """Splits of 12, 6 and 4 videos, each of five labelled steps of two or three clips."""
+def write_dataset(
+    path: pathlib.Path, *, damaged: bool = False, steps: bool = False, metadata: dict | None = None
+) -> index.Dataset:
+    """Splits of 12, 6 and 4 videos, each of five labelled steps of two or three clips.
+
+    Steps are in a "size", of which captions say nothing. `steps`: 8 videos more as train_steps.
+    """
     random = np.random.default_rng(0)
     out = writer.DatasetWriter(
         path,
         "synthetic",
         CONTRACT,
-        metadata={"label_surface_forms": {"verb": VERBS, "object": OBJECTS}},
+        metadata=metadata or {"label_surface_forms": {"verb": VERBS, "object": OBJECTS}},
     )
     directions = {name: random.normal(size=DIM) for name in (*VERBS, *OBJECTS)}
-    for split, count in (("train", 12), ("test", 6), ("validation", 4)):
+    counts = {"train": 12, "test": 6, "validation": 4, **({"train_steps": 8} if steps else {})}
+    for split, count in counts.items():
         for video in range(count):
             clips, segments = [], []
             for step in range(5):
@@ -62,7 +68,11 @@ def write_dataset(path: pathlib.Path, *, damaged: bool = False) -> index.Dataset
                         start=float(first),
                         end=float(first + length),
                         text=f"now {verb} the {form}, {step} {video}.",
-                        labels={"verb": verb, "object": name},
+                        labels={
+                            "verb": verb,
+                            "object": name,
+                            "size": "small" if step < 3 else "large",
+                        },
                         clips=(first, length),
                     )
                 )

@@ -30,7 +30,8 @@ def test_sharded_parameters_give_the_figures_of_the_record(run, bundle, dataset)
     context = EvaluationContext(bundle, dataset, dataset.split("validation"), 0)
     record = retrieval.evaluate(context, shortlist=0).metrics
     assert figures.pop("num_candidates") == 20
-    assert figures == pytest.approx(record)
+    assert "text_to_video_R5" in figures
+    assert figures == pytest.approx({name: record[name] for name in figures})
 
 
 def test_the_network_is_compiled_once_a_run(run, bundle):

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tests.tasks.conftest import write_dataset
 from videobert_jax.tasks import retrieval
 from videobert_jax.tasks.context import EvaluationContext
 
@@ -60,3 +61,65 @@ def test_cut_examples_and_repeated_captions_are_counted(bundle, dataset, result)
     cut = retrieval.evaluate(EvaluationContext(short, dataset, split, 0), shortlist=0).truncation
     assert cut["video_examples_cut"] == (split.clip_count > 2).sum() > 0
     assert cut["text_examples_cut"] == 30
+
+
+def test_same_action_ranks_are_those_of_the_first_caption_or_clip_with_the_labels(context, result):
+    split = context.split
+    actions = [
+        tuple(split.labels[kind].names[split.labels[kind].ids[i]] for kind in ("verb", "object"))
+        for i in range(len(split))  # not "size", which the dataset declares no forms of
+    ]
+    text, video = context.encodings.text_embeddings, context.encodings.video_embeddings
+    other = 0
+    for name, scores in (("text_to_video", text @ video.T), ("video_to_text", video @ text.T)):
+        for query, line in enumerate(result.examples):
+            order = np.argsort(-scores[query]).tolist()
+            first = next(c for c in order if actions[c] == actions[query])
+            assert line[f"{name}_same_action_rank"] == 1 + order.index(first)
+            other += first != query
+        ranks = [line[f"{name}_same_action_rank"] for line in result.examples]
+        assert result.metrics[f"{name}_same_action_R5"] == np.mean(np.array(ranks) <= 5)
+    assert other, "another clip of the same action must come first somewhere"
+    drawn = np.random.default_rng(0).random((400, 30)).argsort(axis=1).argsort(axis=1)
+    first = [drawn[:, [c for c in range(30) if actions[c] == of]].min(axis=1) + 1 for of in actions]
+    chance = result.baselines["chance"]
+    assert chance["text_to_video_same_action_R5"] == pytest.approx(
+        np.mean(np.array(first) <= 5), abs=0.02
+    )
+
+
+def test_every_baseline_has_its_ranks_in_the_lines(result):
+    ranks = np.array(
+        [line["baselines"]["supervised_ridge"]["text_to_video_rank"] for line in result.examples]
+    )
+    assert np.mean(ranks <= 5) == result.baselines["supervised_ridge"]["text_to_video_R5"]
+
+
+def test_one_ridge_learns_from_what_the_network_was_trained_on(bundle, tmp_path, result):
+    assert "narration_ridge" not in result.baselines  # the only other split is that of the network
+    dataset = write_dataset(tmp_path / "steps", steps=True)
+
+    def evaluate(split: str):
+        entry = {**bundle.trained_on["datasets"][0], "split": split}
+        sources = tuple(dataclasses.replace(s, split=split) for s in bundle.data.sources)
+        trained = dataclasses.replace(
+            bundle,
+            data=dataclasses.replace(bundle.data, sources=sources),
+            trained_on={**bundle.trained_on, "datasets": [entry]},
+        )
+        context = EvaluationContext(trained, dataset, dataset.split("test"), 0)
+        return retrieval.evaluate(context, shortlist=0)
+
+    both = evaluate("train")
+    texts = {name: [n for n in both.notes if n.startswith(f"{name}:")] for name in both.baselines}
+    assert "40 examples of split 'train_steps'" in texts["supervised_ridge"][0]
+    assert "60 examples of split 'train'" in texts["narration_ridge"][0]
+    assert both.baselines["narration_ridge"] != both.baselines["supervised_ridge"]
+    assert set(both.examples[0]["baselines"]) == {"supervised_ridge", "narration_ridge"}
+    assert "narration_ridge" not in evaluate("train_steps").baselines
+
+
+def test_a_split_without_all_labels_has_no_same_action_figures(context):
+    unlabelled = dataclasses.replace(context.split, labels={})
+    got = retrieval.evaluate(dataclasses.replace(context, split=unlabelled), shortlist=0)
+    assert not [name for name in got.metrics if "same_action" in name]

@@ -45,10 +45,18 @@ def test_the_object_is_tried_after_a_masked_verb(tokenizer):
 
 def test_two_bare_masks_are_verb_and_object():
     text = "now let me show you how to [MASK] the [MASK]"
-    assert templates.parse(text) == templates.PAPER_TEMPLATE
-    for wrong in ("{verb} it", "[MASK]", "{verb} the {object} {object}", "{verb} {tool}"):
+    assert templates.parse(text, ()) == templates.PAPER_TEMPLATE
+    for wrong in ("show it", "[MASK]", "{verb} the {object} {object}", "{verb} {tool}"):
         with pytest.raises(templates.TemplateError, match="expected"):
-            templates.parse(wrong)
+            templates.parse(wrong, ("verb", "object"))
+
+
+def test_a_mask_beside_a_named_slot_stays_a_mask(tokenizer):
+    text = templates.parse("now [MASK] the [MASK], in the {pan}", ("pan",))
+    assert text == "now [MASK] the [MASK], in the {pan}" and templates.slots(text) == ["pan"]
+    named = templates.blank("now {verb} the {object}, in the {pan}", "pan", tokenizer)
+    assert templates.blank(text, "pan", tokenizer) == named
+    assert named.before.count(tokenizer.mask_id) == 2
 
 
 def test_hidden_words_filled_again_give_the_caption(tokenizer):

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tests.tasks import conftest
 from videobert_jax.tasks import labels, templates, zero_shot_classification
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
@@ -46,8 +47,9 @@ class Oracle:
 
 def with_runner(context: EvaluationContext, runner) -> EvaluationContext:
     copy = dataclasses.replace(context)
-    copy.__dict__.update(runner=runner, encodings=context.encodings, features=context.features)
-    copy.__dict__["fit_features"] = context.fit_features
+    vars(copy).update(
+        runner=runner, encodings=context.encodings, features=context.features, fits=context.fits
+    )
     return copy
 
 
@@ -95,6 +97,7 @@ def test_prior_is_one_answer_for_all_and_calibration_takes_it_away(context):
 def test_supervised_rows_are_there_and_the_linear_one_is_good(context):
     result = zero_shot_classification.evaluate(context)
     assert result.baselines["supervised_ridge"]["verb_top1"] > 0.8
+    assert result.baselines["supervised_mlp"]["verb_top1"] > 0.8
     train = labels.ids_of(context.fit_split, "verb", _forms(context, "verb"))
     most = np.bincount(train).argmax()
     test = labels.ids_of(context.split, "verb", _forms(context, "verb"))
@@ -110,6 +113,24 @@ def test_a_split_without_labels_is_refused(context, tiny_dataset):
     unlabelled = dataclasses.replace(context.split, labels={})
     with pytest.raises(EvaluationError, match="has no labels"):
         zero_shot_classification.evaluate(dataclasses.replace(context, split=unlabelled))
+
+
+def test_a_kind_of_label_has_its_own_template_or_baselines_alone(bundle, tmp_path):
+    forms = {"verb": conftest.VERBS, "object": conftest.OBJECTS, "size": {"small": [], "large": []}}
+    for templates_of, declared in (([], []), (["now [MASK] {size}"], ["now [MASK] {size}"])):
+        metadata = {"label_surface_forms": forms, "templates": declared}
+        dataset = conftest.write_dataset(tmp_path / str(len(declared)), metadata=metadata)
+        context = EvaluationContext(bundle, dataset, dataset.split("test"), 0)
+        result = zero_shot_classification.evaluate(context)
+        assert result.details["templates_of"]["size"] == templates_of
+        assert result.details["templates_of"]["verb"] == [templates.PAPER_TEMPLATE]
+        assert ("size_top1" in result.metrics) == bool(declared)
+        for name in ("chance", "majority", "supervised_ridge", "supervised_mlp"):
+            assert "size_top1" in result.baselines[name]
+        assert ("rank" in result.examples[0]["size"]) == bool(declared)
+        for name in ("supervised_ridge", "supervised_mlp"):
+            ranks = [line["baselines"][name]["verb_rank"] for line in result.examples]
+            assert result.baselines[name]["verb_top1"] == np.mean(np.array(ranks) <= 1)
 
 
 def _forms(context, slot):

@@ -14,10 +14,9 @@ import jax
 
 from videobert_jax.data import index
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.tasks import fill_mask, report, retrieval, zero_shot_classification
+from videobert_jax.tasks import fill_mask, labels, report, retrieval, zero_shot_classification
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
-from videobert_jax.tasks.templates import SLOTS
 from videobert_jax.training import hardware
 
 HELP = "measure a checkpoint or an export beside its baselines"
@@ -71,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     bundle = load_bundle(name)
     dataset = index.open_dataset(arguments.dataset or own_dataset(bundle))
     split = dataset.split(arguments.split or _default_split(dataset))
-    tasks = _tasks(arguments.task, split)
+    tasks = _tasks(arguments.task, dataset, split)
     outputs = _outputs(arguments.output, name, tasks)
     context = EvaluationContext(bundle, dataset, split, arguments.seed, arguments.limit)
     if jax.process_index() == 0:
@@ -156,10 +155,10 @@ def _default_split(dataset: index.Dataset) -> str:
     )
 
 
-def _tasks(asked: str | None, split: index.Split) -> list[str]:
+def _tasks(asked: str | None, dataset: index.Dataset, split: index.Split) -> list[str]:
     """The tasks that are asked for, or all that the split has what they need for."""
     if asked is None:
-        if set(SLOTS) & set(split.labels):
+        if labels.kinds(dataset, split):
             return list(TASKS)
         print(f"{TASKS[0]}: left out, split {split.name!r} has no labels", file=sys.stderr)
         return list(TASKS[1:])

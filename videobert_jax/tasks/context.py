@@ -2,19 +2,17 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from videobert_jax import schema
 from videobert_jax.data.index import Dataset, Split
 from videobert_jax.files import digests
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.tasks import baselines
-from videobert_jax.tasks.encoding import ROWS, Encodings, ModelRunner
+from videobert_jax.tasks.encoding import Encodings, ModelRunner
 from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.tasks.fits import Fits, mean_features
 
 FIT_SPLITS = ("train_steps", "train")  # of the supervised baselines; exact labels come first
 
@@ -52,8 +50,7 @@ class EvaluationContext:
     @functools.cached_property
     def features(self) -> Float[np.ndarray, "n c"]:
         """Mean clip feature of every example of the split, 0 where it has no video."""
-        builder = self.runner.builder(self.split, limit=self.limit)
-        ids, features = _mean_features(builder, range(_blocks_of(builder, self.limit)))
+        ids, features = mean_features(self.runner, self.split, limit=self.limit)
         found = np.zeros((len(self.ids), features.shape[1]), np.float32)
         found[ids[ids < len(self.ids)]] = features[ids < len(self.ids)]
         return found
@@ -82,6 +79,16 @@ class EvaluationContext:
         return rows
 
     @functools.cached_property
+    def fits(self) -> Fits:
+        return Fits(self.runner, self.dataset, self.seed)
+
+    def on(self, split: Split) -> "EvaluationContext":
+        """The same network on another split of the dataset; what is loaded and fitted is shared."""
+        other = dataclasses.replace(self, split=split)
+        vars(other).update(runner=self.runner, fits=self.fits)
+        return other
+
+    @functools.cached_property
     def fit_split(self) -> Split | None:
         """The split that supervised baselines are fitted to; None where only the evaluated is."""
         for name in FIT_SPLITS:
@@ -90,15 +97,16 @@ class EvaluationContext:
         return None
 
     @functools.cached_property
-    def fit_features(self) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n c"]]:
-        """(example ids, mean clip features) of `fit_split`, at most MAX_FIT_EXAMPLES of them."""
-        if self.fit_split is None:
-            raise EvaluationError("there is no split to fit a supervised baseline to")
-        most = baselines.MAX_FIT_EXAMPLES
-        builder = self.runner.builder(self.fit_split)
-        count = builder.num_blocks
-        spread = np.linspace(0, count - 1, min(count, most // ROWS))
-        return _mean_features(builder, np.unique(spread.astype(int)).tolist())
+    def narration_split(self) -> Split | None:
+        """The split whose pairs of captions and clips the network was trained on, the first one.
+
+        None where it was trained on no pairs of this dataset, or on those under evaluation.
+        """
+        trained = {e["split"] for e in self.bundle.trained_on["datasets"] if self._is_own(e)}
+        for source in self.bundle.data.sources:
+            if source.regime == "text_video" and source.split in trained - {self.split.name}:
+                return self.dataset.splits.get(source.split)
+        return None
 
     @functools.cached_property
     def overlap(self) -> list[str]:
@@ -109,9 +117,10 @@ class EvaluationContext:
     @property
     def seen_dataset(self) -> bool:
         """Whether the network was trained on another split of this dataset."""
-        return any(
-            entry["name"] == self.dataset.name for entry in self.bundle.trained_on["datasets"]
-        )
+        return any(map(self._is_own, self.bundle.trained_on["datasets"]))
+
+    def _is_own(self, entry: dict[str, Any]) -> bool:
+        return entry["name"] == self.dataset.name
 
     def describe_split(self, expected: Int[np.ndarray, " n"], evaluated: int) -> dict[str, Any]:
         """The record's "dataset"."""
@@ -123,22 +132,3 @@ class EvaluationContext:
             "num_evaluated": evaluated,
             "ids_digest": digests.sha256_array(np.asarray(expected, np.int64)),
         }
-
-
-def _blocks_of(builder: Any, limit: int | None) -> int:
-    count = builder.num_blocks
-    return count if limit is None else min(count, -(-limit // ROWS))
-
-
-def _mean_features(builder: Any, chosen: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, float32 [n, c]) of the examples with video of some blocks, in the order of ids."""
-    ids, features = [], []
-    for k in chosen:
-        block = builder.build(k).batch
-        present = block.video_segment_ids != schema.NO_SEGMENT
-        kept = (block.example_ids[:, 0] != schema.PADDING_EXAMPLE) & present.any(axis=1)
-        totals = (block.video_features.astype(np.float32) * present[..., None]).sum(axis=1)
-        ids.append(block.example_ids[kept, 0])
-        features.append(totals[kept] / present[kept].sum(axis=1, keepdims=True))
-    order = np.argsort(np.concatenate(ids), kind="stable")
-    return np.concatenate(ids)[order], np.concatenate(features)[order]

@@ -1,13 +1,14 @@
 """Hidden words of real sentences, predicted with the clips, without them, and with others'.
 
-Where the split has labels, the words of an example's verb, then of its object, are hidden and all
-surface forms of the declared list are tried. Else one content word a caption, drawn by seed, is
-hidden and the frequent content words of the training captions are tried.
+Where the split has labels, the words of an example's verb, then of its object and so on, are
+hidden and all surface forms of the declared list are tried. Else one content word a caption, drawn
+by seed, is hidden and the frequent content words of the training captions are tried.
 """
 
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -39,38 +40,37 @@ def evaluate(context: EvaluationContext) -> TaskResult:
     of another example), and their top-5. Raises EvaluationError where no word can be hidden.
     """
     forms = labels.declared(context.dataset, context.split) or {WORD: _frequent_words(context)}
+    hidden, notes = _hide_all(context, forms)
     tokenizer = context.runner.tokenizer
-    candidates = {slot: cloze.Candidates.of(of, tokenizer) for slot, of in forms.items()}
-    hidden = {slot: _hide(context, slot, forms[slot]) for slot in forms}
+    candidates = {slot: cloze.Candidates.of(forms[slot], tokenizer) for slot in hidden}
     longest = max(h.blank.length(0) for of_slot in hidden.values() for h in of_slot)
     scorer = cloze.ClozeScorer(context, candidates, longest)
     metrics: dict[str, float] = {}
     groups: dict[str, dict[str, float]] = {name: {} for name in ("chance", "language_prior")}
-    notes: list[str] = []
-    lines: dict[int, dict[str, object]] = {}
+    lines: dict[int, dict[str, Any]] = {}
     for slot, items in hidden.items():
         targets = np.array([item.label for item in items])
         scores = _scores(context, scorer, slot, items)
         ranks = {name: ranking.ranks(values, targets) for name, values in scores.items()}
         for name, values in ranks.items():
             metrics |= _figures(slot, name, classification.from_ranks(values, "x"))
-        prior = classification.from_ranks(ranks["without_video"], "x")
-        rows = {"language_prior": prior, "chance": classification.chance(len(forms[slot]), "x")}
+        of_baselines: dict[str, np.ndarray] = {}
         if slot != WORD:
             ids = np.array([item.example for item in items])
-            for name, figures in supervised.classify(
-                context, slot, ids, forms[slot], notes
-            ).items():
-                rows[name] = {key.replace(slot, "x"): value for key, value in figures.items()}
+            of_baselines, note = supervised.classify(context, slot, ids)
+            notes.append(note)
+        rows = {"chance": classification.chance(len(forms[slot]), "x")}
+        for name, values in {"language_prior": ranks["without_video"], **of_baselines}.items():
+            rows[name] = classification.from_ranks(values, "x")
         for name, figures in rows.items():
             groups.setdefault(name, {}).update(_figures(slot, "with_video", figures))
-        _describe(context, lines, slot, items, list(forms[slot]), scores, ranks)
+        _describe(context, lines, slot, items, list(forms[slot]), scores, ranks, of_baselines)
     expected = np.array(sorted(lines))
     return TaskResult(
         task=NAME,
         expected=expected,
         protocol=(
-            f"words of {', '.join(forms)} hidden wholly, one label at a time, every occurrence; "
+            f"words of {', '.join(hidden)} hidden wholly, one label at a time, every occurrence; "
             f"all surface forms tried; {cloze.SCORE}; a label scores as its best form; "
             "with_other_video: clips of another example"
         ),
@@ -85,7 +85,7 @@ def evaluate(context: EvaluationContext) -> TaskResult:
         baselines=groups,
         examples=[lines[example] for example in expected.tolist()],
         details={
-            "candidates": {slot: candidates[slot].forms for slot in forms},
+            "candidates": {slot: of.forms for slot, of in candidates.items()},
             "num_hidden": {slot: len(items) for slot, items in hidden.items()},
         },
         notes=notes,
@@ -97,6 +97,22 @@ def _figures(slot: str, condition: str, figures: Mapping[str, float]) -> dict[st
         f"{slot}_accuracy_{condition}": figures["x_top1"],
         f"{slot}_top5_{condition}": figures["x_top5"],
     }
+
+
+def _hide_all(
+    context: EvaluationContext, forms: Mapping[str, labels.Forms]
+) -> tuple[dict[str, list[Hidden]], list[str]]:
+    """({slot: examples}, notes of the slots that no caption names)."""
+    hidden = {slot: _hide(context, slot, of) for slot, of in forms.items()}
+    if not any(hidden.values()):
+        of = ", ".join([name for of_slot in forms.values() for name in of_slot][:5])
+        raise EvaluationError(
+            f"{context.dataset.path}: no caption of split {context.split.name!r} holds a "
+            f"{' or '.join(forms)} of the declared list ({of}, ...); check the dataset's "
+            "label_surface_forms."
+        )
+    notes = [f"no {slot}s: no caption names its own" for slot, items in hidden.items() if not items]
+    return {slot: items for slot, items in hidden.items() if items}, notes
 
 
 def _hide(context: EvaluationContext, slot: str, forms: labels.Forms) -> list[Hidden]:
@@ -112,12 +128,6 @@ def _hide(context: EvaluationContext, slot: str, forms: labels.Forms) -> list[Hi
             label, form, places = found
             blank = templates.hide(text, places, tokenizer)
             items.append(Hidden(example, names.index(label), form, blank))
-    if not items:
-        raise EvaluationError(
-            f"{context.dataset.path}: no caption of split {context.split.name!r} holds a "
-            f"{slot} of the declared list ({', '.join(names[:5])}, ...); check the dataset's "
-            "label_surface_forms."
-        )
     return items
 
 
@@ -176,7 +186,7 @@ def _other_rows(rows: np.ndarray, seed: int) -> np.ndarray:
     return other
 
 
-def _describe(context, lines, slot, items, names, scores, ranks) -> None:
+def _describe(context, lines, slot, items, names, scores, ranks, of_baselines) -> None:
     """Adds what was hidden and found to the line of each example."""
     split = context.split
     texts = split.texts([item.example for item in items])
@@ -187,6 +197,7 @@ def _describe(context, lines, slot, items, names, scores, ranks) -> None:
                 "example_id": item.example,
                 "video": split.videos[int(split.video[item.example])],
                 "text": texts[row],
+                "baselines": {},
             },
         )
         line[slot] = {
@@ -200,3 +211,5 @@ def _describe(context, lines, slot, items, names, scores, ranks) -> None:
                 for condition in CONDITIONS
             },
         }
+        for name, values in of_baselines.items():
+            line["baselines"].setdefault(name, {})[f"{slot}_rank"] = float(values[row])

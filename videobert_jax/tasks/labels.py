@@ -1,39 +1,58 @@
-"""The declared lists of verbs and objects of a dataset, and the labels of its splits in them."""
+"""The declared labels of a dataset (verbs, objects, ...), and those of its splits in them."""
 
 import numpy as np
 from jaxtyping import Int
 
 from videobert_jax.data.index import NO_LABEL, Dataset, Split
-from videobert_jax.tasks.templates import SLOTS
 
 Forms = dict[str, list[str]]  # label -> its surface forms, the base form first
 
 
+def kinds(dataset: Dataset, split: Split) -> list[str]:
+    """Kinds of labels that are evaluated: those of the split that the dataset declares forms for
+    (metadata "label_surface_forms"), all of the split's where it declares none."""
+    return [
+        k for k in dataset.metadata.get("label_surface_forms", split.labels) if k in split.labels
+    ]
+
+
 def declared(dataset: Dataset, split: Split) -> dict[str, Forms]:
-    """Slot -> label -> surface forms, for the kinds of labels that `split` has.
+    """Slot -> its `forms`, for the `kinds` of labels of `split`."""
+    return {kind: forms(dataset, kind) for kind in kinds(dataset, split)}
+
+
+def forms(dataset: Dataset, kind: str) -> Forms:
+    """Label -> surface forms, in the order of the labels' names.
 
     The list is the dataset's (metadata "label_surface_forms") and the labels of all its splits,
     whichever of them occur in the evaluated one. A label without declared forms is its own name,
     underscores as spaces.
     """
-    stated = dataset.metadata.get("label_surface_forms", {})
-    found: dict[str, Forms] = {}
-    for slot in SLOTS:
-        of_splits = [s.labels[slot].names for s in dataset.splits.values() if slot in s.labels]
-        names = {*stated.get(slot, {}), *(name for names in of_splits for name in names)}
-        if slot in split.labels:
-            found[slot] = {
-                name: list(stated.get(slot, {}).get(name) or [name.replace("_", " ")])
-                for name in sorted(names)
-            }
-    return found
+    stated = dataset.metadata.get("label_surface_forms", {}).get(kind, {})
+    of_splits = [
+        split.labels[kind].names for split in dataset.splits.values() if kind in split.labels
+    ]
+    names = {*stated, *(name for names in of_splits for name in names)}
+    return {name: list(stated.get(name) or [name.replace("_", " ")]) for name in sorted(names)}
 
 
-def ids_of(split: Split, slot: str, forms: Forms) -> Int[np.ndarray, " n"]:
+def same_action(dataset: Dataset, split: Split, ids: Int[np.ndarray, " n"]) -> np.ndarray | None:
+    """Whether two of the examples have the same labels of all `kinds`: bool [n, n].
+
+    None unless every example has all of them.
+    """
+    known = [split.labels[kind].ids[ids] for kind in kinds(dataset, split)]
+    if not known or any((values == NO_LABEL).any() for values in known):
+        return None
+    actions = np.unique(np.stack(known, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+    return actions[:, None] == actions[None]
+
+
+def ids_of(split: Split, kind: str, of_kind: Forms) -> Int[np.ndarray, " n"]:
     """Label of every example of a split as its place in the declared list, -1 for none."""
-    if slot not in split.labels:
+    if kind not in split.labels:
         return np.full(len(split), NO_LABEL, np.int64)
-    place = {name: i for i, name in enumerate(forms)}
-    labels = split.labels[slot]
+    place = {name: i for i, name in enumerate(of_kind)}
+    labels = split.labels[kind]
     table = np.array([*(place[name] for name in labels.names), NO_LABEL], np.int64)
     return table[labels.ids]

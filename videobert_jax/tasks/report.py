@@ -4,6 +4,7 @@ FILE.json holds the record, FILE.examples.jsonl one line an example.
 """
 
 import dataclasses
+import fnmatch
 import json
 import math
 import pathlib
@@ -18,7 +19,14 @@ from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import ranking
 
 FORMAT = "videobert_jax.result"
-ROWS = ("chance", "majority", "supervised_ridge", "language_prior")  # baselines, in print order
+ROWS = (  # baselines, in print order
+    "chance",
+    "majority",
+    "supervised_ridge",
+    "supervised_mlp",
+    "narration_ridge",
+    "language_prior",
+)
 KITCHEN_NOTE = "drawn in 2D by one renderer; this figure says nothing about real cooking video"
 
 
@@ -120,18 +128,20 @@ def write(record: dict[str, Any], examples: Sequence[dict[str, Any]], output: pa
     atomic.write_json(output, record)
 
 
-def table(record: dict[str, Any], *, metrics: Sequence[str] = ()) -> str:
-    """The figures beside the baselines, as text; all of them, or those named."""
+def table(record: dict[str, Any], *, metrics: Sequence[str] = ("*",)) -> str:
+    """The figures beside the baselines, as text: those whose names fit patterns (fnmatch)."""
     baselines = record["baselines"]
     columns = [name for name in ROWS if name in baselines]
-    shown = [name for name in (metrics or record["metrics"]) if name in record["metrics"]]
-    width = max(map(len, shown), default=0)
-    lines = [" " * width + "  " + "  ".join(f"{name:>16}" for name in ("this model", *columns))]
-    for name in shown:
-        values = [record["metrics"][name], *(baselines[column].get(name) for column in columns)]
-        cells = "  ".join(f"{_figure(name, value):>16}" for value in values)
-        lines.append(f"{name:<{width}}  {cells}")
-    return "\n".join(lines)
+    groups = [record["metrics"], *(baselines[name] for name in columns)]
+    known = dict.fromkeys(name for group in groups for name in group)
+    shown = [name for name in known if any(fnmatch.fnmatchcase(name, m) for m in metrics)]
+    headers = ["", "this model", *columns]
+    cells = [[name, *(_figure(name, group.get(name)) for group in groups)] for name in shown]
+    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in [headers, *cells]
+    )
 
 
 def _figure(name: str, value: float | None) -> str:

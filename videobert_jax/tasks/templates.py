@@ -5,14 +5,14 @@ A blank is shown to the model as one [MASK] for each piece of the candidate that
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from videobert_jax.text.tokenizer import Tokenizer
 
-SLOTS = ("verb", "object")
+MASKS = ("verb", "object")  # what the two [MASK] of a template without names stand for
 # Sun et al. 2019, section 4.3
 PAPER_TEMPLATE = "now let me show you how to {verb} the {object}"
-_SLOT = re.compile(r"\{(\w+)\}")
+_SLOT = re.compile(r"\{(\w+)\}|\[MASK\]")  # without a name: a mask that no candidate is tried in
 
 
 class TemplateError(ValueError):
@@ -31,21 +31,28 @@ class Blank:
         return len(self.before) + len(self.after) + num_masks + 2
 
 
-def parse(text: str) -> str:
-    """Template with named slots; of two bare [MASK], the first is the verb, the other the object.
+def parse(text: str, kinds: Collection[str]) -> str:
+    """Template with named slots; of two [MASK] and no name, the first is the verb, then the object.
 
-    Raises TemplateError unless `{verb}` and `{object}` stand in it once each.
+    Beside a named slot, a [MASK] stays one. Raises TemplateError unless there is a slot, each is
+    verb, object or one of `kinds`, and none stands there twice.
     """
-    if text.count("[MASK]") == len(SLOTS) and not _SLOT.search(text):
-        for slot in SLOTS:
+    if text.count("[MASK]") == len(MASKS) and not slots(text):
+        for slot in MASKS:
             text = text.replace("[MASK]", f"{{{slot}}}", 1)
-    found = _SLOT.findall(text)
-    if sorted(found) != sorted(SLOTS):
+    found = slots(text)
+    known = list(dict.fromkeys((*MASKS, *kinds)))
+    if not found or set(found) - set(known) or len(set(found)) < len(found):
         raise TemplateError(
-            f"template {text!r} has the slots {found}; expected {{verb}} and {{object}} once "
-            f"each, as in {PAPER_TEMPLATE!r}."
+            f"template {text!r} has the slots {found}; expected one or more of "
+            f"{', '.join(f'{{{kind}}}' for kind in known)}, once each, as in {PAPER_TEMPLATE!r}."
         )
     return text
+
+
+def slots(template: str) -> list[str]:
+    """Names of the slots, in the order of the text."""
+    return [name for name in _SLOT.findall(template) if name]
 
 
 def blank(template: str, slot: str, tokenizer: Tokenizer) -> Blank:

@@ -1,15 +1,16 @@
-"""Zero-shot classification of verbs and objects by cloze (Sun et al. 2019, section 4.3).
+"""Zero-shot classification of labels by cloze (Sun et al. 2019, section 4.3).
 
 The network sees the clips and a template such as "now let me show you how to [MASK] the [MASK]",
 and ranks a declared list of verbs, then of objects; no label was used in training. While verbs
-are ranked the object is one [MASK], and the other way round.
+are ranked the object is one [MASK], and the other way round. Further kinds of labels need templates
+of their own; where there is none, the record has the baselines alone.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from videobert_jax.tasks import cloze, labels, supervised, templates
 from videobert_jax.tasks.context import EvaluationContext
@@ -24,53 +25,59 @@ CALIBRATIONS = ("none", "prior")
 def evaluate(
     context: EvaluationContext, *, template_texts: Sequence[str] = (), calibration: str = "none"
 ) -> TaskResult:
-    """Top-1 and top-5 of verbs and objects; several templates are averaged in log-probability.
+    """Top-1 and top-5 of each kind of label; several templates are averaged in log-probability.
 
+    A slot that no given template has takes the paper's, then the dataset's own that have it.
     calibration "prior" subtracts from each candidate's score what it has without the video, which
     ranks by how much the video speaks for it. Raises EvaluationError without labels or examples.
     """
     if calibration not in CALIBRATIONS:
         raise EvaluationError(f"calibration {calibration!r} is none of {', '.join(CALIBRATIONS)}.")
-    texts = [templates.parse(text) for text in template_texts or (templates.PAPER_TEMPLATE,)]
-    forms = labels.declared(context.dataset, context.split)
-    if not forms:
+    slots = [_slot(context, name) for name in labels.kinds(context.dataset, context.split)]
+    if not slots:
         raise EvaluationError(
-            f"{context.dataset.path}: split {context.split.name!r} has no labels of "
-            f"{' or '.join(templates.SLOTS)}; this task needs a dataset with labels."
+            f"{context.dataset.path}: split {context.split.name!r} has no labels; this task needs "
+            "a dataset with labels."
         )
+    texts = _templates(context, template_texts, [slot.name for slot in slots])
     tokenizer = context.runner.tokenizer
     # a template asks for the base form, which a label's list begins with
-    first = {slot: {name: of[name][:1] for name in of} for slot, of in forms.items()}
+    first = {s.name: {name: of[:1] for name, of in s.forms.items()} for s in slots if texts[s.name]}
     candidates = {slot: cloze.Candidates.of(of, tokenizer) for slot, of in first.items()}
-    blanks = {slot: [templates.blank(t, slot, tokenizer) for t in texts] for slot in forms}
-    longest = max(blank.length(0) for of_slot in blanks.values() for blank in of_slot)
-    scorer = cloze.ClozeScorer(context, candidates, longest)
-    slots = [_score(context, scorer, slot, blanks[slot], forms[slot]) for slot in forms]
-    notes: list[str] = []
-    groups = _baselines(context, slots, forms, notes)
-    variants = {name: _figures(slots, name) for name in CALIBRATIONS}
+    blanks = {
+        slot: [templates.blank(text, slot, tokenizer) for text in texts[slot]] for slot in first
+    }
+    answers = _answers(context, candidates, blanks, slots)
+    baselines, notes = _baseline_ranks(context, slots, answers)
+    variants = {name: _figures(_ranks(slots, answers, name)) for name in CALIBRATIONS}
     expected = np.unique(np.concatenate([slot.ids for slot in slots]))
     return TaskResult(
         task=NAME,
         expected=expected,
         protocol=(
-            f"cloze over declared lists ({', '.join(f'{len(s.names)} {s.name}s' for s in slots)}); "
-            f"{cloze.SCORE}; the other slot is one [MASK]; templates are averaged in "
+            f"cloze over declared lists ({', '.join(f'{len(s.forms)} {s.name}s' for s in slots)}); "
+            f"{cloze.SCORE}; other slots are one [MASK] each; templates are averaged in "
             f"log-probability; calibration={calibration}"
         ),
         averaging=classification.AVERAGING,
-        truncation={
-            "templates_cut": sum(scorer.num_cut(slot.name, blanks[slot.name]) for slot in slots)
-        },
+        truncation={"templates_cut": sum(answer.num_cut for answer in answers.values())},
         metrics=variants[calibration],
-        baselines=groups,
-        examples=_examples(context, expected, slots, calibration),
+        baselines={
+            "chance": {
+                metric: value
+                for slot in slots
+                for metric, value in classification.chance(len(slot.forms), slot.name).items()
+            },
+            **{name: _figures(of) for name, of in baselines.items()},
+        },
+        examples=_examples(context, expected, slots, answers, calibration, baselines),
         setting_if_seen="zero_shot",  # the videos are new and labels were never seen
-        templates=texts,
+        templates=list(dict.fromkeys(text for of_slot in texts.values() for text in of_slot)),
         details={
             "calibration": calibration,
             "calibrations": variants,
-            "candidates": {slot.name: candidates[slot.name].forms for slot in slots},
+            "candidates": {slot: of.forms for slot, of in candidates.items()},
+            "templates_of": texts,
         },
         notes=notes,
     )
@@ -78,92 +85,151 @@ def evaluate(
 
 @dataclasses.dataclass(frozen=True)
 class _Slot:
-    """Scores of one kind of label: [n, k] with the video and [1, k] without it."""
+    """One kind of label, and the examples that have it: ids and labels int64 [n]."""
 
     name: str
-    names: list[str]
+    forms: labels.Forms
     ids: np.ndarray
     labels: np.ndarray
+    rows: np.ndarray  # of the encodings
+
+
+@dataclasses.dataclass(frozen=True)
+class _Answer:
+    """Scores of the labels of a slot: [n, k] with the video and [1, k] without it."""
+
     scores: np.ndarray
     prior: np.ndarray
+    num_cut: int
 
     def calibrated(self, calibration: str) -> Float[np.ndarray, "n k"]:
         return self.scores - self.prior if calibration == "prior" else self.scores
 
 
-def _score(
-    context: EvaluationContext,
-    scorer: cloze.ClozeScorer,
-    name: str,
-    blanks: list[templates.Blank],
-    forms: labels.Forms,
-) -> _Slot:
+def _slot(context: EvaluationContext, name: str) -> _Slot:
+    forms = labels.forms(context.dataset, name)
     known = labels.ids_of(context.split, name, forms)[context.ids]
     ids = context.ids[(known >= 0) & (context.split.clip_count[context.ids] > 0)]
     rows = context.expect(ids, f"clips and a label of kind {name!r}")
+    return _Slot(name, forms, ids, known[ids], rows)
 
-    def ensemble(rows: np.ndarray, with_video: bool) -> np.ndarray:
+
+def _templates(
+    context: EvaluationContext, given: Sequence[str], slots: Sequence[str]
+) -> dict[str, list[str]]:
+    """Slot -> its templates: those given, else the paper's, else the dataset's; perhaps none."""
+    declared = context.dataset.metadata.get("templates", [])
+    groups = [
+        [templates.parse(text, slots) for text in group]
+        for group in (given, [templates.PAPER_TEMPLATE], declared)
+    ]
+    of_slots = {
+        slot: [[text for text in group if slot in templates.slots(text)] for group in groups]
+        for slot in slots
+    }
+    return {slot: next(filter(None, of_groups), []) for slot, of_groups in of_slots.items()}
+
+
+def _answers(
+    context: EvaluationContext,
+    candidates: Mapping[str, cloze.Candidates],
+    blanks: Mapping[str, list[templates.Blank]],
+    slots: Sequence[_Slot],
+) -> dict[str, _Answer]:
+    """What the network says of each slot that has a template, by the mean over its templates."""
+    if not blanks:
+        return {}
+    longest = max(blank.length(0) for of_slot in blanks.values() for blank in of_slot)
+    scorer = cloze.ClozeScorer(context, candidates, longest)
+
+    def ensemble(slot: str, rows: Int[np.ndarray, " n"], with_video: bool) -> np.ndarray:
         each = [
-            scorer.scores(name, [blank] * len(rows), rows, with_video=with_video)
-            for blank in blanks
+            scorer.scores(slot, [blank] * len(rows), rows, with_video=with_video)
+            for blank in blanks[slot]
         ]
         return np.mean(each, axis=0)
 
-    return _Slot(
-        name=name,
-        ids=ids,
-        names=list(forms),
-        labels=known[ids],
-        scores=ensemble(rows, True),
-        prior=ensemble(rows[:1], False),
-    )
+    return {
+        slot.name: _Answer(
+            scores=ensemble(slot.name, slot.rows, True),
+            prior=ensemble(slot.name, slot.rows[:1], False),
+            num_cut=scorer.num_cut(slot.name, blanks[slot.name]),
+        )
+        for slot in slots
+        if slot.name in blanks
+    }
 
 
-def _figures(slots: list[_Slot], calibration: str) -> dict[str, float]:
-    figures: dict[str, float] = {}
+def _ranks(
+    slots: Sequence[_Slot], answers: Mapping[str, _Answer], calibration: str
+) -> dict[str, np.ndarray]:
+    """Slot -> rank of each of its examples' label."""
+    return {
+        slot.name: ranking.ranks(answers[slot.name].calibrated(calibration), slot.labels)
+        for slot in slots
+        if slot.name in answers
+    }
+
+
+def _figures(ranks: Mapping[str, np.ndarray]) -> dict[str, float]:
+    return {
+        name: value
+        for slot, values in ranks.items()
+        for name, value in classification.from_ranks(values, slot).items()
+    }
+
+
+def _baseline_ranks(
+    context: EvaluationContext, slots: Sequence[_Slot], answers: Mapping[str, _Answer]
+) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
+    """({baseline: {slot: ranks}}, notes)."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    notes: list[str] = []
     for slot in slots:
-        figures |= classification.summary(slot.calibrated(calibration), slot.labels, slot.name)
-    return figures
-
-
-def _baselines(
-    context: EvaluationContext,
-    slots: list[_Slot],
-    forms: dict[str, labels.Forms],
-    notes: list[str],
-) -> dict[str, dict[str, float]]:
-    groups: dict[str, dict[str, float]] = {"chance": {}, "language_prior": {}}
-    for slot in slots:
-        groups["chance"] |= classification.chance(len(slot.names), slot.name)
-        constant = np.broadcast_to(slot.prior, slot.scores.shape)
-        groups["language_prior"] |= classification.summary(constant, slot.labels, slot.name)
-        rows = supervised.classify(context, slot.name, slot.ids, forms[slot.name], notes)
-        for name, figures in rows.items():
-            groups.setdefault(name, {}).update(figures)
-    return groups
+        of_slot, note = supervised.classify(context, slot.name, slot.ids)
+        notes.append(note)
+        if slot.name in answers:
+            prior = np.repeat(answers[slot.name].prior, len(slot.ids), axis=0)
+            of_slot["language_prior"] = ranking.ranks(prior, slot.labels)
+        else:
+            notes.append(f"{slot.name}s: baselines alone, no template has a {{{slot.name}}}")
+        for name, values in of_slot.items():
+            found.setdefault(name, {})[slot.name] = values
+    return found, notes
 
 
 def _examples(
-    context: EvaluationContext, expected: np.ndarray, slots: list[_Slot], calibration: str
+    context: EvaluationContext,
+    expected: Int[np.ndarray, " n"],
+    slots: Sequence[_Slot],
+    answers: Mapping[str, _Answer],
+    calibration: str,
+    baselines: Mapping[str, Mapping[str, np.ndarray]],
 ) -> list[dict[str, object]]:
+    """A line an example; a label is right at rank 1, here and under "baselines"."""
     split = context.split
-    lines: dict[int, dict[str, object]] = {
+    lines = {
         example: {
             "example_id": example,
             "video": split.videos[int(split.video[example])],
             "start": float(split.start[example]),
             "end": float(split.end[example]),
+            "baselines": {name: {} for name in baselines},
         }
         for example in expected.tolist()
     }
+    ranks = _ranks(slots, answers, calibration)
     for slot in slots:
-        scores = slot.calibrated(calibration)
-        ranks = ranking.ranks(scores, slot.labels)
-        best = ranking.shortlist(scores, max(classification.TOP))
+        names = list(slot.forms)
+        shown = answers.get(slot.name)
+        best = shown and ranking.shortlist(shown.calibrated(calibration), max(classification.TOP))
         for row, example in enumerate(slot.ids.tolist()):
-            lines[example][slot.name] = {
-                "label": slot.names[int(slot.labels[row])],
-                "rank": float(ranks[row]),
-                "best": [slot.names[label] for label in best[row].tolist()],
-            }
+            line = lines[example]
+            line[slot.name] = {"label": names[int(slot.labels[row])]}
+            if best is not None:
+                line[slot.name]["rank"] = float(ranks[slot.name][row])
+                line[slot.name]["best"] = [names[label] for label in best[row].tolist()]
+            for name, of in baselines.items():
+                if slot.name in of:
+                    line["baselines"][name][f"{slot.name}_rank"] = float(of[slot.name][row])
     return list(lines.values())

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videobert_jax.tasks.metrics import ranking
@@ -21,6 +21,7 @@ def test_ranks_without_ties_are_places_in_the_sorted_list():
     assert ranking.ranks(scores, targets).tolist() == expected
 
 
+@settings(deadline=None)  # thousands of orders
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=7), st.data())
 def test_rank_of_a_tied_target_is_its_mean_place_over_all_orders_of_the_ties(values, data):
     target = data.draw(st.integers(0, len(values) - 1))
@@ -56,7 +57,7 @@ def test_chance_is_the_mean_over_every_order():
     orders = np.array(list(itertools.permutations(range(size))), float)
     ranks = ranking.ranks(orders, np.zeros(len(orders), int))
     counted = ranking.summary(ranks, "x")
-    for name, expected in ranking.chance(size, "x").items():
+    for name, expected in ranking.chance(size, np.ones(3, int), "x").items():
         assert counted[name] == pytest.approx(expected), name
 
 
@@ -67,14 +68,16 @@ def test_reranking_orders_the_shortlist_and_leaves_the_rest_behind_it():
     short = ranking.shortlist(scores, 3)
     assert short.tolist() == [[0, 1, 2]] * 3
     new_scores = np.array([[0.0, 1.0, 2.0]] * 3)  # the other way round
-    assert ranking.reranked(tower, short, new_scores, targets).tolist() == [1.0, 3.0, 5.0]
+    right = np.eye(5, dtype=bool)[targets]
+    assert ranking.reranked(tower, short, new_scores, right).tolist() == [1.0, 3.0, 5.0]
 
 
 def test_a_tie_does_not_lift_a_target_above_a_shortlist_that_lacks_it():
     scores, target = np.zeros((1, 5)), np.array([4])
     tower, short = ranking.ranks(scores, target), ranking.shortlist(scores, 4)
     assert tower.tolist() == [3.0] and 4 not in short
-    assert ranking.reranked(tower, short, np.zeros((1, 4)), target).tolist() == [5.0]
+    right = np.eye(5, dtype=bool)[target]
+    assert ranking.reranked(tower, short, np.zeros((1, 4)), right).tolist() == [5.0]
 
 
 def test_reranking_everything_is_ranking_by_the_new_scores():
@@ -83,6 +86,44 @@ def test_reranking_everything_is_ranking_by_the_new_scores():
     targets = np.arange(8)
     short = ranking.shortlist(tower_scores, 8)
     got = ranking.reranked(
-        ranking.ranks(tower_scores, targets), short, np.take_along_axis(new, short, 1), targets
+        ranking.ranks(tower_scores, targets),
+        short,
+        np.take_along_axis(new, short, 1),
+        np.eye(8, dtype=bool),
     )
     assert got.tolist() == ranking.ranks(new, targets).tolist()
+
+
+@settings(deadline=None)  # thousands of orders
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=2, max_size=7).filter(
+        lambda candidates: any(right for _, right in candidates)
+    )
+)
+def test_first_rank_is_the_mean_place_of_the_first_right_one_over_all_orders_of_ties(candidates):
+    values, right = zip(*candidates, strict=True)
+    places = [
+        1 + min(order.index(i) for i in range(len(values)) if right[i])
+        for order in itertools.permutations(range(len(values)))
+        if all(values[a] >= values[b] for a, b in itertools.pairwise(order))
+    ]
+    rank = ranking.first_ranks(np.array([values], float), np.array([right]))
+    assert rank[0] == pytest.approx(np.mean(places))
+
+
+def test_chance_with_several_right_answers_is_counted_over_every_order():
+    size, num_right = 6, np.array([1, 2, 2, 4])
+    orders = np.array(list(itertools.permutations(range(size))))  # candidate at each place
+    firsts = [1.0 + (orders < count).argmax(axis=1) for count in num_right.tolist()]
+    counted = ranking.summary(np.concatenate(firsts), "x")
+    for name, expected in ranking.chance(size, num_right, "x").items():
+        assert counted[name] == pytest.approx(expected), name
+
+
+def test_reranking_counts_the_first_of_several_right_candidates():
+    scores = np.array([[5.0, 4.0, 3.0, 2.0, 1.0]] * 2)
+    right = np.array([[0, 1, 1, 0, 0], [0, 0, 0, 1, 1]], bool)
+    tower, short = ranking.first_ranks(scores, right), ranking.shortlist(scores, 3)
+    assert tower.tolist() == [2.0, 4.0]
+    new_scores = np.array([[1.0, 0.0, 2.0]] * 2)
+    assert ranking.reranked(tower, short, new_scores, right).tolist() == [1.0, 4.0]

@@ -1,19 +1,31 @@
 """Ranks of the right candidates among all, and what is read off them."""
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from videobert_jax.tasks.errors import EvaluationError
 
 RECALL_AT = (1, 5, 10)
-TIES = "rank = 1 + number scored strictly higher + half of those scored equal"
+TIES = (
+    "rank = 1 + number scored strictly higher + half of those scored equal; of r right candidates "
+    "with one score the first counts, with 1 / (r + 1) of the wrong ones scored equal"
+)
 
 
 def ranks(scores: Float[np.ndarray, "q k"], targets: Int[np.ndarray, " q"]) -> np.ndarray:
-    """Rank of each query's target, float64 [q], from 1; halves where candidates tie.
+    """Rank of each query's one target, float64 [q], from 1; halves where candidates tie.
 
-    rank = 1 + candidates scored strictly higher + half of the others scored equal, so a constant
-    score gives (k + 1) / 2 and gains nothing. Raises EvaluationError on a score that is not
+    A constant score gives (k + 1) / 2 and gains nothing. Raises as `first_ranks`.
+    """
+    return first_ranks(scores, targets[:, None] == np.arange(scores.shape[1])[None])
+
+
+def first_ranks(scores: Float[np.ndarray, "q k"], right: Bool[np.ndarray, "q k"]) -> np.ndarray:
+    """Rank of the first right candidate of each query, float64 [q], from 1.
+
+    rank = 1 + wrong candidates scored strictly higher than the best right one + w / (r + 1), where
+    w wrong and r right ones share its score: the mean place of the first right one over all orders
+    of those. Every query needs a right candidate. Raises EvaluationError on a score that is not
     finite: a NaN compares false with all, which would rank its target first.
     """
     if not np.isfinite(scores).all():
@@ -21,26 +33,26 @@ def ranks(scores: Float[np.ndarray, "q k"], targets: Int[np.ndarray, " q"]) -> n
             f"{int((~np.isfinite(scores)).sum())} of {scores.size} scores are not finite, so no "
             "rank can be told; look for NaN in the checkpoint's parameters or in the features."
         )
-    target_scores = np.take_along_axis(scores, targets[:, None], axis=1)
-    higher = (scores > target_scores).sum(axis=1)
-    equal = (scores == target_scores).sum(axis=1) - 1
-    return 1.0 + higher + equal / 2.0
+    best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
+    higher = (scores > best).sum(axis=1)
+    equal = scores == best
+    return 1.0 + higher + (equal & ~right).sum(axis=1) / ((equal & right).sum(axis=1) + 1.0)
 
 
 def reranked(
     tower_ranks: Float[np.ndarray, " q"],
     shortlist: Int[np.ndarray, "q s"],
     shortlist_scores: Float[np.ndarray, "q s"],
-    targets: Int[np.ndarray, " q"],
+    right: Bool[np.ndarray, "q k"],
 ) -> np.ndarray:
-    """Ranks, float64 [q], after the `s` first candidates were put in the order of new scores.
+    """First ranks, float64 [q], after the `s` first candidates were put in the order of new scores.
 
-    A target that is not in its shortlist keeps its rank, and is never before place s + 1.
+    A query without a right candidate in its shortlist keeps its rank, never before place s + 1.
     """
     size = shortlist.shape[1]
-    inside = shortlist == targets[:, None]
-    present = inside.any(axis=1)
-    new = ranks(shortlist_scores, np.where(present, inside.argmax(axis=1), 0))
+    inside = np.take_along_axis(right, shortlist, axis=1)
+    present = np.asarray(inside.any(axis=1))
+    new = first_ranks(shortlist_scores, inside | ~present[:, None])
     return np.where(present, new, np.maximum(tower_ranks, size + 1.0))
 
 
@@ -55,11 +67,21 @@ def summary(values: Float[np.ndarray, " q"], prefix: str) -> dict[str, float]:
     return {**recalls, f"{prefix}_median_rank": float(np.median(values))}
 
 
-def chance(num_candidates: int, prefix: str) -> dict[str, float]:
-    """Exact expectation of `summary` when every order of the candidates is equally likely.
+def chance(num_candidates: int, num_right: Int[np.ndarray, " q"], prefix: str) -> dict[str, float]:
+    """What `summary` gives where every order of the candidates is equally likely.
 
-    The rank is uniform on 1..n; the median of draws from a symmetric distribution has its centre,
-    (n + 1) / 2, as expectation.
+    `num_right` is the number of right candidates of each query, of n in all. With r of them the
+    first is behind place k with probability C(n - r, k) / C(n, k) (hypergeometric), which gives the
+    exact expectation of R@k. The median is that of the distribution of the ranks of all queries,
+    (n + 1) / 2 where each has one right candidate.
     """
-    recalls = {f"{prefix}_R{at}": min(at / num_candidates, 1.0) for at in RECALL_AT}
-    return {**recalls, f"{prefix}_median_rank": (num_candidates + 1) / 2.0}
+    numbers, queries = np.unique(num_right, return_counts=True)
+    place = np.arange(num_candidates)
+    wrong_left = np.maximum(num_candidates - numbers[:, None] - place[None], 0)
+    behind = np.cumprod(wrong_left / (num_candidates - place)[None], axis=1)  # of place k + 1
+    within = 1.0 - queries @ behind / queries.sum()
+    recalls = {f"{prefix}_R{at}": float(within[min(at, num_candidates) - 1]) for at in RECALL_AT}
+    # half of the probability may lie exactly at the end of a place: the middle of the two then
+    half = np.stack([within >= 0.5 - 1e-12, within > 0.5 + 1e-12])
+    median = 1.0 + float(half.argmax(axis=1).mean())
+    return {**recalls, f"{prefix}_median_rank": median}
