@@ -75,7 +75,11 @@ def test_metadata_names_every_label(prepared):
     forms = prepared.metadata["label_surface_forms"]
     assert set(forms["verb"]) == set(palette.VERBS)
     assert set(forms["object"]) == set(palette.OBJECTS)
-    assert prepared.metadata["templates"] == ["now let me show you how to [MASK] the [MASK]"]
+    assert set(forms["container"]) == set(palette.CONTAINERS)
+    assert prepared.metadata["templates"] == [
+        "now let me show you how to [MASK] the [MASK]",
+        "now [MASK] the [MASK] in the {container}",
+    ]
 
 
 def ridge_accuracy(features, labels, train, strength=1000.0) -> float:

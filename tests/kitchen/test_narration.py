@@ -23,12 +23,14 @@ def test_a_sentence_names_its_verb_and_object_and_no_other(narrated):
         for timed, text in zip(plan.steps, sentences, strict=True):
             assert labels_in(text, vocabulary.VERB_FORMS) == [timed.step.verb]
             assert labels_in(text, vocabulary.OBJECT_FORMS) == [timed.step.object]
+            assert labels_in(text, vocabulary.CONTAINER_FORMS) in ([], [timed.step.container])
 
 
 def test_chat_names_no_label():
     for text in (*vocabulary.CHAT, *vocabulary.GREETINGS):
         assert labels_in(text, vocabulary.VERB_FORMS) == []
         assert labels_in(text, vocabulary.OBJECT_FORMS) == []
+        assert labels_in(text, vocabulary.CONTAINER_FORMS) == []
 
 
 def test_the_template_is_never_said_but_its_words_are(narrated):
@@ -37,6 +39,8 @@ def test_the_template_is_never_said_but_its_words_are(narrated):
     assert not any(frame.search(text) for text in said)
     words = set(" ".join(said).split())
     assert set(vocabulary.TEMPLATE.replace("[MASK]", "").split()) <= words
+    container = vocabulary.CONTAINER_TEMPLATE.replace("[MASK]", "").format(container="")
+    assert set(container.split()) <= words
 
 
 def test_transcripts_have_the_faults_of_speech(narrated):

@@ -47,12 +47,12 @@ def prepare(output: pathlib.Path) -> index.Dataset:
 def _metadata() -> dict[str, object]:
     return {
         "regime": "text_video",
-        "templates": [vocabulary.TEMPLATE],
+        "templates": [vocabulary.TEMPLATE, vocabulary.CONTAINER_TEMPLATE],
         "label_surface_forms": {
-            "verb": {name: list(forms) for name, forms in vocabulary.VERB_FORMS.items()},
-            "object": {name: list(forms) for name, forms in vocabulary.OBJECT_FORMS.items()},
+            "verb": vocabulary.VERB_FORMS,
+            "object": vocabulary.OBJECT_FORMS,
+            "container": vocabulary.CONTAINER_FORMS,
         },
-        "containers": list(palette.CONTAINERS),
         "notes": (__doc__ or "").strip(),
     }
 

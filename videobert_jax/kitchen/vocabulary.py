@@ -1,4 +1,4 @@
-"""The words of the kitchen: surface forms of every verb and object, phrases, habits of speech."""
+"""The words of the kitchen: surface forms of every label, phrases, habits of speech."""
 
 # The first form is the base form, which a cloze template asks for. No form belongs to two labels,
 # and no phrase below uses one for anything else, so that a word gives its label.
@@ -37,6 +37,13 @@ OBJECT_FORMS = {
     "cream": ("cream",),
     "chocolate": ("chocolate",),
     "sauce": ("sauce",),
+}
+CONTAINER_FORMS = {
+    "pan": ("pan",),
+    "bowl": ("bowl",),
+    "pot": ("pot",),
+    "plate": ("plate",),
+    "board": ("board",),
 }
 
 # Leads before a base form, and before an -ing form.
@@ -106,3 +113,4 @@ GREETINGS = (
     "alright let us get started",
 )
 TEMPLATE = "now let me show you how to [MASK] the [MASK]"
+CONTAINER_TEMPLATE = "now [MASK] the [MASK] in the {container}"
