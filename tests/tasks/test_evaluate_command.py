@@ -57,11 +57,45 @@ def test_one_task_goes_to_the_named_file(workdir, tmp_path):
     assert not (workdir / "eval").exists()
 
 
+def test_further_splits_go_to_files_of_their_own_and_are_summarised(workdir, monkeypatch, bundle):
+    loads = []
+    monkeypatch.setattr(evaluate, "load_bundle", lambda name: loads.append(name) or bundle)
+    flags = ("--task=retrieval", "--split=test,validation", "--shortlist=0", "--limit=10")
+    assert run(f"--workdir={workdir}", *flags) == 0
+    assert len(loads) == 1
+    files = {"retrieval": "test", "retrieval_validation": "validation"}
+    assert {path.stem for path in (workdir / "eval").glob("*.json")} == set(files)
+    for name, split in files.items():
+        record = json.loads((workdir / "eval" / f"{name}.json").read_text())
+        assert record["dataset"]["split"] == split
+    text = summarize.summary(workdir)
+    assert text.index("on synthetic/test (") < text.index("on synthetic/validation (")
+    assert text.count("text_to_video_same_action_R1 ") == 2
+
+
+def test_a_further_split_is_named_by_what_follows_test():
+    tasks = {name: ["retrieval"] for name in ("test", "test_unseen_pairs", "other")}
+    outputs = evaluate._outputs(None, "runs/a", tasks)
+    assert [path.name for path in outputs.values()] == [
+        "retrieval.json",
+        "retrieval_unseen_pairs.json",
+        "retrieval_other.json",
+    ]
+    with pytest.raises(EvaluationError, match="both be in files that end in _a.json"):
+        evaluate._outputs(None, "runs/a", {"test": ["x"], "test_a": ["x"], "a": ["x"]})
+
+
 @pytest.mark.parametrize(
     ("flags", "kind", "message"),
     [
         (["--task=retrieval,captioning"], EvaluationError, "captioning.* none of"),
         (["--task=retrieval,fill_mask", "--output=x.json"], EvaluationError, "name a folder"),
+        (
+            ["--task=retrieval", "--split=test,validation", "--output=x.json"],
+            EvaluationError,
+            "2 results .*name a folder",
+        ),
+        (["--split=test,test"], EvaluationError, "twice"),
         (["--split=tset"], index.DatasetError, "no split 'tset'"),
         (["--dataset=nowhere"], index.DatasetError, "videobert prepare"),
         (

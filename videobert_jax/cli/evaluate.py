@@ -2,9 +2,11 @@
 
 python eval.py --workdir=runs/kitchen
 python eval.py --checkpoint=WORKDIR@STEP --dataset=DIR --task=retrieval --output=FILE.json
+python eval.py --workdir=runs/kitchen --split=test,validation
 """
 
 import argparse
+import itertools
 import pathlib
 import sys
 import time
@@ -34,11 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task", help=f"one or several of {','.join(TASKS)}; default: all that the split allows"
     )
-    parser.add_argument("--split", help=f"default: the first there is of {', '.join(SPLITS)}")
+    parser.add_argument(
+        "--split",
+        help=f"one or several; TASK.json is of the first, TASK_X.json of a further test_X or X; "
+        f"default: the first there is of {', '.join(SPLITS)}",
+    )
     parser.add_argument(
         "--output",
         type=pathlib.Path,
-        help="FILE.json for one task, a folder for several; default: WORKDIR/eval or EXPORT_eval",
+        help="FILE.json for one result, a folder for several; default: WORKDIR/eval or EXPORT_eval",
     )
     parser.add_argument("--seed", type=int, default=0, help="of hidden words and held-out videos")
     parser.add_argument("--limit", type=int, help="evaluate the first examples only")
@@ -46,8 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--template",
         action="append",
         default=[],
-        help="cloze with {verb} and {object}, or two [MASK]; repeat it for an ensemble; "
-        "'dataset' takes the dataset's own. Default: the paper's",
+        help="cloze with {verb}, {object} or another kind of label, or two [MASK]; repeat it for "
+        "an ensemble; 'dataset' takes the dataset's own. Default: the paper's, and the dataset's "
+        "for kinds that it lacks",
     )
     parser.add_argument(
         "--platform", default="", help="'cpu' says that an accelerator is left unused on purpose"
@@ -69,27 +76,33 @@ def run(arguments: argparse.Namespace) -> int:
     name = arguments.workdir or arguments.checkpoint
     bundle = load_bundle(name)
     dataset = index.open_dataset(arguments.dataset or own_dataset(bundle))
-    split = dataset.split(arguments.split or _default_split(dataset))
-    tasks = _tasks(arguments.task, dataset, split)
+    splits = _splits(arguments.split, dataset)
+    tasks = {split.name: _tasks(arguments.task, dataset, split) for split in splits}
     outputs = _outputs(arguments.output, name, tasks)
-    context = EvaluationContext(bundle, dataset, split, arguments.seed, arguments.limit)
-    if jax.process_index() == 0:
-        print(devices)
-        print(
+    context = EvaluationContext(bundle, dataset, splits[0], arguments.seed, arguments.limit)
+    _print(devices)
+    for split in splits:
+        context = context.on(split)
+        _print(
             f"{bundle.name} step {bundle.step} on {dataset.name}/{split.name} "
-            f"({len(context.ids)} examples)",
-            flush=True,
+            f"({len(context.ids)} examples)"
         )
-    for task in tasks:
-        begun = time.monotonic()
-        result = evaluate(context, task, arguments)
-        record = report.record(context, result)
-        if jax.process_index() == 0:
-            report.write(record, result.examples, outputs[task])
-            print(f"\n{task}: {record['setting']}, {time.monotonic() - begun:.0f} s")
-            print(report.table(record))
-            print(f"-> {outputs[task]}", flush=True)
+        for task in tasks[split.name]:
+            begun = time.monotonic()
+            result = evaluate(context, task, arguments)
+            record = report.record(context, result)
+            output = outputs[split.name, task]
+            if jax.process_index() == 0:
+                report.write(record, result.examples, output)
+            _print(f"\n{task}: {record['setting']}, {time.monotonic() - begun:.0f} s")
+            _print(f"{report.table(record)}\n-> {output}")
     return 0
+
+
+def _print(text: str) -> None:
+    """Once, however many processes there are."""
+    if jax.process_index() == 0:
+        print(text, flush=True)
 
 
 def evaluate(context: EvaluationContext, task: str, arguments: argparse.Namespace) -> Any:
@@ -145,10 +158,16 @@ def own_dataset(bundle: ModelBundle) -> str:
     return path
 
 
-def _default_split(dataset: index.Dataset) -> str:
+def _splits(asked: str | None, dataset: index.Dataset) -> list[index.Split]:
+    """The splits that are asked for, or the first of SPLITS that there is."""
+    if asked is not None:
+        names = [name.strip() for name in asked.split(",")]
+        if len(set(names)) < len(names):
+            raise EvaluationError(f"--split={asked} names a split twice; name each once.")
+        return [dataset.split(name) for name in names]
     for name in SPLITS:
         if name in dataset.splits:
-            return name
+            return [dataset.splits[name]]
     raise EvaluationError(
         f"{dataset.path} has none of the splits {', '.join(SPLITS)}; say --split="
         f"{'|'.join(dataset.splits)}."
@@ -169,19 +188,38 @@ def _tasks(asked: str | None, dataset: index.Dataset, split: index.Split) -> lis
     return tasks
 
 
-def _outputs(output: pathlib.Path | None, name: str, tasks: list[str]) -> dict[str, pathlib.Path]:
-    """Task -> FILE.json. Raises EvaluationError where one file would hold several."""
+def _outputs(
+    output: pathlib.Path | None, name: str, tasks: dict[str, list[str]]
+) -> dict[tuple[str, str], pathlib.Path]:
+    """(split, task) -> FILE.json, of the tasks of each split.
+
+    Raises EvaluationError where one file would hold several results.
+    """
+    results = [(split, task) for split, of_split in tasks.items() for task in of_split]
+    if output is not None and output.suffix == ".json":
+        if len(results) > 1:
+            listed = ", ".join(f"{task} on {split}" for split, task in results)
+            raise EvaluationError(
+                f"--output={output} is one file for {len(results)} results ({listed}); name a "
+                "folder, or say one --task and one --split."
+            )
+        return {results[0]: output}
     if output is None:
         folder = pathlib.Path(name.rsplit("@", 1)[0] if _has_step(name) else name)
         # An export is replaced as a whole: what is measured of it stands beside it.
         is_export = any(folder.glob("*.safetensors"))
-        folder = pathlib.Path(f"{folder.resolve()}_eval") if is_export else folder / "eval"
-        return {task: folder / f"{task}.json" for task in tasks}
-    if output.suffix != ".json":
-        return {task: output / f"{task}.json" for task in tasks}
-    if len(tasks) > 1:
-        raise EvaluationError(
-            f"--output={output} is one file for {len(tasks)} tasks ({', '.join(tasks)}); name a "
-            "folder, or say one --task."
-        )
-    return {tasks[0]: output}
+        output = pathlib.Path(f"{folder.resolve()}_eval") if is_export else folder / "eval"
+    first = next(iter(tasks))
+    endings = {split: "" if split == first else _ending(split) for split in tasks}
+    for split, other in itertools.combinations(tasks, 2):
+        if endings[split] == endings[other]:
+            raise EvaluationError(
+                f"the results of the splits {split} and {other} would both be in files that end in "
+                f"{endings[other]}.json; evaluate one of them by itself, with --output=FOLDER."
+            )
+    return {(split, task): output / f"{task}{endings[split]}.json" for split, task in results}
+
+
+def _ending(split: str) -> str:
+    """Of the names of a further split's files: "_unseen_pairs" of "test_unseen_pairs"."""
+    return split.removeprefix("test") if split.startswith("test_") else f"_{split}"

@@ -9,20 +9,18 @@ from videobert_jax.tasks import report
 from videobert_jax.tasks.errors import EvaluationError
 
 HELP = "say in a few lines what a run has learnt and where everything is"
-METRICS = {  # the lines that are shown of each task
-    "zero_shot_classification": ("verb_top1", "verb_top5", "object_top1", "object_top5"),
+METRICS = {  # the lines that are shown of each task; of labels, those of every kind
+    "zero_shot_classification": ("*_top1", "*_top5"),
     "retrieval": (
         "text_to_video_R1",
         "text_to_video_R5",
         "text_to_video_median_rank",
+        "text_to_video_same_action_R1",
+        "text_to_video_same_action_R5",
         "reranked_text_to_video_R1",
         "reranked_text_to_video_R5",
     ),
-    "fill_mask": (
-        "verb_accuracy_with_video",
-        "object_accuracy_with_video",
-        "word_accuracy_with_video",
-    ),
+    "fill_mask": ("*_accuracy_with_video",),
 }
 
 
@@ -52,7 +50,7 @@ def summary(workdir: pathlib.Path) -> str:
         lines += [
             f"{record['task']} on {data['name']}/{data['split']} ({data['num_evaluated']} "
             f"examples, {record['setting']}, step {record['checkpoint']['step']})",
-            report.table(record, metrics=METRICS.get(record["task"], ())),
+            report.table(record, metrics=METRICS.get(record["task"], ("*",))),
             "",
         ]
     notes = [note for record in records for note in record["notes"]]
