@@ -88,3 +88,23 @@ def test_an_example_does_not_see_its_neighbour_in_the_row(model_and_variables):
     before, after = (model.apply(variables, fakes.on_device(b)) for b in (block, other))
     np.testing.assert_allclose(before[:, 0], after[:, 0], atol=1e-6)
     assert np.abs(before[:, 1] - after[:, 1]).max() > 1e-5
+
+
+def test_keeping_attention_weights_costs_training_nothing(model_and_variables, monkeypatch):
+    """What is compiled without a mutable collection is what would be without the line that sows."""
+    model, variables = model_and_variables
+    block = fakes.on_device(fakes.block(2))
+
+    def compiled(**keep) -> str:
+        def total(variables):
+            outputs = model.apply(variables, block, rngs={"dropout": jax.random.key(3)}, **keep)
+            logits, kept = outputs if keep else (outputs, {})
+            return logits.sum(), kept
+
+        gradient = jax.grad(total, has_aux=True, allow_int=True)
+        return jax.jit(gradient).lower(variables).as_text()
+
+    found = compiled()
+    assert compiled(mutable=["intermediates"]) != found
+    monkeypatch.setattr(nn.Module, "sow", lambda *_, **__: True)
+    assert compiled() == found

@@ -13,7 +13,16 @@ from collections.abc import Sequence
 import videobert_jax
 from videobert_jax.cli import failures
 
-COMMANDS = ("prepare", "verify", "render", "evaluate", "summarize", "export", "plan")
+COMMANDS = (
+    "prepare",
+    "verify",
+    "render",
+    "evaluate",
+    "summarize",
+    "attention",
+    "export",
+    "plan",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

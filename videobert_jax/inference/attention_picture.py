@@ -1,0 +1,261 @@
+"""One PNG of what a network makes of a passage: which line belongs to which moment, and how the
+words of a line and its clips attend to each other. Drawn with matplotlib; no display is needed."""
+
+import dataclasses
+import io
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from videobert_jax.files import extras
+from videobert_jax.inference.attention_maps import Matches, WordAttention
+
+WIDTH = 1500  # pixels
+_DPI = 100
+_MARGIN = 44
+_INK, _MUTED, _RIGHT, _WRONG = "#1d2733", "#6b7785", "#1a7f4b", "#c0392b"
+_LABELS = 440  # pixels of a line's text beside its row
+_LINE_HEIGHT, _WORD_HEIGHT = 50, 30
+_WORD_LABELS = 132
+_MAPS_GAP = 36
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """A line with its times in seconds, and a frame `[y, x, 3]` uint8 where there is one."""
+
+    text: str
+    start: float
+    end: float
+    frame: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Passage:
+    """A line and its clips: their first seconds, a frame each or none at all, the attention."""
+
+    text: str
+    about: str
+    times: Sequence[float]
+    frames: Sequence[np.ndarray]
+    attention: WordAttention
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """All that is drawn. `caption` is written below: what a reader must know."""
+
+    title: str
+    subtitle: str
+    caption: str
+    moments: Sequence[Moment]
+    matches: Matches
+    passage: Passage
+
+
+class _Sheet:
+    """A page WIDTH pixels wide; places are pixels from its upper left corner."""
+
+    def __init__(self, height: int):
+        self.height = height
+        figure = extras.require("matplotlib.figure", "plots").Figure
+        self.figure = figure(figsize=(WIDTH / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Any:
+        bottom = self.height - top - height
+        places = (left / WIDTH, bottom / self.height, width / WIDTH, height / self.height)
+        axes = self.figure.add_axes(places)
+        axes.set_axis_off()
+        return axes
+
+    def write(self, left: float, top: float, text: str, size: float = 10.5, **style: Any) -> None:
+        """Text of `size` points, its upper left corner at the place unless `style` says."""
+        style = {"color": _INK, "va": "top", "ha": "left", **style}
+        text = text.replace("$", r"\$")  # no formulas
+        self.figure.text(left / WIDTH, 1 - top / self.height, text, fontsize=size, **style)
+
+    def frame(self, left: float, top: float, side: float, pixels: np.ndarray) -> None:
+        self.axes(left, top, side, side).imshow(pixels, interpolation="antialiased")
+
+    def png(self) -> bytes:
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=_DPI)
+        return buffer.getvalue()
+
+
+def draw(picture: Picture) -> bytes:
+    """PNG, WIDTH pixels wide. Raises MissingExtra where matplotlib is absent."""
+    matrix_top = 110
+    passage_top = matrix_top + _matches_height(picture.moments) + 46
+    bottom = passage_top + _passage_height(picture.passage) + 30
+    sheet = _Sheet(round(bottom + 44))
+    sheet.write(_MARGIN, 24, picture.title, 20, weight="bold")
+    sheet.write(_MARGIN, 66, picture.subtitle, 11, color=_MUTED)
+    _draw_matches(sheet, picture.moments, picture.matches, matrix_top)
+    _draw_passage(sheet, picture.passage, passage_top)
+    sheet.write(_MARGIN, bottom, picture.caption, 10.5, color=_MUTED, style="italic")
+    return sheet.png()
+
+
+def _column_width(moments: Sequence[Moment]) -> float:
+    return min(150.0, (WIDTH - 2 * _MARGIN - _LABELS - 40) / len(moments))
+
+
+def _frame_side(column: float, framed: bool) -> float:
+    return min(column - 8, 130.0) if framed else 0.0
+
+
+def _matches_height(moments: Sequence[Moment]) -> float:
+    side = _frame_side(_column_width(moments), moments[0].frame is not None)
+    return 66 + side + 28 + _LINE_HEIGHT * len(moments)
+
+
+def _draw_matches(sheet: _Sheet, moments: Sequence[Moment], matches: Matches, top: float) -> None:
+    count, column = len(moments), _column_width(moments)
+    sheet.write(_MARGIN, top, "Which moment does a line belong to?", 15, weight="bold")
+    legend = (
+        "Cosine of text tower and video tower. Framed: when the line is spoken. Dot: the most "
+        f"similar moment; it is the line's own for {matches.num_right} of {count} "
+        f"(by chance {'1' if count else '0'} of {count})."
+    )
+    sheet.write(_MARGIN, top + 28, legend, 10.5, color=_MUTED)
+    left, frames_top = _MARGIN + _LABELS, top + 60
+    side = _frame_side(column, moments[0].frame is not None)
+    times_top = frames_top + side + 6
+    map_top = times_top + 24
+    for number, moment in enumerate(moments):
+        middle = left + (number + 0.5) * column
+        if moment.frame is not None:
+            sheet.frame(middle - side / 2, frames_top, side, moment.frame)
+        times = f"{_clock(moment.start)}\u2013{_clock(moment.end)}"
+        sheet.write(middle, times_top, times, 9.5 if column > 90 else 7.5, ha="center")
+        row = map_top + (number + 0.5) * _LINE_HEIGHT
+        label = textwrap.fill(moment.text, 50, max_lines=2, placeholder=" \u2026")
+        sheet.write(left - 16, row, label, 10.5, ha="right", va="center", linespacing=1.25)
+        right = matches.best_moments[number] == number
+        mark, colour = ("\u2713", _RIGHT) if right else ("\u2717", _WRONG)
+        place = left + count * column + 14
+        sheet.write(place, row, mark, 14, va="center", color=colour, weight="bold")
+    cosines = matches.cosines
+    axes = sheet.axes(left, map_top, count * column, count * _LINE_HEIGHT)
+    labels = [[f"{value:.2f}" for value in row] for row in cosines]
+    for number, best in enumerate(matches.best_moments):
+        labels[number][best] = f"\u25cf {labels[number][best]}"
+    _heat(axes, cosines, labels, "YlGnBu", float(cosines.min()), 10.5 if column > 60 else 8)
+    for number in range(count):
+        axes.add_patch(_outline(number, number))
+
+
+def _passage_maps(passage: Passage) -> tuple[float, float, int]:
+    """(width of a clip's column, side of a frame, clips from one frame to the next), of a map."""
+    room = (WIDTH - 2 * _MARGIN - 2 * _WORD_LABELS - _MAPS_GAP) / 2
+    column = min(135.0, room / len(passage.times))
+    step = -(-60 // int(column))
+    return column, _frame_side(column * step, bool(passage.frames)), step
+
+
+def _passage_height(passage: Passage) -> float:
+    _, side, _ = _passage_maps(passage)
+    return 118 + side + 28 + _WORD_HEIGHT * len(passage.attention.words)
+
+
+def _draw_passage(sheet: _Sheet, passage: Passage, top: float) -> None:
+    attention = passage.attention
+    heading = textwrap.shorten(f"\u201c{passage.text}\u201d", 110, placeholder=" \u2026\u201d")
+    sheet.write(_MARGIN, top, heading, 15, weight="bold")
+    sheet.write(_MARGIN, top + 28, passage.about, 10.5, color=_MUTED)
+    half = (WIDTH - 2 * _MARGIN - _MAPS_GAP) / 2 + _MAPS_GAP
+    for number, (title, weights, colours) in enumerate(
+        (
+            (
+                "Words read clips: of each word, % over the clips",
+                attention.text_reads_video,
+                "Blues",
+            ),
+            (
+                "Clips read words: of each clip, % over the words",
+                attention.video_reads_text.T,
+                "OrRd",
+            ),
+        )
+    ):
+        left = _MARGIN + number * half
+        sheet.write(left, top + 66, title, 12, weight="bold")
+        _draw_attention(sheet, passage, weights, colours, left, top + 98)
+
+
+def _draw_attention(
+    sheet: _Sheet,
+    passage: Passage,
+    weights: Float[np.ndarray, "w v"],
+    colours: str,
+    left: float,
+    top: float,
+) -> None:
+    """A map of words (rows) and clips (columns), with frames above and words beside."""
+    column, side, step = _passage_maps(passage)
+    left += _WORD_LABELS
+    times_top = top + side + 4
+    map_top = times_top + 22
+    for number in range(0, len(passage.times), step):
+        middle = left + (number + min(step, len(passage.times) - number) / 2) * column
+        if passage.frames:
+            sheet.frame(middle - side / 2, top, side, passage.frames[number])
+        sheet.write(middle, times_top, _clock(passage.times[number], 1), 9, ha="center")
+    for number, word in enumerate(passage.attention.words):
+        row = map_top + (number + 0.5) * _WORD_HEIGHT
+        special = word.text.startswith("[") and word.text.endswith("]")
+        text = textwrap.shorten(word.text, 14, placeholder="\u2026") or word.text[:13]
+        colour = _MUTED if special else _INK
+        sheet.write(left - 12, row, text, 11, ha="right", va="center", color=colour)
+    height = _WORD_HEIGHT * len(weights)
+    axes = sheet.axes(left, map_top, column * weights.shape[1], height)
+    labels = [[f"{100 * value:.0f}" for value in row] for row in weights]
+    _heat(axes, weights, labels, colours, 0.0, 9.5 if column >= 30 else 0)
+
+
+def _heat(
+    axes: Any,
+    values: Float[np.ndarray, "y x"],
+    labels: Sequence[Sequence[str]],
+    colours: str,
+    lowest: float,
+    size: float,
+) -> None:
+    """Coloured cells from `lowest` to the largest value, each with its label (size 0: without)."""
+    highest = max(float(values.max()), lowest + 1e-6)
+    mesh = axes.pcolormesh(
+        values, cmap=colours, vmin=lowest, vmax=highest, edgecolors="white", linewidth=1.5
+    )
+    axes.set_xlim(0, values.shape[1])
+    axes.set_ylim(values.shape[0], 0)
+    if not size:
+        return
+    for (row, column), value in np.ndenumerate(values):
+        red, green, blue, _ = mesh.cmap((value - lowest) / (highest - lowest))
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
+        axes.text(
+            column + 0.5,
+            row + 0.52,
+            labels[row][column],
+            fontsize=size,
+            ha="center",
+            va="center",
+            color="white" if dark else _INK,
+        )
+
+
+def _outline(row: int, column: int) -> Any:
+    patches = extras.require("matplotlib.patches", "plots")
+    return patches.Rectangle(
+        (column + 0.02, row + 0.04), 0.96, 0.92, fill=False, edgecolor=_INK, linewidth=2.2
+    )
+
+
+def _clock(seconds: float, decimals: int = 0) -> str:
+    """0:07, or 0:07.5 with a decimal."""
+    minutes, rest = divmod(round(seconds, decimals), 60)
+    return f"{int(minutes)}:{rest:0{2 + (decimals and decimals + 1)}.{decimals}f}"
