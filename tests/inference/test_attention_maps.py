@@ -66,7 +66,7 @@ def inputs_of_layer(model: PretrainedModel, layer: int, video, text) -> tuple:
     places = [np.arange(side.shape[1])[None] for side in sides]
 
     def run(network, params, method, *inputs):
-        variables = {**model.bundle.variables, "params": params}
+        variables = jax.tree.map(jnp.asarray, {**model.bundle.variables, "params": params})
         return network.apply(variables, *map(jnp.asarray, inputs), method=method)
 
     hidden = np.zeros(sides[1].shape, bool)

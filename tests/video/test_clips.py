@@ -40,3 +40,11 @@ def test_a_rest_shorter_than_half_a_clip_is_left_out(count, clips_expected):
 
 def test_stride_in_seconds():
     assert clips.ClipSettings(32 / 3, 16, 16).stride_seconds == 1.5
+
+
+def test_the_middle_frame_of_each_chosen_clip_is_found():
+    settings = clips.ClipSettings(fps=4, frames_per_clip=4, stride_frames=3)
+    frames = [np.full((2, 2, 3), number, np.uint8) for number in range(9)]
+    found = clips.middle_frames(iter(frames), settings, [0, 2, 7])
+    assert {number: int(frame[0, 0, 0]) for number, frame in found.items()} == {0: 1, 2: 7, 7: 8}
+    assert clips.middle_frames([], settings, [0]) == {}

@@ -164,7 +164,8 @@ def _picture(
     why = "" if arguments.line else ", the most similar to its own moment"
     about = (
         f"Line {shown[chosen][0]}{why}. Cross-attention with its {count} clips, layer "
-        f"{attention.layer} of {config.cross.num_layers}, {head}; pieces of a word are one."
+        f"{attention.layer} of {config.cross.num_layers}, {head}. Grey: less "
+        "than an even share; red: more."
     )
     return attention_picture.Picture(
         title=f"Words and moments of {source.file.name}",
@@ -244,6 +245,8 @@ def _subtitle(model: "PretrainedModel", source: _Source) -> str:
         f"VideoBERT \u201c{bundle.name}\u201d, step {bundle.step}, parameters {bundle.digest[:8]}",
         "this video was seen in training" if seen else "no video of this name was seen in training",
     ]
+    if _is_drawn(source.file):
+        parts.append("the video is drawn")
     if not source.contract_verified:
         parts.append("how the clip features were made is not known in full")
     return "  \u00b7  ".join(parts)
@@ -252,8 +255,11 @@ def _subtitle(model: "PretrainedModel", source: _Source) -> str:
 def _caption(file: pathlib.Path) -> str:
     from videobert_jax.tasks import report
 
-    drawn = file.stem.startswith("kitchen_")
-    return f"Video {report.KITCHEN_NOTE}." if drawn else ""
+    return f"Video {report.KITCHEN_NOTE}." if _is_drawn(file) else ""
+
+
+def _is_drawn(file: pathlib.Path) -> bool:
+    return file.stem.startswith("kitchen_")
 
 
 def _say(text: str) -> None:

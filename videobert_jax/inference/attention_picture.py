@@ -17,6 +17,8 @@ WIDTH = 1500  # pixels
 _DPI = 100
 _MARGIN = 44
 _INK, _MUTED, _RIGHT, _WRONG = "#1d2733", "#6b7785", "#1a7f4b", "#c0392b"
+_GRID = "#ffffff"
+_SHARE_COLOURS = ((0.0, "#c5cfdb"), (0.5, "#f6f4ef"), (0.75, "#f5a55c"), (1.0, "#b5301d"))
 _LABELS = 440  # pixels of a line's text beside its row
 _LINE_HEIGHT, _WORD_HEIGHT = 50, 30
 _WORD_LABELS = 132
@@ -105,7 +107,7 @@ def _column_width(moments: Sequence[Moment]) -> float:
 
 
 def _frame_side(column: float, framed: bool) -> float:
-    return min(column - 8, 130.0) if framed else 0.0
+    return min(column - 8, 176.0) if framed else 0.0
 
 
 def _matches_height(moments: Sequence[Moment]) -> float:
@@ -118,8 +120,7 @@ def _draw_matches(sheet: _Sheet, moments: Sequence[Moment], matches: Matches, to
     sheet.write(_MARGIN, top, "Which moment does a line belong to?", 15, weight="bold")
     legend = (
         "Cosine of text tower and video tower. Framed: when the line is spoken. Dot: the most "
-        f"similar moment; it is the line's own for {matches.num_right} of {count} "
-        f"(by chance {'1' if count else '0'} of {count})."
+        f"similar moment, which is the line's own for {matches.num_right} of {count} (by chance 1)."
     )
     sheet.write(_MARGIN, top + 28, legend, 10.5, color=_MUTED)
     left, frames_top = _MARGIN + _LABELS, top + 60
@@ -133,7 +134,7 @@ def _draw_matches(sheet: _Sheet, moments: Sequence[Moment], matches: Matches, to
         times = f"{_clock(moment.start)}\u2013{_clock(moment.end)}"
         sheet.write(middle, times_top, times, 9.5 if column > 90 else 7.5, ha="center")
         row = map_top + (number + 0.5) * _LINE_HEIGHT
-        label = textwrap.fill(moment.text, 50, max_lines=2, placeholder=" \u2026")
+        label = textwrap.fill(moment.text, 56, max_lines=2, placeholder=" \u2026")
         sheet.write(left - 16, row, label, 10.5, ha="right", va="center", linespacing=1.25)
         right = matches.best_moments[number] == number
         mark, colour = ("\u2713", _RIGHT) if right else ("\u2717", _WRONG)
@@ -144,7 +145,9 @@ def _draw_matches(sheet: _Sheet, moments: Sequence[Moment], matches: Matches, to
     labels = [[f"{value:.2f}" for value in row] for row in cosines]
     for number, best in enumerate(matches.best_moments):
         labels[number][best] = f"\u25cf {labels[number][best]}"
-    _heat(axes, cosines, labels, "YlGnBu", float(cosines.min()), 10.5 if column > 60 else 8)
+    lowest, highest = float(cosines.min()), float(cosines.max())
+    scale = _colors().Normalize(lowest, max(highest, lowest + 1e-6))
+    _heat(axes, cosines, labels, "YlGnBu", scale, 10.5 if column > 60 else 8)
     for number in range(count):
         axes.add_patch(_outline(number, number))
 
@@ -152,7 +155,7 @@ def _draw_matches(sheet: _Sheet, moments: Sequence[Moment], matches: Matches, to
 def _passage_maps(passage: Passage) -> tuple[float, float, int]:
     """(width of a clip's column, side of a frame, clips from one frame to the next), of a map."""
     room = (WIDTH - 2 * _MARGIN - 2 * _WORD_LABELS - _MAPS_GAP) / 2
-    column = min(135.0, room / len(passage.times))
+    column = min(180.0, room / len(passage.times))
     step = -(-60 // int(column))
     return column, _frame_side(column * step, bool(passage.frames)), step
 
@@ -168,34 +171,30 @@ def _draw_passage(sheet: _Sheet, passage: Passage, top: float) -> None:
     sheet.write(_MARGIN, top, heading, 15, weight="bold")
     sheet.write(_MARGIN, top + 28, passage.about, 10.5, color=_MUTED)
     half = (WIDTH - 2 * _MARGIN - _MAPS_GAP) / 2 + _MAPS_GAP
-    for number, (title, weights, colours) in enumerate(
+    by_text, by_video = attention.text_reads_video, attention.video_reads_text
+    for number, (title, weights, even) in enumerate(
         (
-            (
-                "Words read clips: of each word, % over the clips",
-                attention.text_reads_video,
-                "Blues",
-            ),
-            (
-                "Clips read words: of each clip, % over the words",
-                attention.video_reads_text.T,
-                "OrRd",
-            ),
+            ("Words read clips: of each word, % over the clips", by_text, 1 / by_text.shape[1]),
+            ("Clips read words: of each clip, % over the words", by_video.T, 1 / by_video.shape[1]),
         )
     ):
         left = _MARGIN + number * half
         sheet.write(left, top + 66, title, 12, weight="bold")
-        _draw_attention(sheet, passage, weights, colours, left, top + 98)
+        _draw_attention(sheet, passage, weights, even, left, top + 98)
 
 
 def _draw_attention(
     sheet: _Sheet,
     passage: Passage,
     weights: Float[np.ndarray, "w v"],
-    colours: str,
+    even: float,
     left: float,
     top: float,
 ) -> None:
-    """A map of words (rows) and clips (columns), with frames above and words beside."""
+    """A map of words (rows) and clips (columns), with frames above and words beside.
+
+    `even` is the weight that each would have if all had the same.
+    """
     column, side, step = _passage_maps(passage)
     left += _WORD_LABELS
     times_top = top + side + 4
@@ -214,28 +213,31 @@ def _draw_attention(
     height = _WORD_HEIGHT * len(weights)
     axes = sheet.axes(left, map_top, column * weights.shape[1], height)
     labels = [[f"{100 * value:.0f}" for value in row] for row in weights]
-    _heat(axes, weights, labels, colours, 0.0, 9.5 if column >= 30 else 0)
+    scale = _colors().TwoSlopeNorm(even, 0.0, max(2 * even, float(weights.max())))
+    colours = _colors().LinearSegmentedColormap.from_list("share", _SHARE_COLOURS)
+    _heat(axes, weights, labels, colours, scale, 9.5 if column >= 30 else 0)
+
+
+def _colors() -> Any:
+    return extras.require("matplotlib.colors", "plots")
 
 
 def _heat(
     axes: Any,
     values: Float[np.ndarray, "y x"],
     labels: Sequence[Sequence[str]],
-    colours: str,
-    lowest: float,
+    colours: Any,
+    scale: Any,
     size: float,
 ) -> None:
-    """Coloured cells from `lowest` to the largest value, each with its label (size 0: without)."""
-    highest = max(float(values.max()), lowest + 1e-6)
-    mesh = axes.pcolormesh(
-        values, cmap=colours, vmin=lowest, vmax=highest, edgecolors="white", linewidth=1.5
-    )
+    """Cells coloured by a colormap after `scale`, each with its label (size 0: without)."""
+    mesh = axes.pcolormesh(values, cmap=colours, norm=scale, edgecolors=_GRID, linewidth=1.5)
     axes.set_xlim(0, values.shape[1])
     axes.set_ylim(values.shape[0], 0)
     if not size:
         return
     for (row, column), value in np.ndenumerate(values):
-        red, green, blue, _ = mesh.cmap((value - lowest) / (highest - lowest))
+        red, green, blue, _ = mesh.cmap(float(scale(value)))
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
         axes.text(
             column + 0.5,

