@@ -115,7 +115,7 @@ def test_a_video_becomes_a_picture_with_its_frames(bundle, tmp_path, monkeypatch
     from videobert_jax.kitchen import extraction
 
     movie, _ = rendering.render_video(corpus.plan_videos(3)[2], tmp_path)
-    settings = clips.ClipSettings(fps=16, frames_per_clip=16, stride_frames=16)
+    settings = clips.ClipSettings(fps=16.0, frames_per_clip=16, stride_frames=16)
 
     def colours(variables, pictures):
         means = pictures.astype("float32").mean((1, 2, 3))

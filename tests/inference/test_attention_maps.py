@@ -17,10 +17,15 @@ CLIPS = (3, 8, 1, 5)
 
 
 def load(tiny_run, norm: str = "pre", share: bool = False) -> PretrainedModel:
-    """A network of two cross layers."""
+    """A network of two cross layers that attends sharply: even weights would hide mistakes."""
     cross = dataclasses.replace(tiny_run.model.cross, num_layers=2, share_directions=share)
     network = dataclasses.replace(tiny_run.model, norm=norm, cross=cross)
-    return PretrainedModel(bundles.tiny(dataclasses.replace(tiny_run, model=network)))
+    bundle = bundles.tiny(dataclasses.replace(tiny_run, model=network))
+    sharper = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: 12 * leaf if {"query", "key"} & {part.key for part in path} else leaf,
+        bundle.variables,
+    )
+    return PretrainedModel(dataclasses.replace(bundle, variables=sharper))
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +117,12 @@ def test_weights_are_the_softmax_of_the_parameters(tiny_run, videos, norm, share
         np.testing.assert_allclose(
             found.text_reads_video[pair, layer, :, :t, :v],
             weights_in_numpy(*by_text, text_reads),
-            atol=1e-5,
+            atol=2e-5,
         )
         np.testing.assert_allclose(
             found.video_reads_text[pair, layer, :, :v, :t],
             weights_in_numpy(*by_video[::-1], video_reads),
-            atol=1e-5,
+            atol=2e-5,
         )
     assert np.ptp(found.text_reads_video[1, layer, :, 0]) > 0.01  # not the uniform distribution
 

@@ -218,6 +218,9 @@ def _passage(
             continue
         if count > model.maximum_clips:
             _say(f"line {number}: the first {model.maximum_clips} of {count} clips are taken")
+        pieces = len(model.tokenizer.encode([line.text])[0]) + 2  # with [CLS] and [SEP]
+        if pieces > model.maximum_pieces:
+            _say(f"line {number}: the first {model.maximum_pieces} of {pieces} pieces are taken")
         shown.append((number, line))
         spans.append((first, min(count, model.maximum_clips)))
     if not shown:

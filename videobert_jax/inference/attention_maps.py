@@ -105,16 +105,14 @@ def attend(
     words = words_of_pieces(model.tokenizer, model.tokenize(text, truncate=truncate)[0])
     weights = model.cross_attention(video, text, truncate=truncate)
     _, num_layers, num_heads, *_ = weights.text_reads_video.shape
-    layer = num_layers if layer is None else layer
-    for name, number, count in (("layer", layer, num_layers), ("head", head, num_heads)):
+    depth = num_layers if layer is None else layer
+    for name, number, count in (("layer", depth, num_layers), ("head", head, num_heads)):
         if number is not None and not 1 <= number <= count:
             raise InputError(f"{name} {number} of the cross-modal encoder; it has 1 to {count}.")
-    by_text, by_video = (
-        side[0, layer - 1].mean(0) if head is None else side[0, layer - 1, head - 1]
-        for side in weights
-    )
+    heads = slice(None) if head is None else slice(head - 1, head)
+    by_text, by_video = (side[0, depth - 1, heads].mean(0) for side in weights)
     return WordAttention(
-        words, reading_words(by_text, words), read_words(by_video, words), layer, head
+        words, reading_words(by_text, words), read_words(by_video, words), depth, head
     )
 
 

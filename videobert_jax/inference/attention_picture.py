@@ -15,6 +15,7 @@ from videobert_jax.inference.attention_maps import Matches, WordAttention
 
 WIDTH = 1500  # pixels
 _DPI = 100
+_Number = float | int
 _MARGIN = 44
 _INK, _MUTED, _RIGHT, _WRONG = "#1d2733", "#6b7785", "#1a7f4b", "#c0392b"
 _GRID = "#ffffff"
@@ -30,8 +31,8 @@ class Moment:
     """A line with its times in seconds, and a frame `[y, x, 3]` uint8 where there is one."""
 
     text: str
-    start: float
-    end: float
+    start: _Number
+    end: _Number
     frame: np.ndarray | None
 
 
@@ -41,7 +42,7 @@ class Passage:
 
     text: str
     about: str
-    times: Sequence[float]
+    times: Sequence[_Number]
     frames: Sequence[np.ndarray]
     attention: WordAttention
 
@@ -66,20 +67,22 @@ class _Sheet:
         figure = extras.require("matplotlib.figure", "plots").Figure
         self.figure = figure(figsize=(WIDTH / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
 
-    def axes(self, left: float, top: float, width: float, height: float) -> Any:
+    def axes(self, left: _Number, top: _Number, width: _Number, height: _Number) -> Any:
         bottom = self.height - top - height
         places = (left / WIDTH, bottom / self.height, width / WIDTH, height / self.height)
         axes = self.figure.add_axes(places)
         axes.set_axis_off()
         return axes
 
-    def write(self, left: float, top: float, text: str, size: float = 10.5, **style: Any) -> None:
+    def write(
+        self, left: _Number, top: _Number, text: str, size: _Number = 10.5, **style: Any
+    ) -> None:
         """Text of `size` points, its upper left corner at the place unless `style` says."""
         style = {"color": _INK, "va": "top", "ha": "left", **style}
         text = text.replace("$", r"\$")  # no formulas
         self.figure.text(left / WIDTH, 1 - top / self.height, text, fontsize=size, **style)
 
-    def frame(self, left: float, top: float, side: float, pixels: np.ndarray) -> None:
+    def frame(self, left: _Number, top: _Number, side: _Number, pixels: np.ndarray) -> None:
         self.axes(left, top, side, side).imshow(pixels, interpolation="antialiased")
 
     def png(self) -> bytes:
@@ -102,20 +105,20 @@ def draw(picture: Picture) -> bytes:
     return sheet.png()
 
 
-def _column_width(moments: Sequence[Moment]) -> float:
+def _column_width(moments: Sequence[Moment]) -> _Number:
     return min(150.0, (WIDTH - 2 * _MARGIN - _LABELS - 40) / len(moments))
 
 
-def _frame_side(column: float, framed: bool) -> float:
+def _frame_side(column: _Number, framed: bool) -> _Number:
     return min(column - 8, 176.0) if framed else 0.0
 
 
-def _matches_height(moments: Sequence[Moment]) -> float:
+def _matches_height(moments: Sequence[Moment]) -> _Number:
     side = _frame_side(_column_width(moments), moments[0].frame is not None)
     return 66 + side + 28 + _LINE_HEIGHT * len(moments)
 
 
-def _draw_matches(sheet: _Sheet, moments: Sequence[Moment], matches: Matches, top: float) -> None:
+def _draw_matches(sheet: _Sheet, moments: Sequence[Moment], matches: Matches, top: _Number) -> None:
     count, column = len(moments), _column_width(moments)
     sheet.write(_MARGIN, top, "Which moment does a line belong to?", 15, weight="bold")
     legend = (
@@ -152,7 +155,7 @@ def _draw_matches(sheet: _Sheet, moments: Sequence[Moment], matches: Matches, to
         axes.add_patch(_outline(number, number))
 
 
-def _passage_maps(passage: Passage) -> tuple[float, float, int]:
+def _passage_maps(passage: Passage) -> tuple[_Number, _Number, int]:
     """(width of a clip's column, side of a frame, clips from one frame to the next), of a map."""
     room = (WIDTH - 2 * _MARGIN - 2 * _WORD_LABELS - _MAPS_GAP) / 2
     column = min(180.0, room / len(passage.times))
@@ -160,12 +163,12 @@ def _passage_maps(passage: Passage) -> tuple[float, float, int]:
     return column, _frame_side(column * step, bool(passage.frames)), step
 
 
-def _passage_height(passage: Passage) -> float:
+def _passage_height(passage: Passage) -> _Number:
     _, side, _ = _passage_maps(passage)
     return 118 + side + 28 + _WORD_HEIGHT * len(passage.attention.words)
 
 
-def _draw_passage(sheet: _Sheet, passage: Passage, top: float) -> None:
+def _draw_passage(sheet: _Sheet, passage: Passage, top: _Number) -> None:
     attention = passage.attention
     heading = textwrap.shorten(f"\u201c{passage.text}\u201d", 110, placeholder=" \u2026\u201d")
     sheet.write(_MARGIN, top, heading, 15, weight="bold")
@@ -187,9 +190,9 @@ def _draw_attention(
     sheet: _Sheet,
     passage: Passage,
     weights: Float[np.ndarray, "w v"],
-    even: float,
-    left: float,
-    top: float,
+    even: _Number,
+    left: _Number,
+    top: _Number,
 ) -> None:
     """A map of words (rows) and clips (columns), with frames above and words beside.
 
@@ -228,7 +231,7 @@ def _heat(
     labels: Sequence[Sequence[str]],
     colours: Any,
     scale: Any,
-    size: float,
+    size: _Number,
 ) -> None:
     """Cells coloured by a colormap after `scale`, each with its label (size 0: without)."""
     mesh = axes.pcolormesh(values, cmap=colours, norm=scale, edgecolors=_GRID, linewidth=1.5)
@@ -257,7 +260,7 @@ def _outline(row: int, column: int) -> Any:
     )
 
 
-def _clock(seconds: float, decimals: int = 0) -> str:
+def _clock(seconds: _Number, decimals: int = 0) -> str:
     """0:07, or 0:07.5 with a decimal."""
     minutes, rest = divmod(round(seconds, decimals), 60)
     return f"{int(minutes)}:{rest:0{2 + (decimals and decimals + 1)}.{decimals}f}"
