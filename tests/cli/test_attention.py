@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests import bundles, fakes
 from videobert_jax.cli import evaluate, main
+from videobert_jax.inference import attention_picture
 from videobert_jax.kitchen import corpus, rendering
 from videobert_jax.video import clips, extract
 
@@ -64,6 +65,19 @@ def test_the_line_layer_and_head_that_are_asked_for_are_drawn(bundle, features, 
         drawn.append(tmp_path / f"{len(drawn)}.png")
         assert run(features, "--output", drawn[-1], *options) == 0
     assert len({path.read_bytes() for path in drawn}) == 4
+
+
+def test_the_longest_line_is_drawn_unless_another_is_asked_for(bundle, features, monkeypatch):
+    """The similar one of two that are equally long; the first has fewer clips."""
+    drawn = []
+    monkeypatch.setattr(attention_picture, "draw", lambda picture: drawn.append(picture) or b"")
+    assert run(features) == 0
+    picture = drawn[0]
+    own = picture.matches.cosines.diagonal()
+    assert picture.passage.text == CUES[1 + int(own[2] > own[1])]
+    assert [moment.text for moment in picture.moments] == CUES[:3]
+    assert picture.passage.times == [3.0, 4.0, 5.0] or picture.passage.times == [6.0, 7.0, 8.0]
+    assert picture.passage.frames == []
 
 
 @pytest.mark.parametrize(

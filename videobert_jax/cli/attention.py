@@ -47,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--line",
         type=int,
-        help="the one whose words are drawn, from 1; default: the most similar to its own moment",
+        help="the one whose words are drawn, from 1; default: of those with most clips the one "
+        "most similar to its own moment",
     )
     parser.add_argument("--layer", type=int, help="cross-modal layer, from 1; default: the last")
     parser.add_argument("--head", type=int, help="attention head, from 1; default: their mean")
@@ -146,7 +147,8 @@ def _picture(
     shown, spans = _passage(lines, source.features, model, arguments.lines)
     moments = [source.features[first : first + count] for first, count in spans]
     matches = attention_maps.match(model, moments, [line.text for _, line in shown], truncate=True)
-    chosen = _chosen(arguments.line, [number for number, _ in shown], matches)
+    own_cosines = matches.cosines.diagonal()
+    chosen = _chosen(arguments.line, [number for number, _ in shown], spans, own_cosines)
     first, count = spans[chosen]
     attention = attention_maps.attend(
         model,
@@ -161,9 +163,13 @@ def _picture(
     frames = source.frames(sorted({*middles, *own}))
     config, stride = model.bundle.config, model.contract.stride_seconds
     head = f"head {attention.head}" if attention.head else f"mean of {config.num_heads} heads"
-    why = "" if arguments.line else ", the most similar to its own moment"
+    why = (
+        ""
+        if arguments.line
+        else ", of those with most clips the one most similar to its own moment"
+    )
     about = (
-        f"Line {shown[chosen][0]}{why}. Cross-attention with its {count} clips, layer "
+        f"Line {shown[chosen][0]}{why}. Cross-attention with its {count} clip{'s' * (count > 1)}, layer "
         f"{attention.layer} of {config.cross.num_layers}, {head}. Grey: less "
         "than an even share; red: more."
     )
@@ -230,9 +236,15 @@ def _passage(
     return shown, spans
 
 
-def _chosen(asked: int | None, numbers: list[int], matches: Any) -> int:
+def _chosen(
+    asked: int | None,
+    numbers: list[int],
+    spans: list[tuple[int, int]],
+    own_cosines: "np.ndarray",
+) -> int:
+    """Place among the lines drawn; where none is asked for, as `--line` says."""
     if asked is None:
-        return int(matches.cosines.diagonal().argmax())
+        return max(range(len(spans)), key=lambda place: (spans[place][1], own_cosines[place]))
     if asked not in numbers:
         raise AttentionError(
             f"--line={asked}: not among the lines that are drawn, {numbers[0]} to {numbers[-1]}; "

@@ -145,7 +145,7 @@ def _draw_matches(sheet: _Sheet, moments: Sequence[Moment], matches: Matches, to
         sheet.write(place, row, mark, 14, va="center", color=colour, weight="bold")
     cosines = matches.cosines
     axes = sheet.axes(left, map_top, count * column, count * _LINE_HEIGHT)
-    labels = [[f"{value:.2f}" for value in row] for row in cosines]
+    labels = [[_signed(value) for value in row] for row in cosines]
     for number, best in enumerate(matches.best_moments):
         labels[number][best] = f"\u25cf {labels[number][best]}"
     lowest, highest = float(cosines.min()), float(cosines.max())
@@ -258,6 +258,11 @@ def _outline(row: int, column: int) -> Any:
     return patches.Rectangle(
         (column + 0.02, row + 0.04), 0.96, 0.92, fill=False, edgecolor=_INK, linewidth=2.2
     )
+
+
+def _signed(value: np.floating) -> str:
+    """Two decimals, never minus nothing."""
+    return f"{round(float(value), 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _clock(seconds: _Number, decimals: int = 0) -> str:
