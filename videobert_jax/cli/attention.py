@@ -161,18 +161,7 @@ def _picture(
     middles = [start + (length - 1) // 2 for start, length in spans]
     own = range(first, first + count)
     frames = source.frames(sorted({*middles, *own}))
-    config, stride = model.bundle.config, model.contract.stride_seconds
-    head = f"head {attention.head}" if attention.head else f"mean of {config.num_heads} heads"
-    why = (
-        ""
-        if arguments.line
-        else ", of those with most clips the one most similar to its own moment"
-    )
-    about = (
-        f"Line {shown[chosen][0]}{why}. Cross-attention with its {count} clip{'s' * (count > 1)}, layer "
-        f"{attention.layer} of {config.cross.num_layers}, {head}. Grey: less "
-        "than an even share; red: more."
-    )
+    stride = model.contract.stride_seconds
     return attention_picture.Picture(
         title=f"Words and moments of {source.file.name}",
         subtitle=_subtitle(model, source),
@@ -184,11 +173,24 @@ def _picture(
         matches=matches,
         passage=attention_picture.Passage(
             shown[chosen][1].text,
-            about,
+            _about(shown[chosen][0], arguments.line is None, count, attention, model),
             [clip * stride for clip in own],
             [frames[clip] for clip in own if clip in frames],
             attention,
         ),
+    )
+
+
+def _about(
+    number: int, by_default: bool, count: int, attention: Any, model: "PretrainedModel"
+) -> str:
+    config = model.bundle.config
+    why = ", of those with most clips the one most similar to its own moment"
+    head = f"head {attention.head}" if attention.head else f"mean of {config.num_heads} heads"
+    return (
+        f"Line {number}{why if by_default else ''}. Cross-attention with its {count} "
+        f"clip{'s' if count > 1 else ''}, layer {attention.layer} of {config.cross.num_layers}, "
+        f"{head}. Grey: less than an even share; red: more."
     )
 
 
