@@ -16,7 +16,10 @@ from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.templates import Blank
 from videobert_jax.text.tokenizer import Tokenizer
 
-SCORE = "mean log-probability over a candidate's k pieces, tried in k masks at once"
+SCORE = (
+    "mean log-probability over a form's k pieces, tried in k masks at once; a label scores as the "
+    "sum of its surface forms' probabilities"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +40,14 @@ class Candidates:
         return cls(texts, tokenizer.encode(texts), labels, len(forms))
 
     def of_labels(self, scores: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n j"]:
-        """Score of every label: that of its best form."""
+        """Score of every label: the log of the sum of its forms' probabilities.
+
+        So that a label said in four ways has what they have together (a verbaliser of several
+        words: Schick and Schütze 2021, section 3.1).
+        """
         out = np.full((len(scores), self.num_labels), -np.inf, scores.dtype)
         for column, label in enumerate(self.labels.tolist()):
-            out[:, label] = np.maximum(out[:, label], scores[:, column])
+            out[:, label] = np.logaddexp(out[:, label], scores[:, column])
         return out
 
 

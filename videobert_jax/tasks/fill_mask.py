@@ -71,7 +71,7 @@ def evaluate(context: EvaluationContext) -> TaskResult:
         expected=expected,
         protocol=(
             f"words of {', '.join(hidden)} hidden wholly, one label at a time, every occurrence; "
-            f"all surface forms tried; {cloze.SCORE}; a label scores as its best form; "
+            f"all surface forms tried; {cloze.SCORE}; "
             "with_other_video: clips of another example"
         ),
         averaging=classification.AVERAGING,

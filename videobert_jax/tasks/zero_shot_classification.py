@@ -41,11 +41,10 @@ def evaluate(
         )
     texts = _templates(context, template_texts, [slot.name for slot in slots])
     tokenizer = context.runner.tokenizer
-    # a template asks for the base form, which a label's list begins with
-    first = {s.name: {name: of[:1] for name, of in s.forms.items()} for s in slots if texts[s.name]}
-    candidates = {slot: cloze.Candidates.of(of, tokenizer) for slot, of in first.items()}
+    asked = {slot.name: slot.forms for slot in slots if texts[slot.name]}
+    candidates = {slot: cloze.Candidates.of(of, tokenizer) for slot, of in asked.items()}
     blanks = {
-        slot: [templates.blank(text, slot, tokenizer) for text in texts[slot]] for slot in first
+        slot: [templates.blank(text, slot, tokenizer) for text in texts[slot]] for slot in asked
     }
     answers = _answers(context, candidates, blanks, slots)
     baselines, notes = _baseline_ranks(context, slots, answers)
@@ -144,7 +143,9 @@ def _answers(
 
     def ensemble(slot: str, rows: Int[np.ndarray, " n"], with_video: bool) -> np.ndarray:
         each = [
-            scorer.scores(slot, [blank] * len(rows), rows, with_video=with_video)
+            candidates[slot].of_labels(
+                scorer.scores(slot, [blank] * len(rows), rows, with_video=with_video)
+            )
             for blank in blanks[slot]
         ]
         return np.mean(each, axis=0)
