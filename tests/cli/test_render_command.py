@@ -15,7 +15,7 @@ def test_videos_are_rendered_by_name(tmp_path, capsys):
         "kitchen_0001.mp4",
         "kitchen_0001.vtt",
     ]
-    assert "train split" in capsys.readouterr().out
+    assert "test split" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("videos", ["0", "-3", "pancake", "kitchen_1,soup"])

@@ -57,13 +57,13 @@ def questions(
     asked = [question for step in steps for question in _about_step(step)]
     actions = [action(step) for step in steps]
     for first, second in zip(actions, actions[1:], strict=False):
-        asked.append(Question("next", 0, seconds, f"what comes after we {first}", second))
-        asked.append(Question("before", 0, seconds, f"what comes before we {second}", first))
-    asked.append(Question("count", 0, seconds, "how many steps are there", str(len(steps))))
+        asked.append(Question("next", 0.0, seconds, f"what comes after we {first}", second))
+        asked.append(Question("before", 0.0, seconds, f"what comes before we {second}", first))
+    asked.append(Question("count", 0.0, seconds, "how many steps are there", str(len(steps))))
     present = {step.object for step in steps}
     for name in objects:
         answer = "yes" if name in present else "no"
-        asked.append(Question("exists", 0, seconds, f"is there any {name}", answer))
+        asked.append(Question("exists", 0.0, seconds, f"is there any {name}", answer))
     return asked
 
 
