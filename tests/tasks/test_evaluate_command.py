@@ -68,6 +68,12 @@ def test_further_splits_go_to_files_of_their_own_and_are_summarised(workdir, mon
     for name, split in files.items():
         record = json.loads((workdir / "eval" / f"{name}.json").read_text())
         assert record["dataset"]["split"] == split
+    before = (workdir / "eval" / "retrieval.json").read_text()
+    flags = ("--task=retrieval", "--split=validation", "--shortlist=0", "--limit=9")
+    assert run(f"--workdir={workdir}", *flags) == 0
+    assert (workdir / "eval" / "retrieval.json").read_text() == before  # of the test split
+    other = json.loads((workdir / "eval" / "retrieval_validation.json").read_text())
+    assert other["dataset"]["num_evaluated"] == 9
     text = summarize.summary(workdir)
     assert text.index("on synthetic/test (") < text.index("on synthetic/validation (")
     assert text.count("text_to_video_same_action_R1 ") == 2
@@ -75,14 +81,14 @@ def test_further_splits_go_to_files_of_their_own_and_are_summarised(workdir, mon
 
 def test_a_further_split_is_named_by_what_follows_test():
     tasks = {name: ["retrieval"] for name in ("test", "test_unseen_pairs", "other")}
-    outputs = evaluate._outputs(None, "runs/a", tasks)
+    outputs = evaluate._outputs(None, "runs/a", tasks, "test")
     assert [path.name for path in outputs.values()] == [
         "retrieval.json",
         "retrieval_unseen_pairs.json",
         "retrieval_other.json",
     ]
     with pytest.raises(EvaluationError, match="both be in files that end in _a.json"):
-        evaluate._outputs(None, "runs/a", {"test": ["x"], "test_a": ["x"], "a": ["x"]})
+        evaluate._outputs(None, "runs/a", {"test_a": ["x"], "a": ["x"]}, "test")
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--split",
-        help=f"one or several; TASK.json is of the first, TASK_X.json of a further test_X or X; "
-        f"default: the first there is of {', '.join(SPLITS)}",
+        help=f"one or several; default: the first there is of {', '.join(SPLITS)}, whose results "
+        "are TASK.json; those of another split, test_X or X, are TASK_X.json",
     )
     parser.add_argument(
         "--output",
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     dataset = index.open_dataset(arguments.dataset or own_dataset(bundle))
     splits = _splits(arguments.split, dataset)
     tasks = {split.name: _tasks(arguments.task, dataset, split) for split in splits}
-    outputs = _outputs(arguments.output, name, tasks)
+    outputs = _outputs(arguments.output, name, tasks, _default_split(dataset))
     context = EvaluationContext(bundle, dataset, splits[0], arguments.seed, arguments.limit)
     _print(devices)
     for split in splits:
@@ -158,20 +158,22 @@ def own_dataset(bundle: ModelBundle) -> str:
     return path
 
 
+def _default_split(dataset: index.Dataset) -> str | None:
+    """The first of SPLITS that there is."""
+    return next((name for name in SPLITS if name in dataset.splits), None)
+
+
 def _splits(asked: str | None, dataset: index.Dataset) -> list[index.Split]:
-    """The splits that are asked for, or the first of SPLITS that there is."""
-    if asked is not None:
-        names = [name.strip() for name in asked.split(",")]
-        if len(set(names)) < len(names):
-            raise EvaluationError(f"--split={asked} names a split twice; name each once.")
-        return [dataset.split(name) for name in names]
-    for name in SPLITS:
-        if name in dataset.splits:
-            return [dataset.splits[name]]
-    raise EvaluationError(
-        f"{dataset.path} has none of the splits {', '.join(SPLITS)}; say --split="
-        f"{'|'.join(dataset.splits)}."
-    )
+    """The splits that are asked for, or the default one."""
+    names = [name.strip() for name in asked.split(",")] if asked else [_default_split(dataset)]
+    if None in names:
+        raise EvaluationError(
+            f"{dataset.path} has none of the splits {', '.join(SPLITS)}; say --split="
+            f"{'|'.join(dataset.splits)}."
+        )
+    if len(set(names)) < len(names):
+        raise EvaluationError(f"--split={asked} names a split twice; name each once.")
+    return [dataset.split(name) for name in names if name is not None]
 
 
 def _tasks(asked: str | None, dataset: index.Dataset, split: index.Split) -> list[str]:
@@ -189,9 +191,10 @@ def _tasks(asked: str | None, dataset: index.Dataset, split: index.Split) -> lis
 
 
 def _outputs(
-    output: pathlib.Path | None, name: str, tasks: dict[str, list[str]]
+    output: pathlib.Path | None, name: str, tasks: dict[str, list[str]], default: str | None
 ) -> dict[tuple[str, str], pathlib.Path]:
-    """(split, task) -> FILE.json, of the tasks of each split.
+    """(split, task) -> FILE.json, of the tasks of each split: TASK.json of the default split,
+    TASK_SPLIT.json of another, so that one never takes the place of the other.
 
     Raises EvaluationError where one file would hold several results.
     """
@@ -209,8 +212,7 @@ def _outputs(
         # An export is replaced as a whole: what is measured of it stands beside it.
         is_export = any(folder.glob("*.safetensors"))
         output = pathlib.Path(f"{folder.resolve()}_eval") if is_export else folder / "eval"
-    first = next(iter(tasks))
-    endings = {split: "" if split == first else _ending(split) for split in tasks}
+    endings = {split: "" if split == default else _ending(split) for split in tasks}
     for split, other in itertools.combinations(tasks, 2):
         if endings[split] == endings[other]:
             raise EvaluationError(
@@ -221,5 +223,5 @@ def _outputs(
 
 
 def _ending(split: str) -> str:
-    """Of the names of a further split's files: "_unseen_pairs" of "test_unseen_pairs"."""
+    """Of the names of another split's files: "_unseen_pairs" of "test_unseen_pairs"."""
     return split.removeprefix("test") if split.startswith("test_") else f"_{split}"
