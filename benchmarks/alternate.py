@@ -22,6 +22,10 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent
 Measure = Callable[[], float]  # one run; gives a rate, more is better
 
 
+class BenchmarkError(ValueError):
+    """A comparison that would not be one, or that cannot be made here."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Rates:
     """Rates of the runs of ours, of each variant of the peer, and of what else was measured

@@ -28,7 +28,7 @@ from benchmarks import alternate
 from videobert_jax import configuration
 from videobert_jax.cli import failures
 from videobert_jax.data import block, device_feed, index, order, pipeline
-from videobert_jax.data.config import DataConfig, MaskingConfig
+from videobert_jax.data.config import DataConfig
 from videobert_jax.data.writer import DatasetWriter, Segment
 from videobert_jax.files import extras
 from videobert_jax.models.videobert import VideoBert
@@ -42,19 +42,11 @@ from videobert_jax.training import steps
 VIDEOS, CLIPS, DIM, WORDS = 2048, 30, 1024, 30
 BLOCK, WORKERS, PREFETCH = 256, 2, 2
 TEXT_LENGTH, VIDEO_LENGTH = 32, 30
-MASKING = MaskingConfig(
-    text_rate=0.15,
-    text_examples=1.0,
-    text_frequency_exponent=0.0,
-    video_rate=0.15,
-    video_examples=1.0,
-    video_mean_span=2.0,
-    whole_words=True,
-    whole_pairs=False,
-)
 BLOCKS_A_RUN, PEER_BATCHES_A_RUN, TRAINING_STEPS = 26, 8, 12
 _SKIPPED = 2  # batches at the start of a run, while pipelines fill
 _CONFIG = pathlib.Path(__file__).resolve().parent.parent / "configs" / "tiny.py"
+RUN = configuration.parse(configuration.load_file(str(_CONFIG)))
+MASKING = RUN.data.masking
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,12 +182,11 @@ def raw_read_rate(split: index.Split, threads: int) -> float:
 
 def training_wait(builder: block.BlockBuilder, mesh: jax.sharding.Mesh, executor: str) -> dict:
     """Seconds a step of the network of configs/tiny.py, and the part spent waiting for data."""
-    run = configuration.parse(configuration.load_file(str(_CONFIG)))
     config = configuration.resolve_model(
-        run, vocabulary_size=builder.tokenizer.size, feature_dim=DIM
+        RUN, vocabulary_size=builder.tokenizer.size, feature_dim=DIM
     )
     model = VideoBert(config)
-    optimizer = optimizers.create_optimizer(run.optimizer, run.training.num_steps, model)
+    optimizer = optimizers.create_optimizer(RUN.optimizer, RUN.training.num_steps, model)
     state = states.create_state(model, optimizer, mesh, 0, None)
     step = jax.jit(
         functools.partial(

@@ -44,10 +44,6 @@ _NUM_STEPS = 1_000_000  # of the schedule: the learning rate stays what it is
 _FUSE = 7  # stream of the block's key
 
 
-class BenchmarkError(ValueError):
-    """A comparison that would not be one, or a device that is not there."""
-
-
 class TrainingStep:
     """The step of the training loop, compiled, with a state and a batch of its own."""
 
@@ -88,7 +84,9 @@ class TrainingStep:
         loss = self.loss_after(count)
         seconds = time.perf_counter() - begun
         if not np.isfinite(loss):
-            raise BenchmarkError(f"the loss became {loss}; a step that skips updates is no step.")
+            raise alternate.BenchmarkError(
+                f"the loss became {loss}; a step that skips updates is no step."
+            )
         return count * self.num_examples / seconds
 
     def loss_after(self, count: int) -> float:
@@ -216,7 +214,7 @@ def against_lxmert(rounds: int, steps_a_run: int) -> dict[str, Any]:
     for name, values in figures.items():
         print(f"{name}: ours {values['ours']:,.0f}, LXMERT {values['peer']:,.0f}")
         if abs(values["ours"] / values["peer"] - 1) > _EQUAL:
-            raise BenchmarkError(f"the networks are not equal: {name} {values}")
+            raise alternate.BenchmarkError(f"the networks are not equal: {name} {values}")
     rates = alternate.run(
         functools.partial(ours.examples_per_second, steps_a_run),
         {"LXMERT, fused AdamW": functools.partial(peer.examples_per_second, steps_a_run)},
@@ -247,7 +245,7 @@ def on_device(run: configuration.RunConfig, rounds: int, steps_a_run: int) -> di
     """The record of the step of a config on all accelerators there are."""
     devices = jax.devices()
     if devices[0].platform == "cpu":
-        raise BenchmarkError(
+        raise alternate.BenchmarkError(
             "--device: jax finds no accelerator; install its packages (make setup "
             "ACCELERATOR=cuda12|cuda13|tpu), or compare on CPU with --against lxmert."
         )

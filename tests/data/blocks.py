@@ -1,5 +1,7 @@
 """What a block must hold, said one example at a time and from the features as they were drawn."""
 
+import dataclasses
+
 import jax
 import numpy as np
 
@@ -19,16 +21,7 @@ MASKING = MaskingConfig(
     whole_words=True,
     whole_pairs=False,
 )
-NO_MASKING = MaskingConfig(
-    text_rate=0.0,
-    text_examples=1.0,
-    text_frequency_exponent=0.0,
-    video_rate=0.0,
-    video_examples=1.0,
-    video_mean_span=2.0,
-    whole_words=True,
-    whole_pairs=False,
-)
+NO_MASKING = dataclasses.replace(MASKING, text_rate=0.0, video_rate=0.0)
 
 
 def make_tokenizer(dataset: index.Dataset) -> tokenizer.Tokenizer:

@@ -165,15 +165,16 @@ def _default_split(dataset: index.Dataset) -> str | None:
 
 def _splits(asked: str | None, dataset: index.Dataset) -> list[index.Split]:
     """The splits that are asked for, or the default one."""
-    names = [name.strip() for name in asked.split(",")] if asked else [_default_split(dataset)]
-    if None in names:
+    asked = asked or _default_split(dataset)
+    if asked is None:
         raise EvaluationError(
             f"{dataset.path} has none of the splits {', '.join(SPLITS)}; say --split="
             f"{'|'.join(dataset.splits)}."
         )
+    names = [name.strip() for name in asked.split(",")]
     if len(set(names)) < len(names):
         raise EvaluationError(f"--split={asked} names a split twice; name each once.")
-    return [dataset.split(name) for name in names if name is not None]
+    return [dataset.split(name) for name in names]
 
 
 def _tasks(asked: str | None, dataset: index.Dataset, split: index.Split) -> list[str]:

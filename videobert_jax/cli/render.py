@@ -7,14 +7,12 @@ continues where it was.
 
 import argparse
 import pathlib
-import re
 import sys
 import time
 
 from videobert_jax.files import extras
 
 HELP = "render drawn, narrated cooking videos (mp4 and WebVTT)"
-_NAME = re.compile(r"kitchen_(\d{1,6})")
 
 
 class RenderError(ValueError):
@@ -61,7 +59,7 @@ def _chosen(videos: str) -> list:
     if videos.isdecimal() and int(videos) > 0:
         return corpus.plan_videos(int(videos))
     names = [name.strip() for name in videos.split(",")]
-    indices = [int(match[1]) for match in map(_NAME.fullmatch, names) if match]
+    indices = [int(match[1]) for match in map(corpus.VIDEO_NAME.fullmatch, names) if match]
     if len(indices) < len(names):
         raise RenderError(
             f"--videos={videos}: give a number above 0, or names such as kitchen_0007 joined by "

@@ -248,14 +248,9 @@ def _text_embeddings(
 
 
 def _pairs(
-    model: VideoBert,
-    variables: Any,
-    features: Float[Array, "b v c"],
-    clip_counts: Int[Array, " b"],
-    ids: Int[Array, "b t"],
-    piece_counts: Int[Array, " b"],
+    model: VideoBert, variables: Any, *inputs: Shaped[Array, "b ..."]
 ) -> tuple[Float[Array, "b v d"], Float[Array, "b t d"], Float[Array, "b d"]]:
-    towers = _towers(model, variables, features, clip_counts, ids, piece_counts)
+    towers = _towers(model, variables, *inputs)
     _, text_segments, _, video_segments = towers
     text, video = _apply(model, variables, "fuse", *towers)
     fused = (text, text_segments, video, video_segments)

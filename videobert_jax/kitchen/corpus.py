@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import re
 
 import numpy as np
 
@@ -14,6 +15,7 @@ _FIRST_VIDEOS = {TEST: 0, UNSEEN_BACKGROUNDS: 40, UNSEEN_PAIRS: 80, VALIDATION: 
 
 SEED = 20251
 NUM_VIDEOS = 380  # with pictures
+VIDEO_NAME = re.compile(r"kitchen_(\d{1,6})")
 TRANSCRIPTS = range(1000, 1400)  # recipes that are told but never rendered
 STEPS = (4, 8)  # a recipe's fewest and most steps
 SECONDS = (3.0, 5.0)  # a step's

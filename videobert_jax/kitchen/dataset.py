@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import Sequence
 
 from videobert_jax.data import index, writer
-from videobert_jax.kitchen import assets, ground_truth, palette, vocabulary
+from videobert_jax.kitchen import assets, corpus, ground_truth, palette, vocabulary
 from videobert_jax.kitchen.assets import VideoRecord
 from videobert_jax.kitchen.narration import Cue
 
@@ -27,11 +27,11 @@ def prepare(output: pathlib.Path) -> index.Dataset:
 
     Raises AssetsError where they are damaged, DatasetError where `output` holds something else.
     """
-    corpus = assets.load()
-    out = writer.DatasetWriter(output, NAME, corpus.contract, metadata=_metadata())
-    for video in corpus.videos:
+    shipped = assets.load()
+    out = writer.DatasetWriter(output, NAME, shipped.contract, metadata=_metadata())
+    for video in shipped.videos:
         exact = video.split
-        if exact == "train":
+        if exact == corpus.TRAIN:
             out.add_video(exact, video.name, video.features, _spoken(video.cues))
             exact = "train_steps"
         out.add_video(exact, video.name, video.features, _steps(video))
@@ -39,7 +39,7 @@ def prepare(output: pathlib.Path) -> index.Dataset:
         out.annotate(exact, truth)
         if video.frozen is not None:
             out.add_video(f"{video.split}_frozen", video.name, video.frozen, _steps(video))
-    for name, cues in corpus.transcripts.items():
+    for name, cues in shipped.transcripts.items():
         out.add_video("transcripts", name, None, _spoken(cues))
     return out.finish()
 

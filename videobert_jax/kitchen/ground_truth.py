@@ -4,17 +4,14 @@ Labels, intervals and order of the steps are the segments of a dataset; what els
 video stands here, for every later task to be measured on.
 """
 
-import collections
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from videobert_jax.kitchen.assets import StepRecord
 
-# Where a verb's object goes or lies.
-_PREPOSITIONS = collections.defaultdict(
-    lambda: "in", pour="into", add="into", sprinkle="over", spread="on"
-)
+# Where a verb's object goes; that of any other lies in the container.
+_PREPOSITIONS = {"pour": "into", "add": "into", "sprinkle": "over", "spread": "on"}
 _FLAT = ("board", "plate")  # things lie on these, and in the others
 
 
@@ -44,7 +41,7 @@ def action(step: StepRecord) -> str:
 
 
 def _place(verb: str, container: str) -> str:
-    preposition = _PREPOSITIONS[verb]
+    preposition = _PREPOSITIONS.get(verb, "in")
     if container in _FLAT and preposition in ("in", "into"):
         preposition = "onto" if preposition == "into" else "on"
     return f"{preposition} the {container}"

@@ -137,10 +137,15 @@ def table(record: dict[str, Any], *, metrics: Sequence[str] = ("*",)) -> str:
     shown = [name for name in known if any(fnmatch.fnmatchcase(name, m) for m in metrics)]
     headers = ["", "this model", *columns]
     cells = [[name, *(_figure(name, group.get(name)) for group in groups)] for name in shown]
-    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    return aligned([headers, *cells])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of as many cells as lines of text: the first column to the left, others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in [headers, *cells]
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+        for row in rows
     )
 
 
