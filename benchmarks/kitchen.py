@@ -25,6 +25,7 @@ import numpy as np
 from benchmarks import alternate
 from videobert_jax.cli import failures
 from videobert_jax.kitchen import palette
+from videobert_jax.tasks import report
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECIPES = {"short": "configs/kitchen.py", "long": "configs/kitchen_long.py"}
@@ -33,6 +34,7 @@ FROZEN = "test_frozen"
 TASKS = ("zero_shot_classification", "retrieval", "fill_mask")
 DRAWS = 2000
 MOTION_VERBS = frozenset(verb for group in palette.MOTION_GROUPS for verb in group)
+
 
 Line = Mapping[str, Any]
 Score = Callable[[Line], float | None]  # of an example; None where it has no such figure
@@ -147,7 +149,28 @@ def run_seed(recipe: str, seed: int, dataset: pathlib.Path, workdir: pathlib.Pat
 
 def _run(*arguments: str) -> None:
     print("python", *arguments, flush=True)
-    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
+    code = subprocess.run([sys.executable, *arguments], cwd=ROOT).returncode
+    if code:
+        raise alternate.BenchmarkError(
+            f"python {' '.join(arguments)} ended with {code}, see above; the same command goes on "
+            "from there."
+        )
+
+
+def _measured_checkpoint(run: pathlib.Path) -> dict[str, Any]:
+    """Step and digest of the parameters that all records of a run are of.
+
+    Raises BenchmarkError where they are of several.
+    """
+    records = [_record(run, task, split) for task in TASKS for split in TESTS]
+    records.append(_record(run, TASKS[0], FROZEN))
+    found = [json.loads(record.read_text(encoding="utf-8"))["checkpoint"] for record in records]
+    if any(checkpoint != found[0] for checkpoint in found):
+        raise alternate.BenchmarkError(
+            f"the records in {records[0].parent} are of different checkpoints; remove them and "
+            "run the same command again."
+        )
+    return found[0]
 
 
 def _record(run: pathlib.Path, task: str, split: str) -> pathlib.Path:
@@ -221,15 +244,15 @@ def bootstrap(
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
     """The results as lines of text."""
-    rows = [("recipe", "test", "figure", "ours", "peer", "value", "95 %", "target", "")]
+    rows = [("figure", "test", "recipe", "ours", "peer", "value", "95 %", "target", "")]
     for result in results:
         value = result.get("ratio", result.get("difference"))
         low, high = result["interval"]
         rows.append(
             (
-                result["recipe"],
-                result["split"],
                 result["figure"],
+                result["split"],
+                result["recipe"],
                 f"{result['ours']:.3f}",
                 f"{result['peer']:.3f}",
                 f"{value:.2f}",
@@ -238,20 +261,24 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
                 {True: "reached", False: "not reached", None: ""}[result["reached"]],
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return report.aligned(rows)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    results = []
-    for recipe in arguments.recipes.split(","):
+    recipes = arguments.recipes.split(",")
+    if unknown := sorted(set(recipes) - set(RECIPES)):
+        raise alternate.BenchmarkError(
+            f"--recipes={arguments.recipes}: {unknown} is none of {list(RECIPES)}."
+        )
+    if arguments.seeds < 1:
+        raise alternate.BenchmarkError(f"--seeds={arguments.seeds}: expected 1 or more.")
+    results, checkpoints = [], {}
+    for recipe in recipes:
         runs = [
             run_seed(recipe, seed, arguments.dataset.resolve(), arguments.workdir.resolve())
             for seed in range(arguments.seeds)
         ]
+        checkpoints |= {run.name: _measured_checkpoint(run) for run in runs}
         results += [
             compare(of, recipe, split, runs)
             for split in TESTS
@@ -263,6 +290,7 @@ def run(arguments: argparse.Namespace) -> int:
         "benchmark": "kitchen",
         "ratio": min(result["ratio"] for result in results if "ratio" in result),
         "figures": results,
+        "checkpoints": checkpoints,
         "notes": "drawn in 2D by one renderer; says nothing about real cooking video",
         "hardware": alternate.hardware(),
         "versions": alternate.versions(["flax", "optax"]),

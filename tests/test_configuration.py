@@ -38,6 +38,8 @@ def test_a_bad_override_says_what_is_wrong(config, key, text, message):
     ("key", "text", "message"),
     [
         ("data.block_size", "7", None),
+        ("data.masking.text_rate", "1.5", r"text_rate=1.5 is outside \[0, 1\]"),
+        ("data.masking.text_frequency_exponent", "-1", "exponent=-1.0 is below 0"),
         ("data.masking.text_examples", "1.5", r"text_examples=1.5 is outside \[0, 1\]"),
         ("data.masking.whole_pairs", "true", "no example would be whole; lower data.masking.text"),
         ("training.accumulation_steps", "2", "blocks_per_batch=1 is not divisible"),

@@ -1,9 +1,13 @@
 """Intervals and comparisons of the kitchen's benchmark."""
 
+import json
+import re
+import sys
+
 import numpy as np
 import pytest
 
-from benchmarks import kitchen
+from benchmarks import alternate, kitchen
 
 
 def test_equal_sides_have_a_ratio_of_one():
@@ -42,3 +46,31 @@ def test_scores_are_read_from_the_lines_of_a_record():
     motion = next(of for name, of in found.items() if "motion" in name)
     assert motion.ours(line) == 0.0
     assert motion.ours({"verb": {"label": "pour", "rank": 1.0}}) is None
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [("--recipes=shrot", "'shrot'.*none of.*short"), ("--seeds=0", "seeds=0: expected 1")],
+)
+def test_flags_that_mean_nothing_are_named(flag, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["kitchen", flag])
+    assert kitchen.main() == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_records_of_two_checkpoints_are_refused(tmp_path):
+    (tmp_path / "eval").mkdir()
+    for task in kitchen.TASKS:
+        for split in (*kitchen.TESTS, kitchen.FROZEN):
+            record = {"checkpoint": {"step": 5, "digest": "a"}}
+            kitchen._record(tmp_path, task, split).write_text(json.dumps(record))
+    assert kitchen._measured_checkpoint(tmp_path) == {"step": 5, "digest": "a"}
+    other = json.dumps({"checkpoint": {"step": 5, "digest": "b"}})
+    kitchen._record(tmp_path, "retrieval", "test").write_text(other)
+    with pytest.raises(alternate.BenchmarkError, match="different checkpoints"):
+        kitchen._measured_checkpoint(tmp_path)
+
+
+def test_a_step_that_fails_is_an_error_that_says_how_to_go_on():
+    with pytest.raises(alternate.BenchmarkError, match=r"nothing_such.*ended with .*goes on"):
+        kitchen._run("-m", "nothing_such")

@@ -149,3 +149,14 @@ def test_a_video_becomes_a_picture_with_its_frames(bundle, tmp_path, monkeypatch
     assert run(movie) == 0
     drawn = np.asarray(Image.open(movie.with_suffix(".attention.png")).convert("RGB"))
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 5000  # photographs, not flat cells
+
+
+def test_features_of_another_shape_or_damaged_are_refused(bundle, features, capsys):
+    values = np.load(features)
+    np.save(features, values[:, :-1])
+    assert run(features) == 2
+    assert f"expected [clips, {values.shape[1]}]" in capsys.readouterr().err
+    values[3] = np.nan
+    np.save(features, values)
+    assert run(features) == 2
+    assert "in 1 of" in (said := capsys.readouterr().err) and "clip 4; extract it anew" in said

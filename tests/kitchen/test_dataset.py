@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from videobert_jax.data import verify
+from videobert_jax.data import index, verify, writer
 from videobert_jax.kitchen import assets, dataset, palette
 
 
@@ -35,6 +35,23 @@ def test_annotations_tell_of_the_same_steps(prepared):
         told = [step["sentence"] for entry in found for step in entry["steps"]]
         assert told == split.texts(range(len(split)))
         assert all(entry["questions"] for entry in found)
+
+
+def test_a_split_without_annotations_is_named(prepared):
+    with pytest.raises(index.DatasetError, match=r"'transcripts' has no annotations.*choose"):
+        prepared.annotations("transcripts")
+
+
+def test_annotations_of_some_videos_or_of_no_split_are_refused(prepared, tmp_path):
+    for split, videos in (("test", 2), ("tset", 1)):
+        out = writer.DatasetWriter(tmp_path / split, "some", prepared.contract)
+        for number in range(videos):
+            segment = writer.Segment(0.0, 1.0, "stir the sauce")
+            out.add_video("test", f"video {number}", None, [segment])
+        out.annotate(split, {"video": "video 0"})
+        found = 2 if split == "test" else 0
+        with pytest.raises(index.DatasetError, match=f"{split} has {found} videos and annotations"):
+            out.finish()
 
 
 def test_a_damaged_annotation_is_found(prepared, tmp_path):

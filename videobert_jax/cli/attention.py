@@ -118,6 +118,8 @@ def _extract(file: pathlib.Path, expected: "FeatureContract") -> "tuple[np.ndarr
 
 
 def _read(file: pathlib.Path, expected: "FeatureContract") -> "tuple[np.ndarray, bool]":
+    import numpy as np
+
     from videobert_jax.files import arrays
     from videobert_jax.schema import FeatureContract
 
@@ -134,8 +136,17 @@ def _read(file: pathlib.Path, expected: "FeatureContract") -> "tuple[np.ndarray,
         raise AttentionError(f"{beside}: not JSON ({error}); write it anew.") from error
     verified = contract.verify_against(expected, found=str(file), expected="the checkpoint")
     features = arrays.read_npy(file)
-    if features.ndim != 2:
-        raise AttentionError(f"{file} has the shape {list(features.shape)}, expected [clips, dim].")
+    if features.ndim != 2 or features.shape[1] != contract.dim:
+        raise AttentionError(
+            f"{file} has the shape {list(features.shape)}, expected [clips, {contract.dim}] as "
+            f"{beside} says; extract it anew."
+        )
+    damaged = np.flatnonzero(~np.isfinite(features).all(axis=1)).tolist()
+    if damaged:
+        raise AttentionError(
+            f"{file} has NaN or infinite features in {len(damaged)} of {len(features)} clips, the "
+            f"first of them clip {damaged[0] + 1}; extract it anew."
+        )
     return features, verified
 
 
@@ -276,7 +287,9 @@ def _caption(file: pathlib.Path) -> str:
 
 
 def _is_drawn(file: pathlib.Path) -> bool:
-    return file.stem.startswith("kitchen_")
+    from videobert_jax.kitchen import corpus
+
+    return corpus.VIDEO_NAME.fullmatch(file.stem) is not None
 
 
 def _say(text: str) -> None:

@@ -27,9 +27,14 @@ class MaskingConfig:
     whole_pairs: bool
 
     def __post_init__(self) -> None:
-        for name in ("text_examples", "video_examples"):
+        for name in ("text_rate", "text_examples", "video_rate", "video_examples"):
             if not 0.0 <= (share := getattr(self, name)) <= 1.0:
                 raise ValueError(f"data.masking.{name}={share} is outside [0, 1].")
+        if self.text_frequency_exponent < 0:
+            raise ValueError(
+                f"data.masking.text_frequency_exponent={self.text_frequency_exponent} is below 0, "
+                "which would hide frequent words first; use 0 (all alike) to 1."
+            )
         always = [side for side in ("text", "video") if self._hides_always(side)]
         if self.whole_pairs and always:
             raise ValueError(

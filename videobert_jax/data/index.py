@@ -151,7 +151,10 @@ class Dataset:
         """
         file = self.path / annotations_file(split)
         if not file.is_file():
-            raise DatasetError(f"{self.path}: split {split!r} has no annotations ({file.name})")
+            raise DatasetError(
+                f"{self.path}: split {split!r} has no annotations, there is no "
+                f"{annotations_file(split)}; choose another split, or a dataset that has them"
+            )
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
     def split(self, name: str) -> Split:

@@ -197,10 +197,11 @@ class DatasetWriter:
 
     def _write_annotations(self, files: dict[str, dict[str, Any]]) -> None:
         for split, entries in self._annotations.items():
-            if len(entries) != self._splits[split].num_videos:
+            num_videos = self._splits[split].num_videos if split in self._splits else 0
+            if len(entries) != num_videos:
                 raise index.DatasetError(
-                    f"{self.output}: split {split} has {self._splits[split].num_videos} videos and "
-                    f"annotations of {len(entries)}; annotate every one or none"
+                    f"{self.output}: split {split} has {num_videos} videos and annotations of "
+                    f"{len(entries)}; annotate every one or none"
                 )
             name = index.annotations_file(split)
             (self.output / name).parent.mkdir(exist_ok=True)
