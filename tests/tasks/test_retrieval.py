@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.tasks.conftest import write_dataset
-from videobert_jax.tasks import retrieval
+from tests.tasks.conftest import OBJECTS, VERBS, write_dataset
+from videobert_jax.tasks import labels, retrieval
 from videobert_jax.tasks.context import EvaluationContext
 
 
@@ -86,6 +86,31 @@ def test_same_action_ranks_are_those_of_the_first_caption_or_clip_with_the_label
     assert chance["text_to_video_same_action_R5"] == pytest.approx(
         np.mean(np.array(first) <= 5), abs=0.02
     )
+
+
+def test_label_oracle_is_the_mean_over_orders_of_what_fits_the_caption(context, result):
+    texts = context.split.texts(range(len(context.split)))
+    said = [tuple(text.split(",")[0].split("now ")[1].split(" the ")) for text in texts]
+    random, hits = np.random.default_rng(0), []
+    for query, action in enumerate(said):  # a verb and an object's form: "stir", "onions"
+        fitting = [example for example, other in enumerate(said) if other == action]
+        places = [random.permutation(fitting).tolist().index(query) + 1 for _ in range(400)]
+        hits.append(np.mean(np.array(places) <= 1))
+    oracle = result.baselines["label_oracle"]
+    assert oracle["text_to_video_R1"] == pytest.approx(np.mean(hits), abs=0.02)
+    assert oracle["text_to_video_R1"] < 1
+
+
+def test_a_caption_fits_any_label_of_a_kind_that_it_does_not_name(tmp_path):
+    forms = {"verb": VERBS, "object": OBJECTS}
+    silent = {"size": {"small": ["small"], "large": ["large"]}}
+    fits = []
+    for name, declared in (("without", forms), ("with", {**forms, **silent})):
+        made = write_dataset(tmp_path / name, metadata={"label_surface_forms": declared})
+        split = made.split("test")
+        fits.append(labels.fitting_captions(made, split, np.arange(len(split))))
+    assert not fits[0].all()
+    np.testing.assert_array_equal(*fits)
 
 
 def test_every_baseline_has_its_ranks_in_the_lines(result):

@@ -1,9 +1,10 @@
 """The declared labels of a dataset (verbs, objects, ...), and those of its splits in them."""
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from videobert_jax.data.index import NO_LABEL, Dataset, Split
+from videobert_jax.tasks import words
 
 Forms = dict[str, list[str]]  # label -> its surface forms, the base form first
 
@@ -46,6 +47,27 @@ def same_action(dataset: Dataset, split: Split, ids: Int[np.ndarray, " n"]) -> n
         return None
     actions = np.unique(np.stack(known, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
     return actions[:, None] == actions[None]
+
+
+def fitting_captions(
+    dataset: Dataset, split: Split, ids: Int[np.ndarray, " n"]
+) -> Bool[np.ndarray, "n n"]:
+    """Whether the labels of an example (column) are all that a caption (row) says.
+
+    Of a kind that a caption names no label of, any will do; of several that it names, one of them.
+    An example always fits its own caption, as if that were without error.
+    """
+    fits = np.ones((len(ids), len(ids)), dtype=bool)
+    texts = split.texts(ids.tolist())
+    for kind, of_kind in declared(dataset, split).items():
+        named = np.zeros((len(ids), len(of_kind) + 1), dtype=bool)  # the last: no label
+        place = {name: i for i, name in enumerate(of_kind)}
+        for row, text in enumerate(texts):
+            found = [place[label] for label, *_ in words.find_forms(text, of_kind)]
+            named[row, found or slice(None)] = True
+        fits &= named[:, ids_of(split, kind, of_kind)[ids]]
+    np.fill_diagonal(fits, True)
+    return fits
 
 
 def ids_of(split: Split, kind: str, of_kind: Forms) -> Int[np.ndarray, " n"]:

@@ -26,6 +26,7 @@ ROWS = (  # baselines, in print order
     "supervised_mlp",
     "narration_ridge",
     "language_prior",
+    "label_oracle",
 )
 KITCHEN_NOTE = "drawn in 2D by one renderer; this figure says nothing about real cooking video"
 

@@ -21,6 +21,7 @@ NAME = "retrieval"
 SHORTLIST = 20
 DIRECTIONS = ("text_to_video", "video_to_text")
 RERANKED, SAME_ACTION = "reranked_", "_same_action"  # what names of figures begin and end with
+LABEL_ORACLE = "label_oracle"
 
 Right = dict[str, np.ndarray]
 
@@ -55,6 +56,7 @@ def evaluate(context: EvaluationContext, *, shortlist: int = SHORTLIST) -> TaskR
         baselines={
             "chance": _chance(ranks, right),
             **{name: _figures(_both_stages(of, ranks)) for name, of in of_baselines.items()},
+            **_oracle(context, ids),
         },
         examples=_examples(context.split, ids, ranks, of_baselines),
         details={
@@ -141,6 +143,15 @@ def _figures(ranks: dict[str, np.ndarray]) -> dict[str, float]:
 def _both_stages(of_baseline: dict[str, np.ndarray], names: Iterable[str]) -> dict[str, np.ndarray]:
     """A linear model has no second stage: its ranks stand for both."""
     return {name: of_baseline[name.removeprefix(RERANKED)] for name in names}
+
+
+def _oracle(context: EvaluationContext, ids: Int[np.ndarray, " n"]) -> dict[str, dict[str, float]]:
+    """Text to video by whoever reads in every caption, and sees in every clip, its labels and
+    nothing else: what is beyond it takes more than knowing the labels. Empty without labels."""
+    if not labels.kinds(context.dataset, context.split):
+        return {}
+    fitting = labels.fitting_captions(context.dataset, context.split, ids)
+    return {LABEL_ORACLE: ranking.of_ties(fitting.sum(axis=1), DIRECTIONS[0])}
 
 
 def _chance(names: Iterable[str], right: Right) -> dict[str, float]:

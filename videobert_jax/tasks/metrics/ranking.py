@@ -85,3 +85,11 @@ def chance(num_candidates: int, num_right: Int[np.ndarray, " q"], prefix: str) -
     half = np.stack([within >= 0.5 - 1e-12, within > 0.5 + 1e-12])
     median = 1.0 + float(half.argmax(axis=1).mean())
     return {**recalls, f"{prefix}_median_rank": median}
+
+
+def of_ties(num_equal: Int[np.ndarray, " q"], prefix: str) -> dict[str, float]:
+    """Expected figures of a ranker that puts the right candidate and others, `num_equal` in all,
+    first, and tells no more between them: any of those k may stand at any of the first k places.
+    """
+    recalls = {f"{prefix}_R{at}": float(np.minimum(at / num_equal, 1.0).mean()) for at in RECALL_AT}
+    return {**recalls, f"{prefix}_median_rank": float(np.median((num_equal + 1) / 2))}
