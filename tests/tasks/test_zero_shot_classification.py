@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.tasks import conftest
-from videobert_jax.tasks import labels, templates, zero_shot_classification
+from videobert_jax.inference.model import PretrainedModel
+from videobert_jax.tasks import labels, prompts, templates, zero_shot_classification
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
 
@@ -25,6 +26,11 @@ class Oracle:
         }
         self.seen_masks: set[int] = set()
         self.prejudice = 0.0  # for the first label, whatever is seen
+        self.contrastive_scale = 1.0
+        self._joint_dim = runner.bundle.config.joint_dim
+
+    def text_embeddings(self, texts):
+        return np.zeros((len(texts), self._joint_dim), np.float32)  # all sentences alike
 
     def candidate_scores(
         self, encodings, texts, candidates, *, text_length, table_shape, with_video
@@ -88,11 +94,89 @@ def test_prior_is_one_answer_for_all_and_calibration_takes_it_away(context):
     plain = zero_shot_classification.evaluate(prejudiced)
     calibrated = zero_shot_classification.evaluate(prejudiced, calibration="prior")
     assert plain.metrics["verb_top1"] < 0.8 and calibrated.metrics["verb_top1"] == 1.0
-    assert plain.metrics == calibrated.details["calibrations"]["none"]
-    assert calibrated.metrics == plain.details["calibrations"]["prior"]
+    assert plain.metrics == calibrated.details["variants"]["cloze"]
+    assert calibrated.metrics == plain.details["variants"]["cloze_less_prior"]
+    # the oracle's sentences are all alike: in the joint space nothing is known
+    both = zero_shot_classification.evaluate(prejudiced, scoring="both", calibration="prior")
+    assert both.metrics == calibrated.metrics == both.details["variants"]["both_less_prior"]
+    assert both.details["variants"]["joint_space"]["verb_top1"] == 0.0  # ties
     counts = np.bincount(labels.ids_of(context.split, "verb", _forms(context, "verb")))
     prior = plain.baselines["language_prior"]["verb_top1"]
     assert round(prior * 30) == counts[0]
+
+
+def test_joint_space_scores_are_shares_of_the_sentences_of_a_label(context):
+    model = PretrainedModel(context.bundle)
+    sentences = [
+        f"now let me show you how to {verb} the {forms[0]}"
+        for verb in sorted(conftest.VERBS)
+        for _, forms in sorted(conftest.OBJECTS.items())
+    ]
+    text = model.encode_text(sentences, truncate=True)
+    scale = min(np.exp(context.bundle.variables["params"]["joint_head"]["log_scale"]), 100.0)
+    shares = np.exp(scale * context.encodings.video_embeddings @ text.T)
+    shares = (shares / shares.sum(axis=1, keepdims=True)).reshape(30, 3, 4)
+    result = zero_shot_classification.evaluate(context, scoring="joint_space")
+    for slot, expected in (("verb", shares.sum(axis=2)), ("object", shares.sum(axis=1))):
+        for line, share in zip(result.examples, expected, strict=True):
+            names = sorted(conftest.VERBS if slot == "verb" else conftest.OBJECTS)
+            assert line[slot]["best"] == [names[i] for i in np.argsort(-share)[:5]]
+        found = prompts.scores(
+            context,
+            slot,
+            [templates.PAPER_TEMPLATE],
+            labels.declared(context.dataset, context.split),
+            np.arange(30),
+        )
+        np.testing.assert_allclose(np.exp(found), expected, rtol=1e-3)
+    assert result.metrics == result.details["variants"]["joint_space"]
+
+
+def test_both_is_the_product_of_the_shares(context):
+    forms = labels.declared(context.dataset, context.split)
+    result = zero_shot_classification.evaluate(context, scoring="both")
+    runner = context.runner
+    spied = []
+
+    class Spy:
+        tokenizer = runner.tokenizer
+        contrastive_scale = runner.contrastive_scale
+        text_embeddings = staticmethod(runner.text_embeddings)
+
+        @staticmethod
+        def candidate_scores(*arguments, **settings):
+            scores = runner.candidate_scores(*arguments, **settings)
+            if settings["with_video"]:
+                spied.append(scores)
+            return scores
+
+    zero_shot_classification.evaluate(with_runner(context, Spy()))
+    names = sorted(forms["verb"])
+    flat = [(form, label) for label, name in enumerate(names) for form in forms["verb"][name]]
+    scores = spied[0]  # verbs come first
+    shares = np.zeros((30, len(names)))
+    counts = sorted({len(runner.tokenizer.encode([form])[0]) for form, _ in flat})
+    for column, (form, label) in enumerate(flat):
+        block = counts.index(len(runner.tokenizer.encode([form])[0]))  # of as many masks
+        shares[:, label] += np.exp(scores[30 * block : 30 * block + 30, column])
+    shares /= shares.sum(axis=1, keepdims=True)
+    rows = np.arange(30)
+    shares *= np.exp(prompts.scores(context, "verb", [templates.PAPER_TEMPLATE], forms, rows))
+    for line, share in zip(result.examples, shares, strict=True):
+        assert line["verb"]["best"] == [names[i] for i in np.argsort(-share)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scoring": "towers"}, "scoring 'towers' is none of cloze, joint_space, both"),
+        ({"calibration": "much"}, "calibration 'much' is none of none, prior"),
+        ({"scoring": "joint_space", "calibration": "prior"}, "the joint space has no prior"),
+    ],
+)
+def test_ways_to_score_that_there_are_not(context, settings, message):
+    with pytest.raises(EvaluationError, match=message):
+        zero_shot_classification.evaluate(context, **settings)
 
 
 def test_supervised_rows_are_there_and_the_linear_one_is_good(context):

@@ -60,7 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--platform", default="", help="'cpu' says that an accelerator is left unused on purpose"
     )
     parser.add_argument(
-        "--calibration", choices=zero_shot_classification.CALIBRATIONS, default="none"
+        "--scoring",
+        choices=zero_shot_classification.SCORINGS,
+        default=zero_shot_classification.CLOZE,
+        help="of zero-shot labels: by cloze, by sentences in the joint space, or by both; the "
+        "record has the figures of all",
+    )
+    parser.add_argument(
+        "--calibration",
+        choices=zero_shot_classification.CALIBRATIONS,
+        default=zero_shot_classification.NO_CALIBRATION,
+        help="prior: of scores by cloze, subtract those without the video",
     )
     parser.add_argument(
         "--shortlist",
@@ -119,7 +129,10 @@ def evaluate(context: EvaluationContext, task: str, arguments: argparse.Namespac
                 f"--template=dataset: {context.dataset.path} declares no templates; give one."
             )
     return zero_shot_classification.evaluate(
-        context, template_texts=texts, calibration=arguments.calibration
+        context,
+        template_texts=texts,
+        scoring=arguments.scoring,
+        calibration=arguments.calibration,
     )
 
 

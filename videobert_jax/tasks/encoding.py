@@ -169,6 +169,25 @@ class ModelRunner:
                 out[rows] = _rows(scores)[: len(rows), : len(candidates)]
         return out
 
+    def text_embeddings(self, texts: Sequence[Sequence[int]]) -> Float[np.ndarray, "n j"]:
+        """Texts, piece ids with [CLS] and [SEP], in the joint space; float32, of norm 1."""
+        longest = _round_up(max(map(len, texts)), 8)
+        parts = []
+        with jax.set_mesh(self.mesh):
+            for rows in self._chunks(len(texts)):
+                chosen = [MaskedText(tuple(texts[row]), (), 0) for row in rows]
+                ids, segment_ids, _ = _text_arrays(chosen, longest, 0)
+                embedded = self._functions.texts(self.variables, *self._spread(ids, segment_ids))
+                parts.append(_rows(embedded)[: len(rows)])
+        return np.concatenate(parts)
+
+    @functools.cached_property
+    def contrastive_scale(self) -> float:
+        """Learnt factor of cosines in the joint space."""
+        model = VideoBert(self.bundle.config)
+        with jax.set_mesh(self.mesh):
+            return float(model.apply(self.variables, method="contrastive_scale"))
+
     def matching_scores(
         self,
         encodings: Encodings,
@@ -227,6 +246,7 @@ class _Functions:
     encode: Callable[..., dict[str, jax.Array]]
     candidates: Callable[..., jax.Array]
     matching: Callable[..., jax.Array]
+    texts: Callable[..., jax.Array]
 
 
 @functools.lru_cache(maxsize=4)
@@ -253,6 +273,7 @@ def _compiled(config: ModelConfig, mesh: Mesh) -> _Functions:
         encode=over_blocks(encode_block, ()),
         candidates=over_blocks(score_candidates, (5, 6)),
         matching=over_blocks(score_pairs, ()),
+        texts=over_blocks(embed_texts, ()),
     )
 
 
@@ -284,14 +305,25 @@ def score_candidates(
     weights: Float[Array, "k m"],
 ) -> Float[Array, "b k"]:
     """Weighted sum of the log-probabilities of each candidate's pieces at the slots."""
-    positions = jnp.broadcast_to(jnp.arange(ids.shape[1], dtype=jnp.int32)[None], ids.shape)
-    text = model.encode_text(ids, segment_ids, positions)
+    text = model.encode_text(ids, segment_ids, _positions(ids))
     fused, _ = model.fuse(text, segment_ids, video, video_segment_ids)
     logits = model.piece_logits(heads.gather_slots(fused, slots))
     log_probabilities = jax.nn.log_softmax(logits, axis=-1)
     places = jnp.arange(candidates.shape[1])[None]
     chosen = log_probabilities[:, places, candidates]  # [b, k, m]
     return (chosen * weights[None]).sum(-1)
+
+
+def embed_texts(
+    model: VideoBert, ids: Int[Array, "b t"], segment_ids: Int[Array, "b t"]
+) -> Float[Array, "b j"]:
+    """Texts, one a row, in the joint space."""
+    text = model.encode_text(ids, segment_ids, _positions(ids))
+    return model.text_embeddings(text, segment_ids, 1)[:, 0]
+
+
+def _positions(ids: Int[Array, "b t"]) -> Int[Array, "b t"]:
+    return jnp.broadcast_to(jnp.arange(ids.shape[1], dtype=jnp.int32)[None], ids.shape)
 
 
 def score_pairs(

@@ -5,7 +5,7 @@ A blank is shown to the model as one [MASK] for each piece of the candidate that
 
 import dataclasses
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from videobert_jax.text.tokenizer import Tokenizer
 
@@ -81,6 +81,22 @@ def blank(template: str, slot: str, tokenizer: Tokenizer) -> Blank:
     if not seen:
         raise TemplateError(f"template {template!r} has no slot {{{slot}}} that begins a word.")
     return Blank(tuple(parts[False]), tuple(parts[True]))
+
+
+def filled(template: str, values: Mapping[str, str], tokenizer: Tokenizer) -> list[int]:
+    """Piece ids, [CLS] and [SEP] around them, of the template with words in all of its slots.
+
+    A [MASK] without a name stays one. Raises TemplateError where a slot has no value.
+    """
+    first, *others = slots(template)
+    missing = [slot for slot in (first, *others) if slot not in values]
+    if missing:
+        raise TemplateError(f"template {template!r}: no words for the slots {missing}.")
+    for slot in others:
+        template = template.replace(f"{{{slot}}}", values[slot])
+    around = blank(template, first, tokenizer)
+    pieces = tokenizer.encode([values[first]])[0]
+    return [tokenizer.cls_id, *around.before, *pieces, *around.after, tokenizer.sep_id]
 
 
 def _attached(suffix: str, tokenizer: Tokenizer) -> list[int]:

@@ -1,9 +1,12 @@
-"""Zero-shot classification of labels by cloze (Sun et al. 2019, section 4.3).
+"""Zero-shot classification of labels: by cloze, in the joint space, or by both.
 
-The network sees the clips and a template such as "now let me show you how to [MASK] the [MASK]",
-and ranks a declared list of verbs, then of objects; no label was used in training. While verbs
-are ranked the object is one [MASK], and the other way round. Further kinds of labels need templates
-of their own; where there is none, the record has the baselines alone.
+By cloze (Sun et al. 2019, section 4.3) the network sees the clips and a template such as "now let
+me show you how to [MASK] the [MASK]", and ranks a declared list of verbs, then of objects; no label
+was used in training. While verbs are ranked the object is one [MASK], and the other way round. In
+the joint space (`prompts`) the towers compare the clips with whole sentences, which says something
+of networks trained with the contrastive loss alone. Both: the product of the two probabilities.
+Further kinds of labels need templates of their own; where there is none, the record has the
+baselines alone.
 """
 
 import dataclasses
@@ -12,27 +15,32 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from videobert_jax.tasks import cloze, labels, supervised, templates
+from videobert_jax.tasks import cloze, labels, prompts, supervised, templates
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import classification, ranking
 from videobert_jax.tasks.report import TaskResult
 
 NAME = "zero_shot_classification"
-CALIBRATIONS = ("none", "prior")
+CLOZE, JOINT_SPACE, BOTH = SCORINGS = ("cloze", "joint_space", "both")
+NO_CALIBRATION, PRIOR = CALIBRATIONS = ("none", "prior")
 
 
 def evaluate(
-    context: EvaluationContext, *, template_texts: Sequence[str] = (), calibration: str = "none"
+    context: EvaluationContext,
+    *,
+    template_texts: Sequence[str] = (),
+    scoring: str = CLOZE,
+    calibration: str = NO_CALIBRATION,
 ) -> TaskResult:
     """Top-1 and top-5 of each kind of label; several templates are averaged in log-probability.
 
     A slot that no given template has takes the paper's, then the dataset's own that have it.
-    calibration "prior" subtracts from each candidate's score what it has without the video, which
-    ranks by how much the video speaks for it. Raises EvaluationError without labels or examples.
+    calibration "prior" subtracts from each candidate's score by cloze what it has without the
+    video, which ranks by how much the video speaks for it. Raises EvaluationError without labels
+    or examples.
     """
-    if calibration not in CALIBRATIONS:
-        raise EvaluationError(f"calibration {calibration!r} is none of {', '.join(CALIBRATIONS)}.")
+    chosen = _Variant(scoring, calibration)
     slots = [_slot(context, name) for name in labels.kinds(context.dataset, context.split)]
     if not slots:
         raise EvaluationError(
@@ -46,21 +54,22 @@ def evaluate(
     blanks = {
         slot: [templates.blank(text, slot, tokenizer) for text in texts[slot]] for slot in asked
     }
-    answers = _answers(context, candidates, blanks, slots)
+    answers = _answers(context, candidates, blanks, texts, slots)
     baselines, notes = _baseline_ranks(context, slots, answers)
-    variants = {name: _figures(_ranks(slots, answers, name)) for name in CALIBRATIONS}
+    variants = {of.name: _figures(_ranks(slots, answers, of)) for of in VARIANTS}
     expected = np.unique(np.concatenate([slot.ids for slot in slots]))
     return TaskResult(
         task=NAME,
         expected=expected,
         protocol=(
-            f"cloze over declared lists ({', '.join(f'{len(s.forms)} {s.name}s' for s in slots)}); "
-            f"{cloze.SCORE}; other slots are one [MASK] each; templates are averaged in "
-            f"log-probability; calibration={calibration}"
+            f"declared lists ({', '.join(f'{len(s.forms)} {s.name}s' for s in slots)}); "
+            f"by cloze: {cloze.SCORE}; other slots are one [MASK] each; in the joint space: "
+            f"{prompts.SCORE}; templates are averaged in log-probability; scoring={scoring}, "
+            f"calibration={calibration}"
         ),
         averaging=classification.AVERAGING,
         truncation={"templates_cut": sum(answer.num_cut for answer in answers.values())},
-        metrics=variants[calibration],
+        metrics=variants[chosen.name],
         baselines={
             "chance": {
                 metric: value
@@ -69,17 +78,51 @@ def evaluate(
             },
             **{name: _figures(of) for name, of in baselines.items()},
         },
-        examples=_examples(context, expected, slots, answers, calibration, baselines),
+        examples=_examples(context, expected, slots, answers, chosen, baselines),
         setting_if_seen="zero_shot",  # the videos are new and labels were never seen
         templates=list(dict.fromkeys(text for of_slot in texts.values() for text in of_slot)),
         details={
+            "scoring": scoring,
             "calibration": calibration,
-            "calibrations": variants,
+            "variants": variants,
             "candidates": {slot: of.forms for slot, of in candidates.items()},
             "templates_of": texts,
         },
         notes=notes,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Variant:
+    """A way to score. Raises EvaluationError where there is no such way."""
+
+    scoring: str
+    calibration: str
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("scoring", self.scoring, SCORINGS),
+            ("calibration", self.calibration, CALIBRATIONS),
+        ):
+            if value not in known:
+                raise EvaluationError(f"{name} {value!r} is none of {', '.join(known)}.")
+        if self.scoring == JOINT_SPACE and self.calibration == PRIOR:
+            raise EvaluationError(
+                "calibration 'prior' is of scores by cloze, and the joint space has no prior; "
+                f"take scoring {CLOZE!r} or {BOTH!r}, or no calibration."
+            )
+
+    @property
+    def name(self) -> str:
+        return self.scoring + ("_less_prior" if self.calibration == PRIOR else "")
+
+
+VARIANTS = tuple(
+    _Variant(scoring, calibration)
+    for scoring in SCORINGS
+    for calibration in CALIBRATIONS
+    if (scoring, calibration) != (JOINT_SPACE, PRIOR)
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,14 +138,21 @@ class _Slot:
 
 @dataclasses.dataclass(frozen=True)
 class _Answer:
-    """Scores of the labels of a slot: [n, k] with the video and [1, k] without it."""
+    """Scores of the labels of a slot: by cloze, [n, k] with the video and [1, k] without it, and
+    in the joint space [n, k]."""
 
-    scores: np.ndarray
+    cloze: np.ndarray
     prior: np.ndarray
+    joint_space: np.ndarray
     num_cut: int
 
-    def calibrated(self, calibration: str) -> Float[np.ndarray, "n k"]:
-        return self.scores - self.prior if calibration == "prior" else self.scores
+    def by(self, of: _Variant) -> Float[np.ndarray, "n k"]:
+        if of.scoring == JOINT_SPACE:
+            return self.joint_space
+        by_cloze = self.cloze - self.prior if of.calibration == PRIOR else self.cloze
+        if of.scoring == CLOZE:
+            return by_cloze
+        return prompts.log_softmax(by_cloze) + self.joint_space
 
 
 def _slot(context: EvaluationContext, name: str) -> _Slot:
@@ -133,6 +183,7 @@ def _answers(
     context: EvaluationContext,
     candidates: Mapping[str, cloze.Candidates],
     blanks: Mapping[str, list[templates.Blank]],
+    texts: Mapping[str, list[str]],
     slots: Sequence[_Slot],
 ) -> dict[str, _Answer]:
     """What the network says of each slot that has a template, by the mean over its templates."""
@@ -150,10 +201,12 @@ def _answers(
         ]
         return np.mean(each, axis=0)
 
+    forms = {slot.name: slot.forms for slot in slots}
     return {
         slot.name: _Answer(
-            scores=ensemble(slot.name, slot.rows, True),
+            cloze=ensemble(slot.name, slot.rows, True),
             prior=ensemble(slot.name, slot.rows[:1], False),
+            joint_space=prompts.scores(context, slot.name, texts[slot.name], forms, slot.rows),
             num_cut=scorer.num_cut(slot.name, blanks[slot.name]),
         )
         for slot in slots
@@ -162,11 +215,11 @@ def _answers(
 
 
 def _ranks(
-    slots: Sequence[_Slot], answers: Mapping[str, _Answer], calibration: str
+    slots: Sequence[_Slot], answers: Mapping[str, _Answer], variant: _Variant
 ) -> dict[str, np.ndarray]:
     """Slot -> rank of each of its examples' label."""
     return {
-        slot.name: ranking.ranks(answers[slot.name].calibrated(calibration), slot.labels)
+        slot.name: ranking.ranks(answers[slot.name].by(variant), slot.labels)
         for slot in slots
         if slot.name in answers
     }
@@ -204,7 +257,7 @@ def _examples(
     expected: Int[np.ndarray, " n"],
     slots: Sequence[_Slot],
     answers: Mapping[str, _Answer],
-    calibration: str,
+    variant: _Variant,
     baselines: Mapping[str, Mapping[str, np.ndarray]],
 ) -> list[dict[str, object]]:
     """A line an example; a label is right at rank 1, here and under "baselines"."""
@@ -219,11 +272,11 @@ def _examples(
         }
         for example in expected.tolist()
     }
-    ranks = _ranks(slots, answers, calibration)
+    ranks = _ranks(slots, answers, variant)
     for slot in slots:
         names = list(slot.forms)
         shown = answers.get(slot.name)
-        best = shown and ranking.shortlist(shown.calibrated(calibration), max(classification.TOP))
+        best = shown and ranking.shortlist(shown.by(variant), max(classification.TOP))
         for row, example in enumerate(slot.ids.tolist()):
             line = lines[example]
             line[slot.name] = {"label": names[int(slot.labels[row])]}
