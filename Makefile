@@ -61,7 +61,7 @@ pretrain: setup
 	$(RUN) train.py --config=configs/kitchen.py --workdir=$(WORKDIR) --config.data.path=$(DATASET) \
 	  --config.platform=$(PLATFORM)
 	$(RUN) eval.py --workdir=$(WORKDIR) --task=zero_shot_classification,retrieval,fill_mask \
-	  --split=test,test_unseen_backgrounds,test_unseen_pairs --platform=$(PLATFORM)
+	  --split=test,test_unseen_backgrounds,test_unseen_pairs --scoring=both --platform=$(PLATFORM)
 	$(RUN) -m videobert_jax export --checkpoint=$(WORKDIR) --output=$(WORKDIR)/export
 	@$(RUN) -m videobert_jax summarize $(WORKDIR)
 

@@ -32,6 +32,7 @@ RECIPES = {"short": "configs/kitchen.py", "long": "configs/kitchen_long.py"}
 TESTS = ("test_unseen_pairs", "test_unseen_backgrounds", "test")
 FROZEN = "test_frozen"
 TASKS = ("zero_shot_classification", "retrieval", "fill_mask")
+SCORING = "--scoring=both"  # of zero-shot labels; the records have the figures of cloze alone too
 DRAWS = 2000
 MOTION_VERBS = frozenset(verb for group in palette.MOTION_GROUPS for verb in group)
 
@@ -140,9 +141,13 @@ def run_seed(recipe: str, seed: int, dataset: pathlib.Path, workdir: pathlib.Pat
             f"--config.seed={seed}",
             f"--config.data.path={dataset}",
         )
-        _run("eval.py", f"--workdir={run}", f"--task={TASKS[0]}", f"--split={FROZEN}")
+        _run("eval.py", f"--workdir={run}", f"--task={TASKS[0]}", f"--split={FROZEN}", SCORING)
         _run(
-            "eval.py", f"--workdir={run}", f"--task={','.join(TASKS)}", f"--split={','.join(TESTS)}"
+            "eval.py",
+            f"--workdir={run}",
+            f"--task={','.join(TASKS)}",
+            f"--split={','.join(TESTS)}",
+            SCORING,
         )
     return run
 
