@@ -60,6 +60,6 @@ def _sentences(
     for base, *_ in forms[slot].values():
         for place in kept.tolist():
             words = {slot: base, **dict(zip(others, fillings[place], strict=True))}
-            ids = templates.filled(text, words, tokenizer)
-            sentences.append([*ids[: longest - 1], tokenizer.sep_id])
+            *ids, last = templates.filled(text, words, tokenizer)
+            sentences.append([*ids[: longest - 1], last])
     return sentences
