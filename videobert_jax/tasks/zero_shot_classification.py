@@ -61,12 +61,7 @@ def evaluate(
     return TaskResult(
         task=NAME,
         expected=expected,
-        protocol=(
-            f"declared lists ({', '.join(f'{len(s.forms)} {s.name}s' for s in slots)}); "
-            f"by cloze: {cloze.SCORE}; other slots are one [MASK] each; in the joint space: "
-            f"{prompts.SCORE}; templates are averaged in log-probability; scoring={scoring}, "
-            f"calibration={calibration}"
-        ),
+        protocol=_protocol(slots, chosen),
         averaging=classification.AVERAGING,
         truncation={"templates_cut": sum(answer.num_cut for answer in answers.values())},
         metrics=variants[chosen.name],
@@ -153,6 +148,15 @@ class _Answer:
         if of.scoring == CLOZE:
             return by_cloze
         return prompts.log_softmax(by_cloze) + self.joint_space
+
+
+def _protocol(slots: Sequence[_Slot], chosen: _Variant) -> str:
+    return (
+        f"declared lists ({', '.join(f'{len(slot.forms)} {slot.name}s' for slot in slots)}); "
+        f"by cloze: {cloze.SCORE}; other slots are one [MASK] each; in the joint space: "
+        f"{prompts.SCORE}; templates are averaged in log-probability; scoring={chosen.scoring}, "
+        f"calibration={chosen.calibration}"
+    )
 
 
 def _slot(context: EvaluationContext, name: str) -> _Slot:
