@@ -139,6 +139,26 @@ def test_joint_space_scores_are_shares_of_the_sentences_of_a_label(context):
     assert result.metrics == result.details["variants"]["joint_space"]
 
 
+def test_of_many_other_labels_some_are_tried_evenly_spread(context, monkeypatch):
+    seen = []
+    runner = Oracle(context.runner, context.split, labels.declared(context.dataset, context.split))
+    monkeypatch.setattr(
+        runner, "text_embeddings", lambda texts: seen.extend(texts) or np.zeros((len(texts), 16))
+    )
+    monkeypatch.setattr(prompts, "MOST_OTHERS", 2)
+    prompts.scores(
+        with_runner(context, runner),
+        "verb",
+        ["{verb} {object}"],
+        labels.declared(context.dataset, context.split),
+        np.arange(30),
+    )
+    tried = [
+        f"{verb} {noun}" for verb in sorted(conftest.VERBS) for noun in ("oil", "spring onion")
+    ]
+    assert [runner.tokenizer.decode(ids) for ids in seen] == tried
+
+
 def test_both_is_the_product_of_the_shares(context):
     forms = labels.declared(context.dataset, context.split)
     result = zero_shot_classification.evaluate(context, scoring="both")

@@ -15,7 +15,7 @@ from videobert_jax.tasks import labels, templates
 from videobert_jax.tasks.context import EvaluationContext
 
 SCORE = "a label's share of exp(scale x cosine) over the sentences of all labels"
-MOST_OTHERS = 256  # fillings of the other slots of a template; of more, so many spread evenly
+MOST_OTHERS = 32  # fillings of the other slots of a template; of more, so many spread evenly
 
 
 def scores(
