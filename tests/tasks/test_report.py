@@ -61,5 +61,5 @@ def test_setting_says_what_training_saw(context, result):
 def test_table_shows_each_figure_beside_its_baselines(context, result):
     text = report.table(report.record(context, result), metrics=["text_to_video_R1"])
     header, line = text.splitlines()
-    assert header.split() == ["this", "model", "chance", "supervised_ridge"]
+    assert header.split() == ["this", "model", "chance", "supervised_ridge", "label_oracle"]
     assert line.split()[0] == "text_to_video_R1" and "3.3 %" in line
