@@ -186,7 +186,8 @@ class ModelRunner:
         """Learnt factor of cosines in the joint space."""
         model = VideoBert(self.bundle.config)
         with jax.set_mesh(self.mesh):
-            return float(model.apply(self.variables, method="contrastive_scale"))
+            scale: Any = model.apply(self.variables, method="contrastive_scale")
+            return float(scale)
 
     def matching_scores(
         self,
