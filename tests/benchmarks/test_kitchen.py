@@ -71,6 +71,29 @@ def test_records_of_two_checkpoints_are_refused(tmp_path):
         kitchen._measured_checkpoint(tmp_path)
 
 
+def test_a_seed_whose_labels_were_told_in_another_way_is_evaluated_again(tmp_path, monkeypatch):
+    dataset, run = tmp_path / "dataset", tmp_path / "short-0"
+    for folder in (dataset, run / "eval"):
+        folder.mkdir(parents=True)
+    (dataset / "dataset.json").touch()
+    started = []
+    monkeypatch.setattr(kitchen, "_run", lambda *arguments: started.append(arguments[0]))
+
+    def write(scoring: dict) -> None:
+        for record in kitchen._records(run):
+            task = next(task for task in kitchen.TASKS if record.name.startswith(task))
+            record.write_text(json.dumps({"task": task, **scoring}))
+
+    write({"scoring": "both"})
+    kitchen.run_seed("short", 0, dataset, tmp_path)
+    assert not started
+    for scoring in ({"scoring": "cloze"}, {}):
+        write(scoring)
+        kitchen.run_seed("short", 0, dataset, tmp_path)
+        assert started == ["train.py", "eval.py", "eval.py"]
+        started.clear()
+
+
 def test_a_step_that_fails_is_an_error_that_says_how_to_go_on():
     with pytest.raises(alternate.BenchmarkError, match=r"nothing_such.*ended with .*goes on"):
         kitchen._run("-m", "nothing_such")
