@@ -50,9 +50,7 @@ def _sentences(
     context: EvaluationContext, slot: str, text: str, forms: Mapping[str, labels.Forms]
 ) -> list[list[int]]:
     """Piece ids of as many sentences a label, label after label; cut as in training."""
-    for unknown in set(templates.slots(text)) - set(forms):
-        text = text.replace(f"{{{unknown}}}", "[MASK]")
-    others = [other for other in templates.slots(text) if other != slot]
+    others = [other for other in templates.slots(text) if other != slot and other in forms]
     fillings = list(itertools.product(*([of[0] for of in forms[o].values()] for o in others)))
     kept = np.unique(np.linspace(0, len(fillings) - 1, MOST_OTHERS).astype(int))
     longest, tokenizer = context.bundle.data.text_length, context.runner.tokenizer

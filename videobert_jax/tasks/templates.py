@@ -83,19 +83,16 @@ def blank(template: str, slot: str, tokenizer: Tokenizer) -> Blank:
     return Blank(tuple(parts[False]), tuple(parts[True]))
 
 
-def filled(template: str, values: Mapping[str, str], tokenizer: Tokenizer) -> list[int]:
-    """Piece ids, [CLS] and [SEP] around them, of the template with words in all of its slots.
+def filled(template: str, words: Mapping[str, str], tokenizer: Tokenizer) -> list[int]:
+    """Piece ids, [CLS] and [SEP] around them, of the template with words in one slot or more.
 
-    A [MASK] without a name stays one. Raises TemplateError where a slot has no value.
+    A slot without words is one [MASK], as in `blank`.
     """
-    first, *others = slots(template)
-    missing = [slot for slot in (first, *others) if slot not in values]
-    if missing:
-        raise TemplateError(f"template {template!r}: no words for the slots {missing}.")
+    first, *others = [slot for slot in slots(template) if slot in words]
     for slot in others:
-        template = template.replace(f"{{{slot}}}", values[slot])
+        template = template.replace(f"{{{slot}}}", words[slot])
     around = blank(template, first, tokenizer)
-    pieces = tokenizer.encode([values[first]])[0]
+    pieces = tokenizer.encode([words[first]])[0]
     return [tokenizer.cls_id, *around.before, *pieces, *around.after, tokenizer.sep_id]
 
 

@@ -3,8 +3,8 @@
 By cloze (Sun et al. 2019, section 4.3) the network sees the clips and a template such as "now let
 me show you how to [MASK] the [MASK]", and ranks a declared list of verbs, then of objects; no label
 was used in training. While verbs are ranked the object is one [MASK], and the other way round. In
-the joint space (`prompts`) the towers compare the clips with whole sentences, which says something
-of networks trained with the contrastive loss alone. Both: the product of the two probabilities.
+the joint space (`prompts`) the towers compare the clips with whole sentences, which means nothing
+unless the contrastive loss trained them. Both: the product of the two probabilities.
 Further kinds of labels need templates of their own; where there is none, the record has the
 baselines alone.
 """
