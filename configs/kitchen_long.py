@@ -1,4 +1,7 @@
-"""The embedded corpus for an hour on two CPU cores: more passes, held back by more dropout."""
+"""The embedded corpus for an hour on two CPU cores: more passes, held back by more dropout.
+
+Never run: trials say that retrieval gets worse this way (docs/results.md, What limits it).
+"""
 
 import ml_collections
 
