@@ -89,6 +89,8 @@ def model() -> ml_collections.ConfigDict:
             "input_normalization": "standardize",
             # of the dimensions of clip features; against learning few videos by heart
             "input_dropout_rate": 0.0,
+            # at most this share of a clip is another row's (mixup, its captions as they were)
+            "input_mixing_rate": 0.0,
         }
     )
     # share_directions: one set of attention weights for video to text and text to video

@@ -23,6 +23,7 @@ class VideoConfig:
     max_length: int
     input_normalization: str
     input_dropout_rate: float
+    input_mixing_rate: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +75,10 @@ class ModelConfig:
         ):
             if not 0.0 <= rate < 1.0:
                 raise ValueError(f"model.{name}={rate} is outside [0, 1).")
+        if not 0.0 <= self.video.input_mixing_rate <= 1.0:
+            raise ValueError(
+                f"model.video.input_mixing_rate={self.video.input_mixing_rate} is outside [0, 1]."
+            )
 
     @property
     def head_dim(self) -> int:

@@ -83,13 +83,33 @@ class VideoEmbedding(nn.Module):
             return values / jnp.maximum(norm, 1e-6)
         return values
 
+    def mix(
+        self, features: Float[Array, "b v c"], real: Bool[Array, "b v"]
+    ) -> Float[Array, "b v c"]:
+        """While training, every row's clips with a share of the next row's.
+
+        The share is uniform in [0, input_mixing_rate], one a row. Mixup (Zhang et al. 2018) of
+        the inputs alone: what is to be told of a row stays its own, so that few videos are told
+        by what they show rather than by what sets them apart. Rows come shuffled, so that the
+        next one is any.
+        """
+        rate = self.config.video.input_mixing_rate
+        if rate == 0.0 or not self.has_rng("dropout"):
+            return features
+        share = rate * jax.random.uniform(self.make_rng("dropout"), (features.shape[0], 1, 1))
+        both = (real & jnp.roll(real, 1, axis=0))[..., None]
+        others = jnp.roll(features, 1, axis=0)
+        return jnp.where(both, features + share * (others - features), features)
+
     def __call__(
         self,
         features: Float[Array, "b v c"],
+        segment_ids: Int[Array, "b v"],
         positions: Int[Array, "b v"],
         masked: Bool[Array, "b v"],
     ) -> Float[Array, "b v d"]:
-        embedded = self.project(self.input_dropout(self.normalize(features))).astype(jnp.float32)
+        mixed = self.mix(self.normalize(features), segment_ids > 0)
+        embedded = self.project(self.input_dropout(mixed)).astype(jnp.float32)
         embedded = jnp.where(masked[..., None], self.mask[None, None], embedded)
         embedded = embedded + constrain(self.positions, None, "act_embed")[positions]
         embedded = constrain(embedded, "act_row", "act_length", "act_embed")

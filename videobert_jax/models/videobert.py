@@ -50,7 +50,8 @@ class VideoBert(nn.Module):
     ) -> Float[Array, "b v d"]:
         """Video tower's outputs; `masked` clips are hidden from it."""
         allowed = allowed_pairs(segment_ids, segment_ids)
-        return self.video_encoder(self.video_embedding(features, positions, masked), allowed)
+        embedded = self.video_embedding(features, segment_ids, positions, masked)
+        return self.video_encoder(embedded, allowed)
 
     def text_embeddings(
         self, encoded: Float[Array, "b t d"], segment_ids: Int[Array, "b t"], num_examples: int
