@@ -11,9 +11,7 @@ from typing import IO
 
 import numpy as np
 
-
-class ArrayFileError(ValueError):
-    """An array file that is damaged, or that holds what must not be read."""
+from videobert_jax.files.errors import ArrayFileError
 
 
 def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:

@@ -1,0 +1,53 @@
+"""The one error of files that cannot be read, and what damage raises underneath."""
+
+import contextlib
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+
+
+class ArrayFileError(ValueError):
+    """A file that is damaged, or that holds what must not be read. Says which, and the remedy."""
+
+
+# What the standard library and NumPy raise on bytes that are not what they seem. A file that
+# cannot be opened (OSError) is not among them: it says nothing about what the file holds.
+DAMAGE = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    RecursionError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@contextlib.contextmanager
+def reading(name: str, kind: str) -> Iterator[None]:
+    """A context in which what damage raises becomes an ArrayFileError.
+
+    Args:
+        name: Of the file, and of the part of it; every message begins with it.
+        kind: What the file was expected to be, with its article: "a .npy file".
+    """
+    try:
+        yield
+    except ArrayFileError as error:
+        if str(error).startswith(name):
+            raise
+        raise ArrayFileError(f"{name}: {error}") from error
+    except DAMAGE as error:
+        raise ArrayFileError(
+            f"{name}: not {kind} that can be read ({type(error).__name__}: {error}); "
+            "fetch or prepare it anew"
+        ) from error
