@@ -15,11 +15,28 @@ _PLAIN = re.compile(
 _TIME = re.compile(r"[<>=|]?[mM]8(?:\[(?:[0-9]{1,9})?[a-zA-Z]{1,2}(?:/[0-9]{1,9})?\])?")
 
 
-def dtype_of(code: Any) -> np.dtype:
-    """dtype of a code such as "<f4". Raises ArrayFileError on any other kind of text or value."""
-    if not isinstance(code, str) or not (_PLAIN.fullmatch(code) or _TIME.fullmatch(code)):
-        raise ArrayFileError(f"dtype {code!r:.80}, expected a code such as '<f4' or '<U5'")
-    return np.dtype(code)
+def dtype_of(description: Any) -> np.dtype:
+    """dtype of a description as .npy headers hold it: "<f4", or the fields of a structured one.
+
+    Raises ArrayFileError (or what `errors.DAMAGE` lists) on any other text or value.
+    """
+    _check_description(description)
+    return np.lib.format.descr_to_dtype(description)
+
+
+def _check_description(description: Any) -> None:
+    if isinstance(description, str):
+        if not (_PLAIN.fullmatch(description) or _TIME.fullmatch(description)):
+            raise ArrayFileError(f"dtype {description!r:.80}, expected one such as '<f4' or '<U5'")
+    elif isinstance(description, tuple) and len(description) == 2:  # a subarray: its dtype, shape
+        _check_description(description[0])
+    elif isinstance(description, list):
+        for field in description:
+            if not isinstance(field, tuple) or len(field) not in (2, 3):
+                raise ArrayFileError(f"a structured dtype's field {field!r:.80}")
+            _check_description(field[1])
+    else:
+        raise ArrayFileError(f"dtype {description!r:.80}, expected a code or a list of fields")
 
 
 def element_count(shape: Any, dtype: np.dtype, found: int) -> int:
