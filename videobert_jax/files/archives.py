@@ -1,8 +1,9 @@
 """Zip archives of arrays, whose members' sizes are checked before any is unpacked."""
 
+import io
 import os
 import zipfile
-from typing import IO
+from typing import cast
 
 import numpy as np
 
@@ -81,9 +82,9 @@ class Archive:
                 "trust the file"
             )
 
-    def open(self, name: str) -> IO[bytes]:
+    def open(self, name: str) -> io.BufferedIOBase:
         """A member's content as a stream of bytes."""
-        return self._zip.open(self._member(name))
+        return cast(io.BufferedIOBase, self._zip.open(self._member(name)))
 
     def _member(self, name: str) -> zipfile.ZipInfo:
         if name not in self._members:
@@ -100,7 +101,7 @@ class Archive:
         self.close()
 
 
-def fill(file: IO[bytes], data: np.ndarray) -> None:
+def fill(file: io.BufferedIOBase, data: np.ndarray) -> None:
     """Bytes of a stream into `data` (uint8), which they must fill.
 
     Read in pieces: a stream that unpacks to more than was declared is never unpacked further.
@@ -114,7 +115,7 @@ def fill(file: IO[bytes], data: np.ndarray) -> None:
         done += count
 
 
-def read_all(file: IO[bytes], size: int) -> np.ndarray:
+def read_all(file: io.BufferedIOBase, size: int) -> np.ndarray:
     """The `size` bytes of a stream, which must hold just as many. Raises ArrayFileError if not."""
     data = np.empty(size, np.uint8)
     fill(file, data)

@@ -1,94 +1,196 @@
-"""NumPy files from anywhere: nothing is unpickled, and a header that lies about its size is
-refused before memory is taken for it."""
+"""NumPy files from anywhere: nothing runs, and a header that lies about its size is refused
+before memory is taken for it."""
 
-import math
+import ast
+import io
 import os
 import pathlib
-import tokenize
-import zipfile
-import zlib
-from typing import IO
+import re
+from typing import Any
 
 import numpy as np
 
-from videobert_jax.files.errors import ArrayFileError
+from videobert_jax.files import archives, buffers, pickles
+from videobert_jax.files.errors import ArrayFileError, reading
+
+_MAGIC = b"\x93NUMPY"
+# NumPy's own bound. Longer ones could exhaust the stack of Python's parser.
+_MAX_HEADER = 10_000
+_KEYS = {"descr", "fortran_order", "shape"}
 
 
-def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+def _read_header(file: io.BufferedIOBase) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     """(shape, is_fortran_order, dtype, length of the header) of a .npy stream at its start."""
-    try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            header = np.lib.format.read_array_header_1_0(file)
-        elif version == (2, 0):
-            header = np.lib.format.read_array_header_2_0(file)
-        else:
-            raise ArrayFileError(f"{name}: .npy version {version}, expected 1.0 or 2.0")
-    except ArrayFileError:
-        raise
-    except (ValueError, EOFError, SyntaxError, TypeError, tokenize.TokenError) as error:
+    start = file.read(8)
+    if start[:6] != _MAGIC or len(start) < 8:
+        raise ArrayFileError(f"begins with {start!r}, not as a .npy file; prepare it anew")
+    version = (start[6], start[7])
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ArrayFileError(f".npy version {version[0]}.{version[1]}, expected 1.0 to 3.0")
+    width = 2 if version == (1, 0) else 4
+    length = int.from_bytes(file.read(width), "little")
+    if length > _MAX_HEADER:
+        raise ArrayFileError(f"a header of {length} bytes, expected {_MAX_HEADER} or fewer")
+    content = file.read(length)
+    if len(content) != length:
+        raise ArrayFileError("not a whole .npy file: it ends inside its header; fetch it anew")
+    text = content.decode("utf-8" if version == (3, 0) else "latin-1")
+    # Python 2 wrote some sizes as 3L.
+    fields = ast.literal_eval(re.sub(r"(?<=[0-9])L(?=\s*[,)])", "", text))
+    if not isinstance(fields, dict) or set(fields) != _KEYS:
+        raise ArrayFileError(f"a header of {text!r:.80}, expected {sorted(_KEYS)}")
+    dtype = buffers.dtype_of(fields["descr"])
+    if type(fields["fortran_order"]) is not bool:
+        raise ArrayFileError(f"fortran_order {fields['fortran_order']!r:.40}, expected a boolean")
+    if dtype.hasobject and dtype != np.dtype(object):
+        raise ArrayFileError("holds pickled objects inside a structured array; expected numbers")
+    return fields["shape"], fields["fortran_order"], dtype, 8 + width + length
+
+
+def _read_objects(file: io.BufferedIOBase, shape: Any, end: int, allowed: bool) -> np.ndarray:
+    if not allowed:
         raise ArrayFileError(
-            f"{name}: not a whole .npy file ({error}); fetch or prepare it anew"
-        ) from error
-    shape, fortran, dtype = header
+            "holds pickled objects, which may run code when read; expected numbers or strings; "
+            "save it again without objects, or read it with objects=True, which lets plain values "
+            "through and runs nothing"
+        )
+    array = pickles.load(file, end)
+    if not isinstance(array, np.ndarray) or not array.dtype.hasobject or array.shape != shape:
+        raise ArrayFileError(f"another value than the objects of shape {shape!r:.80} that it says")
+    if file.tell() != end:
+        raise ArrayFileError(f"{end - file.tell()} bytes behind its objects")
+    return array
+
+
+def _read_stream(file: io.BufferedIOBase, size: int, objects: bool) -> np.ndarray:
+    """Array of a .npy stream of `size` bytes in all."""
+    shape, fortran, dtype, start = _read_header(file)
     if dtype.hasobject:
-        raise ArrayFileError(
-            f"{name}: holds pickled objects, which may run code when read; expected numbers or "
-            "strings; save it again without objects"
-        )
-    return shape, fortran, dtype, file.tell()
+        content = archives.read_all(file, size - start).tobytes()
+        return _read_objects(io.BytesIO(content), shape, len(content), objects)
+    buffers.element_count(shape, dtype, size - start)
+    data = archives.read_all(file, size - start)
+    array = buffers.over(data, shape, dtype, fortran=fortran)
+    array.flags.writeable = False
+    return array
 
 
-def _check_size(name: str, shape: tuple[int, ...], dtype: np.dtype, found: int) -> None:
-    expected = math.prod(shape) * dtype.itemsize
-    if found != expected or min(shape, default=0) < 0:
-        raise ArrayFileError(
-            f"{name}: {found} bytes of data, but its header says {list(shape)} of {dtype}, "
-            f"which are {expected}; the file is damaged: fetch or prepare it anew"
-        )
+def read_npy(path: str | os.PathLike, *, mapped: bool = False, objects: bool = False) -> np.ndarray:
+    """Array of a .npy file, read-only.
 
+    Args:
+        path: Of the file, of format version 1.0, 2.0 or 3.0.
+        mapped: Leaves the array on disk; what is touched is read.
+        objects: Lets an object array through if it holds plain values alone (text, numbers,
+            lists, arrays, as `pickles.read_pickle` lists them). It is read whole, and can be
+            written to.
 
-def _from_bytes(data: bytes, shape: tuple[int, ...], fortran: bool, dtype: np.dtype) -> np.ndarray:
-    flat = np.frombuffer(data, dtype)
-    return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
-
-
-def read_npy(path: str | os.PathLike, *, mapped: bool = False) -> np.ndarray:
-    """Array of a .npy file, read-only; `mapped` leaves it on disk and reads what is touched.
-
-    Raises ArrayFileError when it is truncated, too long, or holds Python objects.
+    Raises ArrayFileError when it is truncated, too long, or holds Python objects otherwise.
     """
     path = pathlib.Path(path)
-    with open(path, "rb") as file:
-        shape, fortran, dtype, start = _read_header(file, str(path))
-        _check_size(str(path), shape, dtype, path.stat().st_size - start)
-        if mapped and math.prod(shape) > 0:
-            order = "F" if fortran else "C"
-            return np.memmap(path, dtype, "r", offset=start, shape=shape, order=order)
-        return _from_bytes(file.read(), shape, fortran, dtype)
+    with open(path, "rb") as file, reading(str(path), "a whole .npy file"):
+        size = os.fstat(file.fileno()).st_size
+        if not mapped:
+            return _read_stream(file, size, objects)
+        shape, fortran, dtype, start = _read_header(file)
+        if dtype.hasobject:
+            return _read_objects(file, shape, size, objects)
+        if not buffers.element_count(shape, dtype, size - start):
+            return np.empty(shape, dtype)
+        order = "F" if fortran else "C"
+        return np.memmap(path, dtype, "r", offset=start, shape=shape, order=order)
 
 
-def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Arrays of a .npz file by name. A name is a key only, never a path.
+class NpzFile:
+    """An open .npz archive: names of its arrays, and one of them at a time.
 
-    Raises ArrayFileError as `read_npy` does, and where the archive itself is damaged.
+    A name is a key only, never a path. `open_npz` gives one.
+
+    Attributes:
+        names: In the archive's order, without ".npy".
     """
-    arrays = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                name = f"{path}[{info.filename}]"
-                with archive.open(info) as file:
-                    shape, fortran, dtype, start = _read_header(file, name)
-                    # What the archive declares is checked first, so that a small file cannot
-                    # claim terabytes; zipfile then reads no more than it declared.
-                    _check_size(name, shape, dtype, info.file_size - start)
-                    data = file.read()
-                _check_size(name, shape, dtype, len(data))
-                key = info.filename.removesuffix(".npy")
-                arrays[key] = _from_bytes(data, shape, fortran, dtype)
-    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise ArrayFileError(
-            f"{path}: not a whole .npz archive ({error}); fetch or prepare it anew"
-        ) from error
-    return arrays
+
+    names: list[str]
+
+    def __init__(self, path: str | os.PathLike, *, max_bytes: int, objects: bool):
+        self._name, self._max_bytes, self._objects = str(path), max_bytes, objects
+        with reading(self._name, "a whole .npz archive"):
+            self._archive = archives.Archive(path)
+        self._members = {name.removesuffix(".npy"): name for name in self._archive.names}
+        self.names = list(self._members)
+        if len(self.names) != len(self._archive.names):
+            self.close()
+            raise ArrayFileError(f"{path}: two arrays of the same name; prepare it anew")
+
+    def header(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
+        """(shape, dtype) of an array, which is not read. Raises ArrayFileError."""
+        with self._reading(name), self._archive.open(self._member(name)) as file:
+            shape, _, dtype, start = _read_header(file)
+            if not dtype.hasobject:
+                size = self._archive.size(self._member(name)) - start
+                buffers.element_count(shape, dtype, size)
+            return shape, dtype
+
+    def read(self, name: str) -> np.ndarray:
+        """An array, read-only. Raises ArrayFileError as `read_npy` does, and on `max_bytes`."""
+        with self._reading(name):
+            member = self._member(name)
+            self._archive.check_bound([member], self._max_bytes)
+            with self._archive.open(member) as file:
+                return _read_stream(file, self._archive.size(member), self._objects)
+
+    def check_bound(self) -> None:
+        """Raises ArrayFileError where all arrays together unpack to more than `max_bytes`."""
+        with reading(self._name, "a .npz archive"):
+            self._archive.check_bound(self._archive.names, self._max_bytes)
+
+    def _member(self, name: str) -> str:
+        if name not in self._members:
+            raise ArrayFileError(
+                f"no such array; there are {len(self.names)}: {', '.join(self.names[:8])}"
+            )
+        return self._members[name]
+
+    def _reading(self, name: str):
+        return reading(f"{self._name}[{name}]", "a whole .npy member")
+
+    def close(self) -> None:
+        self._archive.close()
+
+    def __enter__(self) -> "NpzFile":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def open_npz(
+    path: str | os.PathLike, *, max_bytes: int = archives.MAX_BYTES, objects: bool = False
+) -> NpzFile:
+    """An open .npz archive, for those too large to be read whole.
+
+    Args:
+        path: Of the archive.
+        max_bytes: Most that one compressed array may unpack to.
+        objects: As `read_npy` takes it.
+
+    Raises ArrayFileError where the archive is damaged.
+    """
+    return NpzFile(path, max_bytes=max_bytes, objects=objects)
+
+
+def read_npz(
+    path: str | os.PathLike, *, max_bytes: int = archives.MAX_BYTES, objects: bool = False
+) -> dict[str, np.ndarray]:
+    """Arrays of a .npz file by name, read-only.
+
+    Args:
+        path: Of the archive.
+        max_bytes: Most that the compressed arrays may unpack to, all together.
+        objects: As `read_npy` takes it.
+
+    Raises ArrayFileError as `read_npy` does, on `max_bytes`, and where the archive is damaged.
+    """
+    with open_npz(path, max_bytes=max_bytes, objects=objects) as archive:
+        archive.check_bound()
+        return {name: archive.read(name) for name in archive.names}

@@ -1,6 +1,7 @@
 """The one error of files that cannot be read, and what damage raises underneath."""
 
 import contextlib
+import errno
 import struct
 import tokenize
 import zipfile
@@ -46,7 +47,10 @@ def reading(name: str, kind: str) -> Iterator[None]:
         if str(error).startswith(name):
             raise
         raise ArrayFileError(f"{name}: {error}") from error
-    except DAMAGE as error:
+    except (*DAMAGE, OSError) as error:
+        # A seek to before the file's start, which zipfile tries where a directory lies.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         raise ArrayFileError(
             f"{name}: not {kind} that can be read ({type(error).__name__}: {error}); "
             "fetch or prepare it anew"

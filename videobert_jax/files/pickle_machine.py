@@ -13,9 +13,10 @@ are freed.
 
 import collections
 import functools
+import io
 import re
 from collections.abc import Callable, Mapping
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ class Machine:
 
     def __init__(
         self,
-        file: IO[bytes],
+        file: io.BufferedIOBase,
         end: int,
         allowed: Mapping[tuple[str, str], Any],
         budget: Budget,

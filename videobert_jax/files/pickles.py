@@ -1,8 +1,9 @@
 """Pickles of plain values and NumPy arrays, read without running anything that they hold."""
 
+import io
 import os
 from collections.abc import Callable, Mapping
-from typing import IO, Any
+from typing import Any
 
 from videobert_jax.files import pickle_opcodes, pickle_values
 from videobert_jax.files.errors import ArrayFileError, reading
@@ -15,7 +16,7 @@ MEMORY_SLACK = 64 << 20
 
 
 def load(
-    file: IO[bytes],
+    file: io.BufferedIOBase,
     end: int,
     *,
     allowed: Mapping[tuple[str, str], Any] = pickle_values.ALLOWED,

@@ -8,7 +8,7 @@ import dataclasses
 import io
 import os
 import struct
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -136,7 +136,7 @@ class _Storages:
         span = slice(offset * dtype.itemsize, (offset + size) * dtype.itemsize)
         return torch_values.Storage(whole.data[span], dtype)
 
-    def fill(self, file: IO[bytes], keys: Any, order: str) -> None:
+    def fill(self, file: io.BufferedIOBase, keys: Any, order: str) -> None:
         """Values of all storages from the file, in the order of `keys`."""
         if type(keys) is not list or sorted(keys) != sorted(self.by_key):
             raise ArrayFileError("other storages than its tensors lie in")
@@ -149,7 +149,7 @@ class _Storages:
             _to_native(storage.data, storage.dtype, order)
 
 
-def _read_pickles(file: IO[bytes]) -> Any:
+def _read_pickles(file: io.BufferedIOBase) -> Any:
     end = os.fstat(file.fileno()).st_size
     if pickles.load(file, end) != _MAGIC:
         raise ArrayFileError(
