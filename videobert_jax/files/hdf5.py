@@ -1,23 +1,22 @@
 """HDF5 files from anywhere, read by a process of their own.
 
 The HDF5 library follows addresses and sizes that a file says, and a damaged or made file can crash
-the process that it runs in, or keep it busy for ever. So it runs in another process
-(`hdf5_worker`), with bounded memory; what it reads comes through a pipe. A crash or a hang there
-is an ArrayFileError here. The process is kept for the next file.
+the process that it runs in, or keep it busy for ever (its list of such reports is long). So it runs in another
+process (`hdf5_worker`), a fork for each file, with bounded memory; what it reads comes through a
+pipe, and a crash or a hang there is an ArrayFileError here.
 """
 
 import ast
 import atexit
-import contextlib
 import json
 import math
 import os
 import pathlib
 import select
+import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -52,6 +51,7 @@ class _Process:
             stderr=subprocess.DEVNULL,
             env=os.environ | settings,
             bufsize=0,
+            start_new_session=True,  # it and its forks are ended together, and by nobody else
         )
         if self._process.stdin is None or self._process.stdout is None:
             raise OSError("no pipes to the process that reads HDF5 files")
@@ -60,8 +60,6 @@ class _Process:
         self._ready.register(self._out, select.POLLIN)
 
     def ask(self, request: dict[str, Any]) -> None:
-        if self._in.closed:
-            raise ArrayFileError("the process that read the file has ended")
         try:
             self._in.write(json.dumps(request).encode() + b"\n")
         except BrokenPipeError:
@@ -113,7 +111,7 @@ class _Process:
             if not self._ready.poll(patience * 1000):
                 self.end()
                 raise ArrayFileError(
-                    f"the HDF5 library did not answer for {patience:g} s and was stopped; "
+                    f"the HDF5 library did not answer for {patience / 2:g} s and was stopped; "
                     "the file is damaged: fetch or prepare it anew"
                 )
             count = os.readv(self._out.fileno(), [view])
@@ -129,8 +127,9 @@ class _Process:
         )
 
     def end(self) -> int:
-        """Ends the process; its status."""
-        self._process.kill()
+        """Ends the process and its fork; its status."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._in.close()
         self._out.close()
         return self._process.wait()
@@ -190,24 +189,14 @@ class Hdf5File:
         self._name, self._max_bytes, self._patience = str(path), max_bytes, patience
         with open(path, "rb") as file:
             self._file_bytes = os.fstat(file.fileno()).st_size
+        self._path = os.path.abspath(path)
         self._process: _Process | None = _take_process()
-        self._sound = True
         try:
-            with self._reading(self._name, "an HDF5 file"):
-                request = {"what": "open", "path": os.path.abspath(path)}
-                self.names, self.links = self._reply(request)
+            with reading(self._name, "an HDF5 file"):
+                self.names, self.links = self._reply({"what": "tree"})
                 self._known = frozenset(self.names)
         except BaseException:
             self.close()
-            raise
-
-    @contextlib.contextmanager
-    def _reading(self, name: str, kind: str) -> Iterator[None]:
-        try:
-            with reading(name, kind):
-                yield
-        except BaseException:
-            self._sound = False
             raise
 
     def header(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
@@ -220,7 +209,7 @@ class Hdf5File:
 
         Text comes as an object array of `str`. Raises ArrayFileError.
         """
-        with self._reading(f"{self._name}[{name}]", "a dataset"):
+        with reading(f"{self._name}[{name}]", "a dataset"):
             shape, dtype, described = self._header(name)
             if rows is None:
                 rows = (0, shape[0] if shape else 1)
@@ -230,22 +219,22 @@ class Hdf5File:
                 shape = (rows[1] - rows[0], *shape[1:])
             self._check_size(shape, dtype, described)
             request = {"what": "read", "name": name, "rows": rows}
-            self._ask(request | {"chunk_bytes": described["chunk_bytes"]})
+            self._ask(request, described["chunk_bytes"])
             if dtype.hasobject:
                 return self._texts(shape)
             array = np.empty(shape, dtype)
             view = array.reshape(-1).view(np.uint8).data
             while view:
-                view = view[self._running().frame_into(view, self._patience) :]
+                view = view[self._running().frame_into(view, 2 * self._patience) :]
             return array
 
     def _texts(self, shape: tuple[int, ...]) -> np.ndarray:
         texts, left = [], self._max_bytes
         while len(texts) < math.prod(shape):
-            piece = self._running().frame(b"d", self._patience)
+            piece = self._running().frame(b"d", 2 * self._patience)
             left -= len(piece)
             if left < 0:
-                self.close()
+                self._running().end()
                 raise ArrayFileError(f"text of more than max_bytes={self._max_bytes}")
             texts += json.loads(piece)
         array = np.empty(len(texts), object)
@@ -253,7 +242,7 @@ class Hdf5File:
         return array.reshape(shape)
 
     def _header(self, name: str) -> tuple[tuple[int, ...], np.dtype, dict[str, Any]]:
-        with self._reading(f"{self._name}[{name}]", "a dataset"):
+        with reading(f"{self._name}[{name}]", "a dataset"):
             if name in self.links:
                 raise ArrayFileError(f"{self.links[name]}, which is not followed")
             if name not in self._known:
@@ -285,27 +274,26 @@ class Hdf5File:
     def _running(self) -> _Process:
         if self._process is None:
             raise ArrayFileError("the file is closed")
+        if not self._process.alive:
+            self._process = _take_process()  # each request names the file anew
         return self._process
 
-    def _ask(self, request: dict[str, Any]) -> None:
-        self._running().ask(request)
+    def _ask(self, request: dict[str, Any], chunk_bytes: int = 0) -> None:
+        patience = math.ceil(self._patience)
+        settings = {"path": self._path, "chunk_bytes": chunk_bytes, "patience": patience}
+        self._running().ask(request | settings)
 
     def _reply(self, request: dict[str, Any]) -> Any:
         self._ask(request)
-        return self._running().reply(self._patience)
+        return self._running().reply(2 * self._patience)
 
     def close(self) -> None:
-        """Gives the process back, for the next file."""
+        """Closes the file; the process is kept for the next one."""
         process, self._process = self._process, None
-        if process is None or not process.alive:
-            return
-        # After an error the library's memory may be damaged too: the next file gets a new process.
-        if not self._sound:
-            process.end()
-            return
-        process.ask({"what": "close"})
-        process.reply(self._patience)
-        _idle.append(process)
+        if process is not None and process.alive:
+            process.ask({"what": "close"})
+            process.reply(self._patience)
+            _idle.append(process)
 
     def __enter__(self) -> "Hdf5File":
         return self

@@ -1,14 +1,17 @@
 """The process in which the HDF5 library reads files for `hdf5`, one request after another.
 
-It is run as a script, by its path, and imports nothing of this package. Requests come as lines of
-JSON; answers are frames of one byte of kind, eight of length, and the content:
-`r` a reply in JSON, `d` a piece of a dataset, `e` why there is none.
+It is run as a script, by its path, and imports nothing of this package. It loads the library once,
+and each file is then read in a fork of its own: nothing that a damaged file does to the library's
+memory reaches the next one. Requests come as lines of JSON; answers are frames of one byte of
+kind, eight of length, and the content: `r` a reply in JSON, `d` a piece of a dataset, `e` why
+there is none.
 """
 
 import json
 import math
 import os
 import resource
+import signal
 import struct
 import sys
 from collections.abc import Iterator
@@ -135,36 +138,39 @@ def _pieces(
         first += rows
 
 
-class _Worker:
+def _send(kind: bytes, content: Any) -> None:
+    view = memoryview(content)
+    sys.stdout.buffer.write(kind + struct.pack("<q", view.nbytes))
+    sys.stdout.buffer.write(view)
+    sys.stdout.buffer.flush()
+
+
+class _Reader:
+    """Answers requests about one file."""
+
     def __init__(self) -> None:
-        self.out = sys.stdout.buffer
         self.file: h5py.File | None = None
-
-    def send(self, kind: bytes, content: Any) -> None:
-        view = memoryview(content)
-        self.out.write(kind + struct.pack("<q", view.nbytes))
-        self.out.write(view)
-        self.out.flush()
-
-    def reply(self, value: Any) -> None:
-        self.send(b"r", json.dumps(value).encode())
+        self.patience = 0
 
     def answer(self, request: dict[str, Any]) -> None:
-        _limit_memory(request.get("chunk_bytes", 0) * 3)
-        if self.file is not None and request["what"] in ("open", "close"):
-            self.file.close()
-            self.file = None
-        if request["what"] == "open":
+        _limit_memory(request["chunk_bytes"] * 3)
+        self.patience = request["patience"]
+        self.begin_piece()
+        if self.file is None:
             self.file = h5py.File(request["path"], "r", driver="sec2", rdcc_nbytes=64 << 20)
+        if request["what"] == "tree":
             self.reply(_tree(self.file))
-        elif request["what"] == "close":
-            self.reply(None)
-        elif self.file is None:
-            raise ValueError("no file is open")
         elif request["what"] == "describe":
             self.reply(_describe(_dataset(self.file, request["name"])))
         else:
             self.read(_dataset(self.file, request["name"]), *request["rows"])
+
+    def begin_piece(self) -> None:
+        # Without a handler of Python's own, the signal ends the process even inside the library.
+        signal.alarm(self.patience)
+
+    def reply(self, value: Any) -> None:
+        _send(b"r", json.dumps(value).encode())
 
     def read(self, dataset: h5py.Dataset, first: int, last: int) -> None:
         text = dataset.dtype.kind == "O"
@@ -172,21 +178,44 @@ class _Worker:
         item = _PIECE // _TEXTS if text else dataset.dtype.itemsize
         chunk_rows = dataset.chunks[0] if dataset.chunks else 1
         for index in _pieces(dataset.shape, item, chunk_rows, first, last):
+            self.begin_piece()
             piece = np.asarray(values[index], object if text else dataset.dtype, order="C")
             if text:
-                self.send(b"d", json.dumps(piece.reshape(-1).tolist()).encode())
+                _send(b"d", json.dumps(piece.reshape(-1).tolist()).encode())
             else:
-                self.send(b"d", piece.reshape(-1).view(np.uint8))
+                _send(b"d", piece.reshape(-1).view(np.uint8))
+
+
+def _serve(line: bytes) -> None:
+    """Answers this request and those after it, up to the one that closes the file."""
+    reader = _Reader()
+    while line:
+        request = json.loads(line)
+        if request["what"] == "close":
+            _send(b"r", b"null")
+            return
+        try:
+            reader.answer(request)
+        # Whatever the library says of a damaged file goes to the process that asked.
+        except Exception as error:
+            _send(b"e", f"{type(error).__name__}: {error}".encode()[:2000])
+        signal.alarm(0)
+        line = sys.stdin.buffer.readline()
 
 
 def main() -> None:
-    worker = _Worker()
-    for line in sys.stdin.buffer:
-        try:
-            worker.answer(json.loads(line))
-        # Whatever the library says of a damaged file goes to the process that asked.
-        except Exception as error:
-            worker.send(b"e", f"{type(error).__name__}: {error}".encode()[:2000])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    while line := sys.stdin.buffer.readline():
+        child = os.fork()
+        if not child:
+            _serve(line)
+            sys.stdout.buffer.flush()
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status == -signal.SIGALRM:
+            _send(b"e", b"the HDF5 library did not come to an end and was stopped")
+        elif status:
+            _send(b"e", f"the HDF5 library ended the process that read it ({status})".encode())
 
 
 if __name__ == "__main__":
