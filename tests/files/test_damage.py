@@ -61,7 +61,7 @@ def _harmful(touched) -> list[object]:
         Canary(exec, code),
         Canary(open, str(touched), "w"),
         Canary(np.save, str(touched), 1),
-        Canary(getattr, np, "load"),
+        Canary(getattr, "text", "upper"),
     ]
 
 
@@ -112,13 +112,13 @@ GREEDY = {
     "a text of 2**40 bytes": b"\x80\x04" + _string(1 << 40),
     "bytes of 2**62": b"\x80\x05\x8e" + (1 << 62).to_bytes(8, "little") + b".",
     "a bytearray of 2**40": b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b".",
-    "a frame of 2**60": b"\x80\x04\x95" + (1 << 60).to_bytes(8, "little") + b"\x8f" * 40_000,
+    "a frame of 2**60": b"\x80\x04\x95" + (1 << 60).to_bytes(8, "little") + b"\x8f" * 8_000,
     "memo indices": b"\x80\x02N"
-    + b"".join(b"r" + (0xFFFFFFFF - i).to_bytes(4, "little") for i in range(40_000))
+    + b"".join(b"r" + (0xFFFFFFFF - i).to_bytes(4, "little") for i in range(4_000))
     + b"Z",
-    "empty sets": _grown(b"\x8f", 40_000),
-    "empty dictionaries": _grown(b"}\x94", 40_000),
-    "marks": _grown(b"(", 200_000, b"."),
+    "empty sets": _grown(b"\x8f", 8_000),
+    "empty dictionaries": _grown(b"}\x94", 8_000),
+    "marks": _grown(b"(", 8_000, b"."),
     "a bytearray copied again and again": b"\x80\x02cbuiltins\nbytearray\nq\x00B"
     + (1 << 20).to_bytes(4, "little")
     + bytes(1 << 20)
@@ -127,7 +127,7 @@ GREEDY = {
     + b".",
     "an integer of a megabyte": b"\x80\x02\x8b" + (1 << 20).to_bytes(4, "little") + bytes(1 << 20),
     "digits": b"I" + b"9" * 100_000 + b"\n.",
-    "lists nested 20,000 deep": _grown(b"]", 20_000, b"a" * 19_999 + b"."),
+    "lists nested 5,000 deep": _grown(b"]", 5_000, b"a" * 4_999 + b"."),
     "a chain of lists through the memo": b"\x80\x02]q\x00"
     + b"]q\x01h\x00aq\x000" * 10_000
     + b"h\x00.",
@@ -140,7 +140,7 @@ GREEDY = {
 
 @pytest.mark.parametrize("name", GREEDY)
 def test_a_pickle_that_asks_for_much_is_refused_before_it_is_given(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(pickles, "MEMORY_SLACK", 1 << 20)  # so that small files show it
+    monkeypatch.setattr(pickles, "MEMORY_SLACK", 1 << 16)  # so that small files show it
     path = tmp_path / "greedy.pkl"
     path.write_bytes(GREEDY[name])
     tracemalloc.start()
@@ -167,15 +167,15 @@ def test_what_is_shared_a_million_times_stays_small(tmp_path):
 
 
 def _bomb(path, claimed: int | None) -> None:
-    """An array of 1 GiB of zeros, compressed to 1 MB; the archive may claim that it is smaller."""
+    """An array of 256 MiB of zeros, compressed to 0.3 MB; the archive may claim fewer."""
     header = io.BytesIO()
-    size = claimed or 1 << 30
+    size = claimed or 1 << 28
     fields = {"descr": "|u1", "fortran_order": False, "shape": (size,)}
     np.lib.format.write_array_header_1_0(header, fields)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("bomb.npy", "w", force_zip64=True) as file:
             file.write(header.getvalue())
-            for _ in range(1 << 6):
+            for _ in range(1 << 4):
                 file.write(bytes(1 << 24))
         if claimed:
             archive.infolist()[0].file_size = claimed + len(header.getvalue())
@@ -187,7 +187,7 @@ def test_an_archive_is_not_unpacked_beyond_its_bound_or_its_word(claimed, tmp_pa
     tracemalloc.start()
     try:
         with pytest.raises(arrays.ArrayFileError, match="max_bytes" if not claimed else "CRC"):
-            arrays.read_npz(tmp_path / "bomb.npz", max_bytes=1 << 28)
+            arrays.read_npz(tmp_path / "bomb.npz", max_bytes=1 << 26)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -202,12 +202,16 @@ def _fork_of(file: hdf5.Hdf5File) -> int:
 
 @pytest.mark.parametrize(
     ("fault", "said"),
-    [(signal.SIGSEGV, "ended the process"), (signal.SIGSTOP, "did not answer for 1 s")],
+    [
+        (signal.SIGSEGV, r"ended the process that read it \(-11\)"),
+        (signal.SIGALRM, "did not come to an end"),
+        (signal.SIGSTOP, "did not answer for 1 s"),
+    ],
 )
 def test_a_crash_or_a_hang_of_the_hdf5_library_is_an_error_of_the_file(fault, said, tmp_path):
     path = tmp_path / "a.h5"
     path.write_bytes(damage.hdf5_files()[0])
-    with hdf5.Hdf5File(path, patience=1) as file:
+    with hdf5.Hdf5File(path, patience=1.0) as file:
         os.kill(_fork_of(file), fault)
         with pytest.raises(arrays.ArrayFileError, match=rf"a\.h5\[plain\]: .*{said}"):
             file.read("plain")

@@ -74,11 +74,12 @@ def checkpoint():
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_checkpoint_reads_as_torch_reads_it(zipped, tmp_path):
+def test_a_checkpoint_reads_as_it_was_saved(zipped, tmp_path):
     path = tmp_path / "checkpoint.pth.tar"
-    torch.save(checkpoint(), path, _use_new_zipfile_serialization=zipped)
+    value = checkpoint()
+    torch.save(value, path, _use_new_zipfile_serialization=zipped)
     ours = torch_files.read_torch(path)
-    assert_same(torch.load(path, weights_only=False), ours)
+    assert_same(value, ours)  # torch itself cannot load its 8-bit floats from the older form
     ours["views"][0][1, 2] = 99  # what shares memory there shares it here
     assert ours["views"][1][2, 1] == 99 == ours["views"][2][0, 1]
 
@@ -104,7 +105,6 @@ def test_what_is_no_plain_array_is_refused_by_name(zipped, tmp_path):
     for value, said in (
         (torch.nn.Linear(1, 1), "torch.nn.modules.linear.Linear"),
         (torch.eye(3).to_sparse(), "_rebuild_sparse_tensor"),
-        (torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "holds `torch"),
     ):
         torch.save(value, path, _use_new_zipfile_serialization=zipped)
         with pytest.raises(torch_files.ArrayFileError, match=said):

@@ -1,9 +1,9 @@
 """HDF5 files from anywhere, read by a process of their own.
 
 The HDF5 library follows addresses and sizes that a file says, and a damaged or made file can crash
-the process that it runs in, or keep it busy for ever (its list of such reports is long). So it runs in another
-process (`hdf5_worker`), a fork for each file, with bounded memory; what it reads comes through a
-pipe, and a crash or a hang there is an ArrayFileError here.
+the process that it runs in, or keep it busy for ever. So it runs in another process
+(`hdf5_worker`), a fork for each file, with bounded memory; what it reads comes through a pipe, and
+a crash or a hang there is an ArrayFileError here.
 """
 
 import ast
@@ -90,9 +90,11 @@ class _Process:
         if not 0 <= size <= _MAX_REPLY:
             self.end()
             raise ArrayFileError(f"an answer of {size} bytes")
-        if found == b"e":
+        if found in (b"e", b"x"):
             message = bytearray(size)
             self._into(memoryview(message), patience)
+            if found == b"x":  # it may have gone between two requests, and been answered for twice
+                self.end()
             raise ArrayFileError(message.decode("utf-8", "replace"))
         if found != kind:
             self.end()

@@ -4,7 +4,7 @@ It is run as a script, by its path, and imports nothing of this package. It load
 and each file is then read in a fork of its own: nothing that a damaged file does to the library's
 memory reaches the next one. Requests come as lines of JSON; answers are frames of one byte of
 kind, eight of length, and the content: `r` a reply in JSON, `d` a piece of a dataset, `e` why
-there is none.
+there is none, `x` that the fork is gone.
 """
 
 import json
@@ -213,9 +213,9 @@ def main() -> None:
             os._exit(0)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if status == -signal.SIGALRM:
-            _send(b"e", b"the HDF5 library did not come to an end and was stopped")
+            _send(b"x", b"the HDF5 library did not come to an end and was stopped")
         elif status:
-            _send(b"e", f"the HDF5 library ended the process that read it ({status})".encode())
+            _send(b"x", f"the HDF5 library ended the process that read it ({status})".encode())
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ MAX_NUMBER_BYTES = 255
 # Larger sizes are compared with what is left of the file before they are read.
 _SMALL = 1 << 16
 _CONTAINER_BYTES = 200
+_SET_BYTES = 350
+_TUPLE_BYTES = 64
 _ENTRY_BYTES = 100
 _ESCAPED = re.compile(rb"""(?:[^\\]|\\(?:[\\'"abfnrtv]|x[0-9a-fA-F]{2}|[0-7]{1,3}))*""", re.S)
 _LEAVES = frozenset({str, bytes, bytearray, int, float, bool, complex, type(None)})
@@ -146,10 +148,12 @@ class Machine:
                 if key in self._holds_arguments and not arguments:
                     raise ArrayFileError("a class or function where a value was expected")
                 self._unfinished.pop(key, None)
-                if kind is not np.ndarray or item.dtype.hasobject:
-                    depth = abs(self._depth.get(key, 1))
+                depth = abs(self._depth.get(key, 0))
+                if depth:
                     self._depth[key] = -depth
                     deepest = max(deepest, depth)
+                elif kind is not np.ndarray or item.dtype.hasobject:
+                    deepest = max(deepest, 1)
             elif isinstance(item, np.dtype):
                 # A dtype in use is never changed: arrays would reach beyond their memory.
                 self._unfinished.pop(id(item), None)
@@ -160,7 +164,9 @@ class Machine:
         return deepest
 
     def new(self, container: Any, depth: int = 0) -> Any:
-        self._budget.take(_CONTAINER_BYTES)
+        self._budget.take(
+            _SET_BYTES if isinstance(container, set | frozenset) else _CONTAINER_BYTES
+        )
         self._depth[id(container)] = depth + 1
         self._holds_arguments.discard(id(container))  # of an object that is gone
         return container
@@ -206,7 +212,13 @@ class Machine:
         if not items:  # the empty tuple is one object for all
             self.push(value)
             return
-        self.push(self.new(value, depth))
+        if depth:
+            self.push(self.new(value, depth))
+        else:  # of plain values: never filled, and not worth an entry
+            self._budget.take(_TUPLE_BYTES)
+            self._depth.pop(id(value), None)
+            self._holds_arguments.discard(id(value))
+            self.push(value)
         holds = any(isinstance(x, Argument) or id(x) in self._holds_arguments for x in items)
         if holds:
             self._holds_arguments.add(id(value))

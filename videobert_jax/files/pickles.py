@@ -9,9 +9,9 @@ from videobert_jax.files import pickle_opcodes, pickle_values
 from videobert_jax.files.errors import ArrayFileError, reading
 from videobert_jax.files.pickle_machine import Machine
 
-# A pickle's one byte may stand for an empty container of 64 to 200 bytes; real ones stay below 20
-# bytes of memory for a byte of the file.
-MEMORY_PER_BYTE = 32
+# One byte of a pickle may stand for an empty container of 300 bytes. Real ones stay below 30 bytes
+# of memory for a byte of the file: pairs of small integers, in lists, come nearest.
+MEMORY_PER_BYTE = 40
 MEMORY_SLACK = 64 << 20
 
 
@@ -45,7 +45,7 @@ def read_pickle(path: str | os.PathLike) -> Any:
     and object arrays of all these. Anything else is refused by name, before any of it is used:
     nothing in the file is ever imported or called. Text of Python 2 comes back with one character
     a byte (latin-1), as NumPy's own convention is. What is shared stays shared. The memory taken
-    stays below 32 bytes for each byte of the file, plus 64 MiB.
+    stays below 40 bytes for each byte of the file, plus 64 MiB.
 
     Raises ArrayFileError on a global beyond these, on damage, on values that contain themselves or
     are nested more than 200 deep, on integers of more than 255 bytes, on keys that are not text,
