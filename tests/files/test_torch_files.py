@@ -1,4 +1,4 @@
-"""The golden files were written by torch 2.13 (`tests/parity/test_torch_files.py` compares them)."""
+"""The golden files were written by torch 2.13; `tests/parity/test_torch_files.py` compares them."""
 
 import io
 import pickle
@@ -69,14 +69,12 @@ def test_big_endian_storages(tmp_path):
         (lambda n, c: c + c if n.endswith("data/2") else c, "values of float32 are said"),
         (lambda n, c: None if n.endswith(".pkl") else c, "0 members data.pkl"),
         (lambda n, c: b"middle" if n.endswith("byteorder") else c, "byte order 'middle'"),
-        (lambda n, c: c.replace(b"(K\x03K\x04", b"(K\x04K\x04"), "in a storage of 12 values"),
         (lambda n, c: c.replace(b"K\x03K\x04\x86", b"K\x7fK\x04\x86"), "in a storage of 12 values"),
     ],
 )
 def test_a_lie_in_the_archive_is_refused(change, said, tmp_path):
     content = _changed(change)
-    if content == _changed(lambda n, c: c):
-        pytest.skip("this lie has no place in the golden file")
+    assert content != _changed(lambda n, c: c)
     (tmp_path / "lie.pth").write_bytes(content)
     with pytest.raises(arrays.ArrayFileError, match=rf"lie\.pth: .*{said}"):
         torch_files.read_torch(tmp_path / "lie.pth")

@@ -39,6 +39,7 @@ def _read_header(file: io.BufferedIOBase) -> tuple[tuple[int, ...], bool, np.dty
     fields = ast.literal_eval(re.sub(r"(?<=[0-9])L(?=\s*[,)])", "", text))
     if not isinstance(fields, dict) or set(fields) != _KEYS:
         raise ArrayFileError(f"a header of {text!r:.80}, expected {sorted(_KEYS)}")
+    buffers.check_shape(fields["shape"])
     dtype = buffers.dtype_of(fields["descr"])
     if type(fields["fortran_order"]) is not bool:
         raise ArrayFileError(f"fortran_order {fields['fortran_order']!r:.40}, expected a boolean")

@@ -39,13 +39,18 @@ def _check_description(description: Any) -> None:
         raise ArrayFileError(f"dtype {description!r:.80}, expected a code or a list of fields")
 
 
+def check_shape(shape: Any) -> None:
+    """Raises ArrayFileError where `shape` is no tuple of sizes."""
+    if type(shape) is not tuple or not all(type(size) is int and size >= 0 for size in shape):
+        raise ArrayFileError(f"shape {shape!r:.80}, expected a tuple of sizes of 0 or more")
+
+
 def element_count(shape: Any, dtype: np.dtype, found: int) -> int:
     """Elements of an array, which must fill exactly `found` bytes.
 
     Raises ArrayFileError where the shape is no tuple of sizes, or says another number of bytes.
     """
-    if type(shape) is not tuple or not all(type(size) is int and size >= 0 for size in shape):
-        raise ArrayFileError(f"shape {shape!r:.80}, expected a tuple of sizes of 0 or more")
+    check_shape(shape)
     count = math.prod(shape)
     # Elements of no bytes would let an empty file claim any number of them.
     if count * dtype.itemsize != found or (dtype.itemsize == 0 and count):

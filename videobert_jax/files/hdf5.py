@@ -266,7 +266,11 @@ class Hdf5File:
         if dtype.itemsize == 0 and math.prod(shape):
             raise ArrayFileError("elements of no bytes")
         most = stored if described["plain"] and stored >= size else self._max_bytes
-        if size > most or described["chunk_bytes"] > max(most, self._max_bytes):
+        if described["chunk_bytes"] > max(most, self._max_bytes):
+            raise ArrayFileError(
+                f"chunks of {described['chunk_bytes']} bytes, more than max_bytes={self._max_bytes}"
+            )
+        if size > most:
             raise ArrayFileError(
                 f"shape {list(shape)} of {dtype} is {size} bytes, of which {stored} are stored; "
                 f"more than max_bytes={self._max_bytes}: read rows of it, or allow more if you "

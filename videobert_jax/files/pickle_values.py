@@ -304,6 +304,10 @@ def _entries() -> dict[tuple[str, str], Argument]:
     for module in ("builtins", "__builtin__"):
         for name, build in builtin.items():
             entries[module, name] = Constructor(name, build)
+        # Python 2's names, which protocols 0 to 2 keep.
+        entries[module, "long"], entries[module, "unicode"] = (
+            entries[module, name] for name in ("int", "str")
+        )
     for package in ("numpy.core", "numpy._core"):
         for module, functions in numpy.items():
             for name, (build, unfinished) in functions.items():
