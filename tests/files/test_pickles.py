@@ -127,13 +127,20 @@ def test_what_is_refused_is_named(content, said, tmp_path):
 
 
 def test_a_dtype_in_use_is_never_changed(tmp_path):
-    """Else an array would reach beyond its memory: an array of 8 bytes whose dtype grows."""
-    content = pickle.dumps(np.arange(2, dtype="V8".replace("V", "i")), 2)
-    end = content[:-1]
-    # The dtype's place in the memo is found from the array's own pickle.
-    index = content[content.index(b"i8") + 2 :].split(b"Rq")[1][:1]
-    state = b"h" + index + b"(K\x03X\x01\x00\x00\x00>NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb."
-    (tmp_path / "a.pkl").write_bytes(end + state)
+    """Else an array would reach beyond its memory: one of 8 bytes whose dtype grows to 4096."""
+
+    def text(value: str) -> bytes:
+        return b"X" + len(value).to_bytes(4, "little") + value.encode()
+
+    dtype = b"cnumpy\ndtype\n" + text("V8") + b"\x85Rq\x05"
+    array = b"cnumpy.core.numeric\n_frombuffer\n(C\x08" + bytes(8) + dtype + b"K\x01\x85"
+    array += text("C") + b"tR"
+    whole = b"\x80\x03" + array
+    (tmp_path / "a.pkl").write_bytes(whole + b".")
+    assert pickles.read_pickle(tmp_path / "a.pkl").nbytes == 8
+    field = b"(" + text("a") + b"cnumpy\ndtype\n" + text("V8") + b"\x85RM\xf8\x0f\x86d"
+    state = b"(K\x03" + text("|") + b"N" + text("a") + b"\x85" + field + b"M\x00\x10K\x01K\x10t"
+    (tmp_path / "a.pkl").write_bytes(whole + b"h\x05" + state + b"b0.")
     with pytest.raises(arrays.ArrayFileError, match="filled after"):
         pickles.read_pickle(tmp_path / "a.pkl")
 
