@@ -111,7 +111,7 @@ KINDS: dict[str, tuple[Callable[[], list[bytes]], Callable[[pathlib.Path], Any]]
     "pickle": (pickle_files, pickles.read_pickle),
     "torch_zip": (lambda: [(GOLDEN / "torch_zip.pth").read_bytes()], torch_files.read_torch),
     "torch_legacy": (lambda: [(GOLDEN / "torch_legacy.pth").read_bytes()], torch_files.read_torch),
-    "hdf5": (hdf5_files, hdf5.read_hdf5),
+    "hdf5": (hdf5_files, lambda path: hdf5.read_hdf5(path, patience=10.0)),
 }
 
 
