@@ -1,10 +1,10 @@
 """HDF5 files from anywhere, read by a process of their own.
 
 The HDF5 library follows addresses and sizes that a file says, and a damaged or made file can crash
-the process that it runs in, or keep it busy for ever: one of 6,000 damaged copies of two small files did the
-latter, with HDF5 1.14.6. So it runs in another process
-(`hdf5_worker`), a fork for each file, with bounded memory; what it reads comes through a pipe, and
-a crash or a hang there is an ArrayFileError here.
+the process that it runs in, or keep it busy for ever: one of 6,000 damaged copies of two small
+files did the latter, with HDF5 1.14.6. So it runs in another process (`hdf5_worker`), a fork for
+each file, with bounded memory; what it reads comes through a pipe, and a crash or a hang there is
+an ArrayFileError here.
 """
 
 import ast
