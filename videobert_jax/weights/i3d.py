@@ -110,9 +110,9 @@ def _fold_unit(unit: dict, statistics: dict) -> dict:
     }
 
 
-def load_backbone() -> extract.Backbone:
-    """I3D with its Kinetics-400 weights, ready for `video.extract`."""
-    variables, digest = load_variables()
+def load_backbone(path: pathlib.Path | None = None) -> extract.Backbone:
+    """I3D with its Kinetics-400 weights, ready for `video.extract`; `path` as `load_variables`."""
+    variables, digest = load_variables(path)
     return extract.Backbone(
         name="i3d_kinetics400",
         layer="Mixed_5c, mean over time and space",

@@ -1,0 +1,52 @@
+"""Networks that turn clips into features, by name: each with its weights and its clips."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable
+
+from videobert_jax.video import clips, extract
+from videobert_jax.weights import i3d
+
+
+class BackboneError(ValueError):
+    """A backbone that is not known, or one without its weights."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """How a backbone is loaded (from None: the weights that a package brings), and its clips."""
+
+    load: Callable[[pathlib.Path | None], extract.Backbone]
+    settings: clips.ClipSettings
+    source: str | None  # where a user gets the weights; None where a package brings them
+
+
+# 16 frames over 1.5 seconds, one clip behind another, as the kitchen's features are made.
+I3D_CLIPS = clips.ClipSettings(fps=32 / 3, frames_per_clip=16, stride_frames=16)
+
+_BACKBONES = {
+    "i3d_kinetics": _Entry(i3d.load_backbone, I3D_CLIPS, None),
+}
+NAMES = tuple(_BACKBONES)
+
+
+def load_backbone(
+    name: str, weights_path: str | os.PathLike | None = None
+) -> tuple[extract.Backbone, clips.ClipSettings]:
+    """The backbone called `name` (of NAMES) with its weights, and the clips it was trained on.
+
+    `weights_path`: the published file; None takes the weights of an installed package where there
+    is one. Pixels go in as uint8 [g, s, side, side, 3]: scaling them is part of `apply`.
+    Raises BackboneError on an unknown name or a missing path, MissingExtra where the package is
+    absent, and WeightsError where the file holds something else.
+    """
+    if name not in _BACKBONES:
+        raise BackboneError(f"backbone {name!r} is not known; choose one of {', '.join(NAMES)}.")
+    entry = _BACKBONES[name]
+    if weights_path is None and entry.source is not None:
+        raise BackboneError(f"{name} needs the file of its weights; it is {entry.source}.")
+    path = None if weights_path is None else pathlib.Path(weights_path)
+    if path is not None and not path.is_file():
+        raise BackboneError(f"{path}, the weights of {name}, is not there; give the file's path.")
+    return entry.load(path), entry.settings
