@@ -4,9 +4,10 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 from videobert_jax.video import clips, extract
-from videobert_jax.weights import i3d
+from videobert_jax.weights import i3d, s3d
 
 
 class BackboneError(ValueError):
@@ -17,16 +18,22 @@ class BackboneError(ValueError):
 class _Entry:
     """How a backbone is loaded (from None: the weights that a package brings), and its clips."""
 
-    load: Callable[[pathlib.Path | None], extract.Backbone]
+    load: Callable[[Any], extract.Backbone]
     settings: clips.ClipSettings
     source: str | None  # where a user gets the weights; None where a package brings them
 
 
 # 16 frames over 1.5 seconds, one clip behind another, as the kitchen's features are made.
 I3D_CLIPS = clips.ClipSettings(fps=32 / 3, frames_per_clip=16, stride_frames=16)
+# 1.5 seconds at 20 frames a second, without overlap: VideoBERT's clips (section 4.1).
+S3D_KINETICS_CLIPS = clips.ClipSettings(fps=20, frames_per_clip=30, stride_frames=30)
+# 2 seconds at 16 frames a second, as in MIL-NCE's evaluation.
+S3D_HOWTO100M_CLIPS = clips.ClipSettings(fps=16, frames_per_clip=32, stride_frames=32)
 
 _BACKBONES = {
     "i3d_kinetics": _Entry(i3d.load_backbone, I3D_CLIPS, None),
+    "s3d_kinetics": _Entry(s3d.load_kinetics, S3D_KINETICS_CLIPS, s3d.KINETICS_SOURCE),
+    "s3d_howto100m": _Entry(s3d.load_howto100m, S3D_HOWTO100M_CLIPS, s3d.HOWTO100M_SOURCE),
 }
 NAMES = tuple(_BACKBONES)
 
@@ -45,7 +52,7 @@ def load_backbone(
         raise BackboneError(f"backbone {name!r} is not known; choose one of {', '.join(NAMES)}.")
     entry = _BACKBONES[name]
     if weights_path is None and entry.source is not None:
-        raise BackboneError(f"{name} needs the file of its weights; it is {entry.source}.")
+        raise BackboneError(f"{name} needs the file of its weights; fetch it from {entry.source}.")
     path = None if weights_path is None else pathlib.Path(weights_path)
     if path is not None and not path.is_file():
         raise BackboneError(f"{path}, the weights of {name}, is not there; give the file's path.")

@@ -11,6 +11,7 @@ import numpy as np
 from videobert_jax.files import digests, extras
 from videobert_jax.video import extract
 from videobert_jax.video.backbones import i3d
+from videobert_jax.weights.errors import WeightsError
 
 BATCH_NORM_EPSILON = 1e-3  # of Sonnet's BatchNorm, which the network was trained with
 WEIGHTS_SHA256 = "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd"
@@ -30,10 +31,6 @@ PICKLED_NAMES = {
     ("numpy", "ndarray"): ("numpy", "ndarray"),
     ("numpy", "dtype"): ("numpy", "dtype"),
 }
-
-
-class WeightsError(ValueError):
-    """A weights file is not what the network needs."""
 
 
 class _ArrayUnpickler(pickle.Unpickler):

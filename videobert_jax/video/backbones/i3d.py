@@ -1,7 +1,6 @@
 """I3D (Carreira and Zisserman 2017, arXiv:1705.07750): Inception-v1 inflated to three dimensions.
 
-The network is used frozen, so batch normalisation is folded into the convolutions: every unit is
-a convolution with a bias and a ReLU. `videobert_jax.weights.i3d` does the folding.
+Batch normalisation is folded into the convolutions, by `videobert_jax.weights.i3d`.
 Letters: g clips, s frames, y and x pixels, c channels.
 """
 
@@ -10,98 +9,15 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
+
+from videobert_jax.video.backbones import inception
+from videobert_jax.video.backbones.inception import ConvUnit, max_pool
 
 MIN_FRAMES = 16  # eightfold reduction in time must leave the two steps that the head averages
 SIDE = 224  # pixels of the square input
-FEATURE_DIM = 1024
+FEATURE_DIM = inception.FEATURE_DIM
 NUM_CLASSES = 400
-
-# Output channels of the six convolutions of each Inception module (table of section 2.4's figure):
-# 1x1 | reduction and 3x3 | reduction and 3x3 | 1x1 after the pooling.
-MIXED_CHANNELS = {
-    "Mixed_3b": (64, 96, 128, 16, 32, 32),
-    "Mixed_3c": (128, 128, 192, 32, 96, 64),
-    "Mixed_4b": (192, 96, 208, 16, 48, 64),
-    "Mixed_4c": (160, 112, 224, 24, 64, 64),
-    "Mixed_4d": (128, 128, 256, 24, 64, 64),
-    "Mixed_4e": (112, 144, 288, 32, 64, 64),
-    "Mixed_4f": (256, 160, 320, 32, 128, 128),
-    "Mixed_5b": (256, 160, 320, 32, 128, 128),
-    "Mixed_5c": (384, 192, 384, 48, 128, 128),
-}
-STAGES = (
-    ("Mixed_3b", "Mixed_3c"),
-    ("Mixed_4b", "Mixed_4c", "Mixed_4d", "Mixed_4e", "Mixed_4f"),
-    ("Mixed_5b", "Mixed_5c"),
-)
-
-
-def max_pool(
-    values: Float[Array, "g s y x c"],
-    window: tuple[int, int, int],
-    strides: tuple[int, int, int],
-) -> Float[Array, "g s2 y2 x2 c"]:
-    """Maximum over windows with TensorFlow's "SAME" padding.
-
-    One axis after the other: XLA's CPU kernel visits every element of a window, so 3+3+3 visits
-    instead of 27.
-    """
-    for axis in (1, 2, 3):
-        size, stride = window[axis - 1], strides[axis - 1]
-        if size == 1 and stride == 1:
-            continue
-        sizes, steps = [1] * 5, [1] * 5
-        sizes[axis], steps[axis] = size, stride
-        values = lax.reduce_window(values, -jnp.inf, lax.max, sizes, steps, "SAME")
-    return values
-
-
-def convolve(
-    values: Float[Array, "g s y x c"],
-    kernel: Float[Array, "ks ky kx c c2"],
-    strides: tuple[int, int, int],
-) -> Float[Array, "g s2 y2 x2 c2"]:
-    """3D convolution with "SAME" padding, as one 2D convolution.
-
-    The frames under the kernel are laid side by side as channels. Measured on two cores: 5 x faster
-    than XLA's 3D kernel for the 7 x 7 x 7 stem, 1.1-1.8 x for 3 x 3 x 3, so 2 x for the network.
-    """
-    size, stride, frames = kernel.shape[0], strides[0], values.shape[1]
-    steps = -(-frames // stride)
-    padding = max((steps - 1) * stride + size - frames, 0)
-    before = padding // 2
-    padded = jnp.pad(values, ((0, 0), (before, padding - before), (0, 0), (0, 0), (0, 0)))
-    last = (steps - 1) * stride + 1
-    stacked = jnp.concatenate([padded[:, i : i + last : stride] for i in range(size)], axis=-1)
-    flat = stacked.reshape(-1, *stacked.shape[2:])
-    flat_kernel = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
-    outputs = lax.conv_general_dilated(
-        flat,
-        flat_kernel,
-        strides[1:],
-        "SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-    return outputs.reshape(values.shape[0], steps, *outputs.shape[1:])
-
-
-class ConvUnit(nn.Module):
-    """Convolution with bias and, unless `linear`, a ReLU."""
-
-    channels: int
-    kernel: tuple[int, int, int] = (1, 1, 1)
-    strides: tuple[int, int, int] = (1, 1, 1)
-    linear: bool = False
-
-    @nn.compact
-    def __call__(self, inputs: Float[Array, "g s y x c"]) -> Float[Array, "g s2 y2 x2 c2"]:
-        shape = (*self.kernel, inputs.shape[-1], self.channels)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.channels,))
-        outputs = convolve(inputs, kernel, self.strides) + bias.reshape(1, 1, 1, 1, -1)
-        return outputs if self.linear else nn.relu(outputs)
 
 
 class InceptionModule(nn.Module):
@@ -152,10 +68,10 @@ class InceptionI3D(nn.Module):
             ((3, 3, 3), (2, 2, 2)),
             ((2, 2, 2), (2, 2, 2)),
         )
-        for pool, names in zip(pools, STAGES, strict=True):
+        for pool, names in zip(pools, inception.STAGES, strict=True):
             net = max_pool(net, *pool)
             for name in names:
-                net = InceptionModule(MIXED_CHANNELS[name], name=name)(net)
+                net = InceptionModule(inception.MIXED_CHANNELS[name], name=name)(net)
         features = jnp.mean(net, axis=(1, 2, 3))
         pooled = nn.avg_pool(net, (2, 7, 7), strides=(1, 1, 1), padding="VALID")
         logits = ConvUnit(NUM_CLASSES, linear=True, name="Logits")(pooled)
