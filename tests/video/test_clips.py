@@ -48,3 +48,22 @@ def test_the_middle_frame_of_each_chosen_clip_is_found():
     found = clips.middle_frames(iter(frames), settings, [0, 2, 7])
     assert {number: int(frame[0, 0, 0]) for number, frame in found.items()} == {0: 1, 2: 7, 7: 8}
     assert clips.middle_frames([], settings, [0]) == {}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 8), st.lists(st.integers(0, 40), max_size=8))
+def test_clips_at_chosen_frames_are_slices_too(count, length, starts):
+    """Behind the end, the last frame."""
+    frames = np.arange(count)[:, None]
+    found = dict(clips.cut_at(iter(frames), starts, length))
+    assert sorted(found) == list(range(len(starts)))
+    for number, start in enumerate(starts):
+        expected = frames[np.minimum(np.arange(start, start + length), count - 1)]
+        np.testing.assert_array_equal(found[number], expected)
+
+
+def test_no_more_frames_are_read_than_the_chosen_clips_need():
+    frames = iter(np.arange(100)[:, None])
+    assert [number for number, _ in clips.cut_at(frames, [7, 3], 4)] == [1, 0]
+    assert next(frames)[0] == 11
+    assert list(clips.cut_at(iter(()), [0], 4)) == []

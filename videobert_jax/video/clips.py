@@ -1,7 +1,8 @@
 """Clips: short runs of frames that a 3D network turns into one feature each."""
 
+import collections
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -40,6 +41,28 @@ def cut(frames: Iterable[np.ndarray], settings: ClipSettings) -> Iterator[np.nda
     fresh = len(window) - max(length - stride, 0) if clips else len(window)
     if fresh > 0 and (2 * len(window) >= length or clips == 0):
         yield np.stack(window + [window[-1]] * (length - len(window)))
+
+
+def cut_at(
+    frames: Iterable[np.ndarray], starts: Sequence[int], length: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(number, clip [length, y, x, 3]) of the clips whose first frames are `starts`, by start.
+
+    What lies behind the last frame is that frame again. Only `length` frames are held at a time.
+    Gives nothing where there is no frame.
+    """
+    waiting = collections.deque(sorted(range(len(starts)), key=lambda number: starts[number]))
+    window: collections.deque[np.ndarray] = collections.deque(maxlen=length)
+    count = 0
+    for count, frame in enumerate(frames, start=1):
+        window.append(frame)
+        while waiting and starts[waiting[0]] + length == count:
+            yield waiting.popleft(), np.stack(window)
+        if not waiting:
+            return
+    for number in waiting if window else ():
+        rest = list(window)[-max(count - starts[number], 1) :]
+        yield number, np.stack(rest + [window[-1]] * (length - len(rest)))
 
 
 def middle_frames(

@@ -47,7 +47,8 @@ class SeparableUnit(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "g s y x c"]) -> Float[Array, "g s2 y2 x2 c2"]:
-        k, d, half, none = self.size, self.stride, (self.size // 2,) * 2, (0, 0)
+        k, d = self.size, self.stride
+        half, none = (k // 2, k // 2), (0, 0)
         net = ConvUnit(self.channels, (1, k, k), (1, d, d), (none, half, half), name="space")(
             inputs
         )
