@@ -22,6 +22,7 @@ COMMANDS = (
     "attention",
     "export",
     "plan",
+    "reproduce",
 )
 
 
