@@ -68,7 +68,7 @@ def test_a_files_vector_is_the_mean_of_its_clips(model, movie):
 
 def test_segments_are_read_at_their_windows(model, movie):
     """First and last frame of a window, 32 frames apart, tell where it was."""
-    (early, late) = model.encode_segments(movie, [(1, 2), (5, 10)], windows=3)
+    (late, early) = model.encode_segments(movie, [(5, 10), (1, 2)], windows=3)
     assert early[0] == pytest.approx(20 + 16, abs=1.5)  # shorter than a window: three times one
     assert early[1] == pytest.approx(20 + 16 + 31, abs=1.5)
     middle = (5 + 7.6) / 2  # the last one ends 0.4 s before the segment does
