@@ -43,6 +43,19 @@ def test_frames_are_squares_of_the_centre(tmp_path):
     assert frame[:, 2:-2].min() > 180
 
 
+def test_squashed_frames_show_more_of_a_wide_picture(tmp_path):
+    """Both sides of 96 x 48 become 32, so the centre 24 are columns 12 to 84."""
+    picture = np.zeros((48, 96, 3), np.uint8)
+    picture[:, :48] = 200
+    picture[:, 24:36] = 0  # a bar, columns 8 to 12 of the 32, 4 to 8 of the 24
+    decode.write_frames(tmp_path / "wide.mp4", [picture] * 3, 10)
+    frame = next(decode.read_frames(tmp_path / "wide.mp4", 10.0, 24, squashed=32))
+    assert frame.shape == (24, 24, 3)
+    columns = frame[4:-4].mean((0, 2))
+    assert columns[:3].min() > 150 and columns[5:7].max() < 80
+    assert columns[9:11].min() > 150 and columns[13:].max() < 40
+
+
 def test_the_same_frames_give_the_same_file(tmp_path):
     for name in ("a", "b"):
         decode.write_frames(tmp_path / name, grey_frames(12), 10)

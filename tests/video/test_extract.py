@@ -69,3 +69,11 @@ def test_features_of_another_contract_are_not_mixed(movies, tmp_path):
     other = dataclasses.replace(BACKBONE, weights_sha256="1" * 64)
     with pytest.raises(ContractMismatch, match="weights_sha256"):
         extract.extract_videos(extract.ClipExtractor(other, SETTINGS), movies, output)
+
+
+def test_the_contract_says_how_pictures_were_cropped():
+    plain = extract.ClipExtractor(BACKBONE, SETTINGS).contract
+    assert plain.crop == "shorter side scaled, centre square, 16"
+    squashed = dataclasses.replace(BACKBONE, squashed=20)
+    other = extract.ClipExtractor(squashed, SETTINGS).contract
+    assert other.crop == "both sides scaled to 20, centre square, 16"
