@@ -12,9 +12,12 @@ pytest.importorskip("torch", reason="peers: make setup-parity")
 
 import torch
 
+import videobert_jax
 from benchmarks import torch_s3d
+from videobert_jax.files import digests
 from videobert_jax.models import word_tower
 from videobert_jax.video.backbones import s3d
+from videobert_jax.weights import backbones, errors
 from videobert_jax.weights import s3d as weights
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "s3d_kinetics_keys_shapes.json"
@@ -89,3 +92,35 @@ def test_the_peers_have_the_published_names_and_shapes(kinetics, howto100m):
         pytest.skip(f"{PUBLISHED} is not there: real data is optional")
     shapes = {name: list(values.shape) for name, values in arrays(howto100m).items()}
     assert shapes == json.loads(PUBLISHED.read_text())
+
+
+def test_the_published_form_of_a_file_is_a_search_model(howto100m, tmp_path):
+    """From the file that torch.save writes to vectors, against the peer."""
+    torch.save(howto100m.state_dict(), tmp_path / "s3d.pth")
+    words = np.array([f"word{i}" for i in range(1, 66250)])
+    np.save(tmp_path / "words.npy", words)
+    model = videobert_jax.load(tmp_path / "s3d.pth", vocabulary=tmp_path / "words.npy")
+    clips = pixels(2, 4, 32, 32, 3)
+    _, expected = peer(howto100m, (clips / 255).astype(np.float32))
+    assert_close(model.encode_video(clips), expected)
+    ids = np.array([[7, 66249] + [0] * 14])
+    with torch.inference_mode():
+        theirs = howto100m.text_module(torch.from_numpy(ids)).numpy()
+    assert_close(model.encode_text("Word7 and word66249, word66250"), theirs)
+    assert model.weights_sha256 == digests.sha256_file(tmp_path / "s3d.pth")
+
+
+def test_backbones_are_loaded_from_files(kinetics, howto100m, tmp_path):
+    for name, network in (("s3d_kinetics", kinetics), ("s3d_howto100m", howto100m)):
+        path = tmp_path / f"{name}.pth"
+        torch.save(network.state_dict(), path)
+        backbone, settings = backbones.load_backbone(name, path)
+        assert backbone.weights_sha256 == digests.sha256_file(path) and backbone.dim == 1024
+        clip = jax.ShapeDtypeStruct((2, settings.frames_per_clip, 224, 224, 3), np.uint8)
+        features, _ = jax.eval_shape(backbone.apply, backbone.variables, clip)
+        assert features.shape == (2, 1024)
+    torch.save([1, 2], path)
+    with pytest.raises(errors.WeightsError, match="no state dict"):
+        backbones.load_backbone("s3d_kinetics", path)
+    with pytest.raises(errors.WeightsError, match="is not there; fetch it from https"):
+        weights.load_search(tmp_path / "absent.pth")

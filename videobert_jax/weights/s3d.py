@@ -4,12 +4,13 @@ Neither file comes with this package. Batch normalisation is folded into the con
 """
 
 import os
+import pathlib
 from collections.abc import Mapping
 
 import jax
 import numpy as np
 
-from videobert_jax.files import digests
+from videobert_jax.files import digests, torch_files
 from videobert_jax.models import word_tower
 from videobert_jax.video import extract
 from videobert_jax.video.backbones import inception, s3d
@@ -182,40 +183,54 @@ def _checked(variables: dict, expected: dict) -> dict:
 
 
 def load_kinetics(path: str | os.PathLike) -> extract.Backbone:
-    """torchvision's S3D for Kinetics-400, ready for `video.extract`. `path`: KINETICS_SOURCE."""
+    """torchvision's S3D for Kinetics-400, ready for `video.extract`. `path`: KINETICS_SOURCE.
+
+    Raises WeightsError where it is not there or holds something else.
+    """
+    arrays, digest = _read(path, KINETICS_SOURCE)
     return extract.Backbone(
         name="s3d_kinetics400",
         layer="mixed_5c, mean as the classifier's",
         dim=s3d.FEATURE_DIM,
         side=s3d.SIDE,
         squashed=256,
-        weights_sha256=digests.sha256_file(path),
-        variables=convert_kinetics(_read(path)),
+        weights_sha256=digest,
+        variables=convert_kinetics(arrays),
         apply=s3d.kinetics_features,
     )
 
 
 def load_howto100m(path: str | os.PathLike) -> extract.Backbone:
-    """MIL-NCE's S3D-G, ready for `video.extract`. `path`: HOWTO100M_SOURCE."""
+    """MIL-NCE's S3D-G, ready for `video.extract`. Raises as `load_search`."""
     return load_search(path)[0]
 
 
 def load_search(path: str | os.PathLike) -> tuple[extract.Backbone, dict]:
-    """MIL-NCE's S3D-G with the variables of its text tower (`WordTower`)."""
-    video, text = convert_howto100m(_read(path))
+    """MIL-NCE's S3D-G with the variables of its text tower (`WordTower`).
+
+    `path`: HOWTO100M_SOURCE. Raises WeightsError where it is not there or holds something else.
+    """
+    arrays, digest = _read(path, HOWTO100M_SOURCE)
+    video, text = convert_howto100m(arrays)
     backbone = extract.Backbone(
         name="s3d_howto100m",
         layer="mixed_5c, mean over time and space",
         dim=s3d.FEATURE_DIM,
         side=s3d.SIDE,
-        weights_sha256=digests.sha256_file(path),
+        weights_sha256=digest,
         variables=video,
         apply=s3d.howto100m_features,
     )
     return backbone, text
 
 
-def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    from videobert_jax.files import torch_files
-
-    return torch_files.read_torch(path)
+def _read(path: str | os.PathLike, source: str) -> tuple[dict[str, np.ndarray], str]:
+    """State dict of a file, and the file's sha256."""
+    if not pathlib.Path(path).is_file():
+        raise WeightsError(f"{path} is not there; fetch it from {source}.")
+    arrays = torch_files.read_torch(path)
+    if not isinstance(arrays, dict) or not all(
+        isinstance(name, str) and isinstance(array, np.ndarray) for name, array in arrays.items()
+    ):
+        raise WeightsError(f"{path} is no state dict; give the file from {source}.")
+    return arrays, digests.sha256_file(path)
