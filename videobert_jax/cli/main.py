@@ -17,6 +17,7 @@ COMMANDS = (
     "prepare",
     "verify",
     "render",
+    "fit-visual-words",
     "evaluate",
     "summarize",
     "attention",
@@ -61,4 +62,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _module(name: str) -> types.ModuleType:
-    return importlib.import_module(f"videobert_jax.cli.{name}")
+    return importlib.import_module(f"videobert_jax.cli.{name.replace('-', '_')}")

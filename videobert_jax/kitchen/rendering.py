@@ -1,7 +1,7 @@
 """A planned video as frames and as files."""
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -19,19 +19,35 @@ def render_frames(plan: VideoPlan, look: Look = palette.STANDARD) -> Iterator[np
 
     In a pause the table of the step that follows is shown.
     """
+    yield from _film(plan, range(round(plan.seconds * FPS)), look)
+
+
+def render_moments(plan: VideoPlan, seconds: Sequence[float]) -> list[np.ndarray]:
+    """Frames `[224, 224, 3]` uint8 at moments of a video, which rise, without those between."""
+    last = round(plan.seconds * FPS) - 1
+    return list(_film(plan, [min(round(moment * FPS), last) for moment in seconds]))
+
+
+def _film(
+    plan: VideoPlan, frames: Iterable[int], look: Look = palette.STANDARD
+) -> Iterator[np.ndarray]:
+    """Frames by their rising numbers, each of the step that goes on or comes next."""
     rng = corpus.random_stream(plan.index, corpus.STYLE_STREAM)
     style = counter.draw_style(look, rng, corpus.materials_of(plan.split))
-    frame, total = 0, round(plan.seconds * FPS)
-    for number, timed in enumerate(plan.steps):
-        rng = corpus.random_stream(plan.index, corpus.FIRST_SCENE_STREAM + number)
-        stage = scene.set_up(timed.step, style, look, rng)
-        last = number == len(plan.steps) - 1
-        until = total if last else round(timed.end * FPS)
-        while frame < until:
-            seconds = frame / FPS - timed.start
-            acting = 0 <= seconds < timed.step.seconds
-            yield (filming.film_action if acting else filming.film_rest)(stage, seconds)
-            frame += 1
+    number, stage = -1, None
+    for frame in frames:
+        step = number
+        while step < 0 or (
+            step < len(plan.steps) - 1 and frame >= round(plan.steps[step].end * FPS)
+        ):
+            step += 1
+        timed = plan.steps[step]
+        if stage is None or step != number:
+            rng = corpus.random_stream(plan.index, corpus.FIRST_SCENE_STREAM + step)
+            number, stage = step, scene.set_up(timed.step, style, look, rng)
+        seconds = frame / FPS - timed.start
+        acting = 0 <= seconds < timed.step.seconds
+        yield (filming.film_action if acting else filming.film_rest)(stage, seconds)
 
 
 def render_video(plan: VideoPlan, output: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
