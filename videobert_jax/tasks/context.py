@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from videobert_jax.data import video_ids
 from videobert_jax.data.index import Dataset, Split
 from videobert_jax.files import digests
 from videobert_jax.models.bundle import ModelBundle
@@ -110,9 +111,11 @@ class EvaluationContext:
 
     @functools.cached_property
     def overlap(self) -> list[str]:
-        """Names of evaluated videos that the network was trained on."""
+        """Names of evaluated videos that the network was trained on, whatever dataset they were
+        in and however that writes them."""
         videos = {self.split.videos[v] for v in np.unique(self.split.video[self.ids]).tolist()}
-        return sorted(videos & set(self.bundle.trained_on["video_names"]))
+        trained = set(map(video_ids.canonical, self.bundle.trained_on["video_names"]))
+        return sorted(video for video in videos if video_ids.canonical(video) in trained)
 
     @property
     def seen_dataset(self) -> bool:
