@@ -39,11 +39,17 @@ CONTRACT = schema.FeatureContract(
 
 
 def write_dataset(
-    path: pathlib.Path, *, damaged: bool = False, steps: bool = False, metadata: dict | None = None
+    path: pathlib.Path,
+    *,
+    damaged: bool = False,
+    absent: bool = False,
+    steps: bool = False,
+    metadata: dict | None = None,
 ) -> index.Dataset:
     """Splits of 12, 6 and 4 videos, each of five labelled steps of two or three clips.
 
     Steps are in a "size", of which captions say nothing. `steps`: 8 videos more as train_steps.
+    `damaged`, `absent`: a test video has NaN in a clip, or no clips.
     """
     random = np.random.default_rng(0)
     out = writer.DatasetWriter(
@@ -80,6 +86,9 @@ def write_dataset(
             features = features.astype(np.float16)
             if damaged and split == "test" and video == 2:
                 features[0, 3] = np.nan
+            if absent and split == "test" and video == 2:
+                features = None
+                segments = [dataclasses.replace(s, clips=None) for s in segments]
             out.add_video(split, f"{split}_{video}", features, segments)
     return out.finish()
 

@@ -148,3 +148,22 @@ def test_a_split_without_all_labels_has_no_same_action_figures(context):
     unlabelled = dataclasses.replace(context.split, labels={})
     got = retrieval.evaluate(dataclasses.replace(context, split=unlabelled), shortlist=0)
     assert not [name for name in got.metrics if "same_action" in name]
+
+
+def test_absent_examples_of_a_protocol_are_misses_beside_those_that_are_there(bundle, tmp_path):
+    for metadata, absent in (({"protocols": {"test": "synthetic_30"}}, 5), ({"notes": "none"}, 0)):
+        dataset = write_dataset(tmp_path / str(absent), absent=True, metadata=metadata)
+        context = EvaluationContext(bundle, dataset, dataset.split("test"), 0)
+        found = retrieval.evaluate(context, shortlist=0)
+        assert found.details["num_absent"] == absent and len(found.expected) == 25
+        assert found.protocol.startswith("synthetic_30. clip-level, 25 queries") == bool(absent)
+        names = {name for name in found.metrics if name.endswith("_of_all")}
+        if not absent:
+            assert not names
+            continue
+        ranks = np.array([line["text_to_video_rank"] for line in found.examples])
+        for at in (1, 5, 10):
+            assert found.metrics[f"text_to_video_R{at}_of_all"] == pytest.approx(
+                (ranks <= at).sum() / 30
+            )
+        assert len(names) == 12 and any("5 examples have no clip features" in n for n in found.notes)

@@ -1,29 +1,72 @@
-"""`videobert prepare NAME --output DIR`: a dataset on disk from a source of input."""
+"""`videobert prepare NAME --output DIR`: a dataset on disk from a source of input.
+
+What ships with the package or lies in one folder needs --source alone. A dataset of the field is
+made of its published annotations and of clip features by anybody (docs/datasets.md):
+
+    prepare youcook2 --annotations FILE --features PATH --layout univl_pickle --output DIR
+"""
 
 import argparse
 import importlib
 import pathlib
 import sys
 import time
-import types
+from collections.abc import Callable
+from typing import Any
 
+from videobert_jax.cli import features_options
 from videobert_jax.data import index
 
 HELP = "write a dataset: clip features, caption index, contract, digests"
-DATASETS = {
+DATASETS = {  # made of a folder of their own
     "kitchen": "videobert_jax.kitchen.dataset",
     "youcook2_keyframes": "videobert_jax.data.datasets.youcook2_keyframes",
     "activitynet_sample": "videobert_jax.data.datasets.activitynet_sample",
 }
+# Made of annotations and features: the options that each takes beside --annotations.
+ANNOTATED: dict[str, tuple[str, ...]] = {
+    "youcook2": ("retrieval_csv",),
+    "activitynet_captions": (),
+    "crosstask": (),
+    "coin": (),
+    "hirest": (),
+    "msrvtt": ("test_csv", "training"),
+}
+_MANY_FILES = ("activitynet_captions", "hirest")
 _EMBEDDED = ("kitchen",)  # made from what the package brings, without a source
+_OWN = ("annotations", "retrieval_csv", "test_csv", "training")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", choices=sorted(DATASETS), help="which dataset")
+    parser.add_argument("name", choices=sorted([*DATASETS, *ANNOTATED]), help="which dataset")
     parser.add_argument(
         "--source", type=pathlib.Path, help="folder with the source files (not for kitchen)"
     )
     parser.add_argument("--output", type=pathlib.Path, required=True, help="folder to write")
+    field = parser.add_argument_group("datasets of the field")
+    field.add_argument("--annotations", type=pathlib.Path, nargs="+", help="their published files")
+    field.add_argument(
+        "--retrieval-csv", type=pathlib.Path, help="YouCook II's clips of a retrieval protocol"
+    )
+    field.add_argument("--test-csv", type=pathlib.Path, help="MSR-VTT's 1k-A test")
+    field.add_argument("--training", choices=["7k", "9k", "full"], help="MSR-VTT's training split")
+    features_options.add_arguments(parser)
+    field.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="build without absent features; results then say how many examples are missing",
+    )
+    field.add_argument(
+        "--evaluation-ids",
+        type=pathlib.Path,
+        nargs="+",
+        default=[],
+        help="what else is evaluated: annotation files, prepared datasets, lists of video ids; "
+        "their videos are left out of training splits",
+    )
+    field.add_argument(
+        "--keep-overlap", action="store_true", help="train on evaluated videos all the same"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,8 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         started = time.monotonic()
         try:
-            module = importlib.import_module(DATASETS[name])
-            dataset = _prepare(module, name, arguments.source, output)
+            dataset = _prepare(arguments)
         except KeyboardInterrupt:
             if (output / "partial").is_dir():
                 text = "finished parts are kept: the same command goes on from there"
@@ -49,21 +91,71 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         print(f"{output} written in {time.monotonic() - started:.1f} s")
     for split in dataset.splits.values():
+        protocol = dataset.metadata.get("protocols", {}).get(split.name)
         print(
             f"  {split.name}: {len(split):,} examples, {len(split.videos):,} videos, "
-            f"{int(split.num_clips.sum()):,} clip features"
+            f"{int(split.num_clips.sum()):,} clip features" + (f", {protocol}" if protocol else "")
         )
     print(f"  {dataset.name}, digest {dataset.digest}")
     return 0
 
 
-def _prepare(
-    module: types.ModuleType, name: str, source: pathlib.Path | None, output: pathlib.Path
-) -> index.Dataset:
+def _prepare(arguments: argparse.Namespace) -> index.Dataset:
+    name, source = arguments.name, arguments.source
+    given = [option for option in (*_OWN, "features", "layout") if getattr(arguments, option)]
+    if name in ANNOTATED:
+        if source is not None:
+            raise index.DatasetError(
+                f"--source={source}: {name} is made of --annotations and --features; leave "
+                "--source out"
+            )
+        return _annotated(arguments, given)
+    if given:
+        raise index.DatasetError(
+            f"{name} takes none of {', '.join(_option(option) for option in given)}"
+        )
+    module = importlib.import_module(DATASETS[name])
     if name not in _EMBEDDED:
-        return module.prepare(source, output)
+        return module.prepare(source, arguments.output)
     if source is not None:
         raise index.DatasetError(
             f"--source={source}: {name} is made from what the package brings; leave --source out"
         )
-    return module.prepare(output)
+    return module.prepare(arguments.output)
+
+
+def _annotated(arguments: argparse.Namespace, given: list[str]) -> index.Dataset:
+    from videobert_jax.data.datasets import annotated, evaluated_ids
+
+    name, files = arguments.name, arguments.annotations or []
+    takes = ("annotations", "features", "layout", *ANNOTATED[name])
+    if strange := [option for option in given if option not in takes]:
+        raise index.DatasetError(f"{name} does not take {', '.join(map(_option, strange))}")
+    if not files and not (name == "msrvtt" and arguments.test_csv):
+        raise index.DatasetError(f"{name} needs --annotations FILE, as it was published")
+    if len(files) > 1 and name not in _MANY_FILES:
+        raise index.DatasetError(f"{name} takes one file of --annotations, {len(files)} given")
+    if missing := [str(file) for file in files if not file.is_file()]:
+        raise index.DatasetError(f"{', '.join(missing)}: not there; give --annotations FILE")
+    module = importlib.import_module(f"videobert_jax.data.datasets.{name}")
+    corpus = _read(module.read, arguments, files)
+    choices = annotated.Choices(
+        evaluated_ids.read(arguments.evaluation_ids),
+        arguments.keep_overlap,
+        arguments.allow_missing,
+    )
+    source = features_options.open_source(arguments)
+    return annotated.write(corpus, source, arguments.output, choices)
+
+
+def _read(read: Callable[..., Any], arguments: argparse.Namespace, files: list) -> Any:
+    name = arguments.name
+    if name == "youcook2":
+        return read(files[0], arguments.retrieval_csv)
+    if name == "msrvtt":
+        return read(files[0] if files else None, arguments.test_csv, arguments.training or "9k")
+    return read(files) if name in _MANY_FILES else read(files[0])
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -3,7 +3,8 @@
 Every example of the split with both sides is a query and a candidate (the clip-level protocol of
 Miech et al. 2019, 2020); the one right answer is the query's own example, also where another
 example has the same caption. The figures named same_action count every example with the query's
-labels as right, where all have them.
+labels as right, where all have them. Where a protocol's dataset was built without some of its
+features, the figures named of_all count the examples without them as misses.
 """
 
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ SHORTLIST = 20
 DIRECTIONS = ("text_to_video", "video_to_text")
 RERANKED, SAME_ACTION = "reranked_", "_same_action"  # what names of figures begin and end with
 LABEL_ORACLE = "label_oracle"
+OF_ALL = "_of_all"
 
 Right = dict[str, np.ndarray]
 
@@ -44,6 +46,9 @@ def evaluate(context: EvaluationContext, *, shortlist: int = SHORTLIST) -> TaskR
     of_baselines = {name: _ranks(values, right) for name, values in found.items()}
     if SAME_ACTION not in right:
         notes = [*notes, "no same_action figures: not every example has all of the labels"]
+    figures, absent = _figures(ranks), _absent(context)
+    if absent:
+        notes = [*notes, f"{absent} examples have no clip features: *{OF_ALL} has them as misses"]
     hashes, counts = np.unique(context.split.caption_hash[ids], return_counts=True)
     duplicates = int(counts[counts > 1].sum())
     return TaskResult(
@@ -52,7 +57,7 @@ def evaluate(context: EvaluationContext, *, shortlist: int = SHORTLIST) -> TaskR
         protocol=_protocol(context, len(ids), right, shortlist),
         averaging="micro: every query counts once",
         truncation=truncation.counts(context, ids),
-        metrics=_figures(ranks),
+        metrics=figures | _of_all(figures, len(ids), absent),
         baselines={
             "chance": _chance(ranks, right),
             **{name: _figures(_both_stages(of, ranks)) for name, of in of_baselines.items()},
@@ -63,15 +68,35 @@ def evaluate(context: EvaluationContext, *, shortlist: int = SHORTLIST) -> TaskR
             "num_duplicate_captions": duplicates,
             "num_distinct_captions": len(hashes),
             "shortlist": shortlist,
+            "num_absent": absent,
         },
         notes=notes,
     )
 
 
+def _absent(context: EvaluationContext) -> int:
+    """Examples under evaluation with a caption and no clips, in a split that is a protocol's."""
+    split, ids = context.split, context.ids
+    if split.name not in context.dataset.metadata.get("protocols", {}):
+        return 0
+    return int(((split.caption_hash[ids] != 0) & (split.clip_count[ids] == 0)).sum())
+
+
+def _of_all(figures: dict[str, float], present: int, absent: int) -> dict[str, float]:
+    """Recalls over all examples of the protocol, absent ones as misses; none where none is."""
+    if not absent:
+        return {}
+    share = present / (present + absent)
+    recalls = {name: value for name, value in figures.items() if not name.endswith("rank")}
+    return {name + OF_ALL: value * share for name, value in recalls.items()}
+
+
 def _protocol(context: EvaluationContext, count: int, right: Right, shortlist: int) -> str:
+    named = context.dataset.metadata.get("protocols", {}).get(context.split.name, "")
     parts = [
+        *([f"{named}."] if named else []),
         f"clip-level, {count} queries x {count} candidates each way; cosine of the towers' "
-        "embeddings; only the query's own example is right."
+        "embeddings; only the query's own example is right.",
     ]
     if SAME_ACTION in right:
         kinds = ", ".join(labels.kinds(context.dataset, context.split))

@@ -1,0 +1,188 @@
+"""Published annotations and features of videos, brought together in one dataset.
+
+A dataset of the field is read by a module of its own into a `Corpus`; what is the same for all is
+here: which videos may be trained on, what is done about absent features, and what of both a result
+must say.
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from videobert_jax.data import index, video_ids, writer
+from videobert_jax.data.importers import FeatureError, FeatureSource
+from videobert_jax.data.segments import Segment
+from videobert_jax.files import atomic
+
+FAILURES_FILE = "failures.jsonl"
+_NAMED = 20  # videos that a message lists
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotatedVideo:
+    """A video by canonical id; `annotation` is ground truth beyond its segments."""
+
+    name: str
+    segments: tuple[Segment, ...]
+    annotation: Mapping[str, Any] | None = None
+
+
+@dataclasses.dataclass
+class Corpus:
+    """Videos by split. `protocols`: evaluation split -> name of its protocol. `failures`: what was
+    left out, each with "video" and "reason"."""
+
+    name: str
+    notes: str
+    splits: dict[str, list[AnnotatedVideo]]
+    protocols: dict[str, str]
+    failures: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def ids(self, split: str) -> set[str]:
+        return {video.name for video in self.splits[split]}
+
+    def drop(self, video: str, reason: str) -> None:
+        self.failures.append({"video": video, "reason": reason})
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """evaluation_ids: videos that no training split may have, beside the corpus' own evaluation
+    splits. keep_overlap: leave them in, for whoever evaluates on nothing of it. allow_missing:
+    build without the videos whose features are absent."""
+
+    evaluation_ids: Collection[str] = ()
+    keep_overlap: bool = False
+    allow_missing: bool = False
+
+
+def segments_of(
+    corpus: Corpus, video: str, rows: Collection[Mapping[str, Any]], duration: float | None = None
+) -> tuple[Segment, ...]:
+    """Segments of rows with "start", "end", "text" and maybe "labels", in the order given.
+
+    Those that cannot be are left out and told in `corpus.failures`: times that are no numbers,
+    negative, turned round or behind the video's end, and texts that are empty or none.
+    """
+    kept = []
+    for number, row in enumerate(rows):
+        try:
+            start, end = float(row["start"]), float(row["end"])
+        except (TypeError, ValueError):
+            corpus.drop(video, f"segment {number}: times {row['start']!r} to {row['end']!r}")
+            continue
+        if not 0 <= start <= end < float("inf"):
+            corpus.drop(video, f"segment {number}: from {start} to {end} s")
+        elif duration is not None and start >= duration:
+            corpus.drop(video, f"segment {number}: begins at {start} s of {duration} s")
+        elif not isinstance(row["text"], str) or not row["text"].strip():
+            corpus.drop(video, f"segment {number}: no text")
+        else:
+            kept.append(Segment(start, end, row["text"].strip(), row.get("labels", {})))
+    return tuple(kept)
+
+
+def write(
+    corpus: Corpus, source: FeatureSource, output: pathlib.Path, choices: Choices
+) -> index.Dataset:
+    """The dataset on disk, with `failures.jsonl` beside it where something was left out.
+
+    Raises DatasetError where features are missing and `allow_missing` was not said. With it,
+    examples of evaluation splits stay, without clips, and results count them; videos of training
+    splits are left out.
+    """
+    removed = _remove_overlap(corpus, choices)
+    missing = {split: sorted(corpus.ids(split) - set(source.videos)) for split in corpus.splits}
+    if not choices.allow_missing:
+        _require_all(corpus, missing)
+    out = writer.DatasetWriter(
+        output,
+        corpus.name,
+        source.contract,
+        metadata={
+            "regime": "text_video",
+            "notes": corpus.notes,
+            "protocols": corpus.protocols,
+            "asserted_contract": list(source.asserted),
+            "overlap_removed": removed,
+            "overlap_kept": choices.keep_overlap,
+        },
+        num_videos={split: len(videos) for split, videos in corpus.splits.items()},
+    )
+    for split, videos in corpus.splits.items():
+        for video in videos:
+            _add(out, corpus, split, video, source)
+    dataset = out.finish()
+    if corpus.failures:
+        lines = [json.dumps(failure, ensure_ascii=False) for failure in corpus.failures]
+        atomic.write_text(output / FAILURES_FILE, "\n".join(lines) + "\n")
+        _say(f"{len(lines)} of its parts were left out: {output / FAILURES_FILE} says why")
+    return dataset
+
+
+def _remove_overlap(corpus: Corpus, choices: Choices) -> dict[str, list[str]]:
+    """Training split -> the videos taken out of it because something is evaluated on them."""
+    held_out = {video_ids.canonical(name) for name in choices.evaluation_ids}
+    for split in corpus.protocols:
+        held_out |= corpus.ids(split)
+    removed = {}
+    for split in corpus.splits:
+        shared = sorted(corpus.ids(split) & held_out) if split not in corpus.protocols else []
+        if not shared:
+            continue
+        if choices.keep_overlap:
+            _say(f"{split}: {len(shared)} videos of evaluation splits are kept: --keep-overlap")
+            continue
+        removed[split] = shared
+        corpus.splits[split] = [v for v in corpus.splits[split] if v.name not in held_out]
+        listed = ", ".join(shared[:_NAMED]) + (" ..." if len(shared) > _NAMED else "")
+        _say(f"{split}: {len(shared)} videos of evaluation splits are left out: {listed}")
+    return removed
+
+
+def _require_all(corpus: Corpus, missing: Mapping[str, list[str]]) -> None:
+    if not any(missing.values()):
+        return
+    parts = [
+        f"{split}: {len(names)} of {len(corpus.splits[split])} videos ({', '.join(names[:_NAMED])}"
+        + (", ..." if len(names) > _NAMED else "")
+        + ")"
+        for split, names in missing.items()
+        if names
+    ]
+    raise index.DatasetError(
+        f"no features of {'; '.join(parts)}. Fetch them, or say --allow-missing: results then "
+        "carry how many examples there should be and how many there were"
+    )
+
+
+def _add(
+    out: writer.DatasetWriter,
+    corpus: Corpus,
+    split: str,
+    video: AnnotatedVideo,
+    source: FeatureSource,
+) -> None:
+    features = (lambda: source.features(video.name)) if video.name in source.videos else None
+    is_evaluated = split in corpus.protocols
+    try:
+        if features is None:
+            corpus.drop(video.name, f"{split}: no features")
+        if features is not None or is_evaluated:
+            out.add_video(split, video.name, features, video.segments)
+    except index.DatasetError as error:
+        if not isinstance(error.__cause__, FeatureError):
+            raise
+        corpus.drop(video.name, f"{split}: {error.__cause__}")
+        features = None
+        if is_evaluated:
+            out.add_video(split, video.name, None, video.segments)
+    if video.annotation is not None and (features is not None or is_evaluated):
+        out.annotate(split, {"video": video.name, **video.annotation})
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

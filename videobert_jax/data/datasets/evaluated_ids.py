@@ -1,0 +1,71 @@
+"""Videos that something is evaluated on, from files of any form, so that nothing trains on them.
+
+The ids of public benchmarks do not ship with this project: they come with the benchmarks' own
+files, which whoever evaluates on them has, and which change (videos vanish, splits are revised).
+"""
+
+import csv
+import json
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from videobert_jax.data import index, video_ids
+
+_TRAINING = ("train", "transcripts")  # splits of these names' beginnings are trained on
+
+
+def read(files: Iterable[pathlib.Path]) -> set[str]:
+    """Canonical ids of a prepared dataset's evaluation splits, of annotations (JSON by video), of a
+    csv with a column video_id, or of a list, one id a line.
+
+    Of annotations that name subsets (`database`), the training subset is left out. Raises
+    DatasetError where a file holds no ids.
+    """
+    found: set[str] = set()
+    for file in files:
+        ids = {video_ids.canonical(name) for name in _ids(file) if name.strip()}
+        if not ids:
+            raise index.DatasetError(f"{file}: no video ids; expected one a line, or annotations")
+        found |= ids
+    return found
+
+
+def _ids(file: pathlib.Path) -> Iterator[str]:
+    if file.is_dir():
+        dataset = index.open_dataset(file, check_shards=False)
+        for split in dataset.splits.values():
+            if not split.name.startswith(_TRAINING):
+                yield from split.videos
+        return
+    try:
+        text = file.read_text(encoding="utf-8")
+        if file.suffix == ".json":
+            yield from _of_json(json.loads(text))
+        elif file.suffix == ".csv":
+            yield from (row["video_id"] for row in csv.DictReader(text.splitlines()))
+        else:
+            yield from text.splitlines()
+    except (OSError, ValueError, KeyError) as error:
+        raise index.DatasetError(
+            f"{file}: {type(error).__name__} {error}; expected annotations (.json), a csv with a "
+            "column video_id, or one id a line"
+        ) from error
+
+
+def _of_json(content: Any) -> Iterator[str]:
+    if isinstance(content, list):
+        yield from (str(entry) for entry in content)
+        return
+    videos = content.get("database", content)
+    for name, about in videos.items():
+        if isinstance(about, dict) and "crosstask_annotations" in about:
+            yield from about["crosstask_annotations"]
+        elif (
+            isinstance(about, dict)
+            and about
+            and all(isinstance(value, dict) and "relevant" in value for value in about.values())
+        ):
+            yield from about  # HiREST: videos by query
+        elif not (isinstance(about, dict) and about.get("subset") == "training"):
+            yield name
