@@ -1,0 +1,6 @@
+"""Transcripts of any form as timed cues, and cues as sentences."""
+
+from videobert_jax.text.transcripts.cue import Cue, Transcript, TranscriptError
+from videobert_jax.text.transcripts.reading import read_transcript, read_transcripts
+
+__all__ = ["Cue", "Transcript", "TranscriptError", "read_transcript", "read_transcripts"]
