@@ -166,4 +166,6 @@ def test_absent_examples_of_a_protocol_are_misses_beside_those_that_are_there(bu
             assert found.metrics[f"text_to_video_R{at}_of_all"] == pytest.approx(
                 (ranks <= at).sum() / 30
             )
-        assert len(names) == 12 and any("5 examples have no clip features" in n for n in found.notes)
+        assert len(names) == 12 and any(
+            "5 examples have no clip features" in n for n in found.notes
+        )

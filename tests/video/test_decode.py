@@ -1,5 +1,7 @@
 """Decoding at a fixed rate: frames of known brightness, written to real H.264 files."""
 
+import fractions
+
 import numpy as np
 import pytest
 
@@ -88,3 +90,62 @@ def test_without_pyav_the_install_line_is_given(monkeypatch, movie):
     monkeypatch.setattr(decode.extras, "require", absent)
     with pytest.raises(extras.MissingExtra, match=r"\[video\]"):
         next(decode.read_frames(movie, 10.0, 32))
+
+
+class Shown:
+    """A decoded frame with another rotation than its file has."""
+
+    def __init__(self, frame, rotation):
+        self._frame, self.rotation = frame, rotation
+        self.width, self.height = frame.width, frame.height
+
+    def to_ndarray(self, **form):
+        return self._frame.to_ndarray(**form)
+
+
+def test_pictures_are_turned_as_their_frames_say():
+    picture = np.zeros((48, 48, 3), np.uint8)
+    picture[:24, :24] = 200  # the upper left quarter
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    corners = {0: (0, 0), 90: (1, 0), 180: (1, 1), -90: (0, 1)}  # counterclockwise
+    for rotation, (row, column) in corners.items():
+        found = decode.square(Shown(frame, rotation), 24)
+        quarters = found.reshape(2, 12, 2, 12, 3).mean((1, 3, 4))
+        assert np.unravel_index(quarters.argmax(), (2, 2)) == (row, column)
+
+
+def test_pixels_that_are_not_square_are_stretched(tmp_path):
+    """48 x 48 pixels twice as wide as high are a picture of 96 x 48."""
+    picture = np.zeros((48, 48, 3), np.uint8)
+    picture[:, 12:36] = 200  # columns 24 to 72 of 96: the centre square
+    path = tmp_path / "wide.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width = stream.height = 48
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.sample_aspect_ratio = 2
+        for _ in range(3):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    frame = next(decode.read_frames(path, 10.0, 24))
+    assert frame[:, 2:-2].min() > 150
+    assert decode.duration(path) == pytest.approx(0.3, abs=0.05)
+
+
+def test_uneven_times_are_shown_as_they_are(tmp_path):
+    """Frames at 0, 0.1, 0.2, then 1.0 s, of a stream that begins at 5 s."""
+    path = tmp_path / "uneven.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"bf": "0"})
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        for level, milliseconds in ((40, 0), (80, 100), (120, 200), (200, 1000)):
+            frame = av.VideoFrame.from_ndarray(
+                np.full((32, 32, 3), level, np.uint8), format="rgb24"
+            )
+            frame.pts, frame.time_base = 5000 + milliseconds, fractions.Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    found = [round(float(frame.mean()) / 40) for frame in decode.read_frames(path, 10.0, 16)]
+    assert found[:11] == [1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 5]

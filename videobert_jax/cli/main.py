@@ -15,6 +15,7 @@ from videobert_jax.cli import failures
 
 COMMANDS = (
     "prepare",
+    "extract",
     "import-features",
     "verify",
     "render",

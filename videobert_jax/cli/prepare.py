@@ -4,9 +4,14 @@ What ships with the package or lies in one folder needs --source alone. A datase
 made of its published annotations and of clip features by anybody (docs/datasets.md):
 
     prepare youcook2 --annotations FILE --features PATH --layout univl_pickle --output DIR
+
+One's own videos become one in one command, their features extracted on the way:
+
+    prepare videos --videos DIR --transcripts DIR --backbone i3d_kinetics --output DIR
 """
 
 import argparse
+import dataclasses
 import importlib
 import pathlib
 import sys
@@ -14,7 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from videobert_jax.cli import features_options
+from videobert_jax.cli import extract, features_options
 from videobert_jax.data import index
 
 HELP = "write a dataset: clip features, caption index, contract, digests"
@@ -38,7 +43,9 @@ _OWN = ("annotations", "retrieval_csv", "test_csv", "training")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", choices=sorted([*DATASETS, *ANNOTATED]), help="which dataset")
+    parser.add_argument(
+        "name", choices=sorted([*DATASETS, *ANNOTATED, "videos"]), help="which dataset"
+    )
     parser.add_argument(
         "--source", type=pathlib.Path, help="folder with the source files (not for kitchen)"
     )
@@ -51,6 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     field.add_argument("--test-csv", type=pathlib.Path, help="MSR-VTT's 1k-A test")
     field.add_argument("--training", choices=["7k", "9k", "full"], help="MSR-VTT's training split")
     features_options.add_arguments(parser)
+    own = parser.add_argument_group("videos of one's own")
+    own.add_argument("--videos", type=pathlib.Path, help="folder, or list with a path a line")
+    own.add_argument("--transcripts", type=pathlib.Path, help="folder of VIDEO.vtt, .srt, .json")
+    own.add_argument(
+        "--validation-fraction", type=float, default=0.0, help="of the videos, kept for validation"
+    )
+    extract.add_backbone_arguments(own)
     field.add_argument(
         "--allow-missing",
         action="store_true",
@@ -103,6 +117,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _prepare(arguments: argparse.Namespace) -> index.Dataset:
     name, source = arguments.name, arguments.source
     given = [option for option in (*_OWN, "features", "layout") if getattr(arguments, option)]
+    if name == "videos":
+        return _own_videos(arguments, given)
     if name in ANNOTATED:
         if source is not None:
             raise index.DatasetError(
@@ -122,6 +138,35 @@ def _prepare(arguments: argparse.Namespace) -> index.Dataset:
             f"--source={source}: {name} is made from what the package brings; leave --source out"
         )
     return module.prepare(arguments.output)
+
+
+def _own_videos(arguments: argparse.Namespace, given: list[str]) -> index.Dataset:
+    """Features first, into OUTPUT.features, where a stopped run finds them again."""
+    from videobert_jax.data import importers, video_ids
+    from videobert_jax.data.datasets import videos
+    from videobert_jax.files import extras
+
+    if given or arguments.source or arguments.videos is None:
+        raise index.DatasetError(
+            "videos takes --videos DIR, --transcripts DIR and --backbone; of features that are "
+            "there already make a dataset of the field, or import them"
+        )
+    extras.require("av", "video")
+    from videobert_jax.video import corpus
+
+    found = corpus.find(arguments.videos)
+    folder = arguments.output.with_name(arguments.output.name + ".features")
+    failures = corpus.extract_corpus(extract.extractor(arguments), found, folder, stills=False)
+    source = importers.open_source("npy", folder)
+    wanted = {video_ids.canonical(video.name) for video in found}
+    kept = {name: read for name, read in source.videos.items() if name in wanted}
+    return videos.write(
+        dataclasses.replace(source, videos=kept),
+        arguments.transcripts,
+        arguments.output,
+        arguments.validation_fraction,
+        failures,
+    )
 
 
 def _annotated(arguments: argparse.Namespace, given: list[str]) -> index.Dataset:

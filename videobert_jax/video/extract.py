@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float16
 
 from videobert_jax.files import atomic
@@ -49,10 +50,20 @@ class ClipExtractor:
     """Features of clips, computed `batch` clips at a time by one compiled program."""
 
     def __init__(self, backbone: Backbone, settings: clips.ClipSettings, batch: int = 4):
+        """`batch`: clips at a time; of several devices each takes an equal share of it."""
         self.backbone = backbone
         self.settings = settings
         self.batch = batch
         self._apply = jax.jit(backbone.apply)
+        devices = jax.local_devices()
+        self._placed = None
+        if len(devices) > 1 and batch % len(devices) == 0:
+            mesh = Mesh(np.array(devices), ("clip",))
+            self._placed = NamedSharding(mesh, PartitionSpec("clip"))
+            replicated = NamedSharding(mesh, PartitionSpec())
+            self._variables = jax.device_put(backbone.variables, replicated)
+        else:
+            self._variables = backbone.variables
 
     @property
     def contract(self) -> FeatureContract:
@@ -75,7 +86,9 @@ class ClipExtractor:
         remaining = iter(stream)
         while group := list(itertools.islice(remaining, self.batch)):
             filled = np.stack(group + [group[-1]] * (self.batch - len(group)))
-            features, logits = self._apply(self.backbone.variables, filled)
+            if self._placed is not None:
+                filled = jax.device_put(filled, self._placed)
+            features, logits = self._apply(self._variables, filled)
             yield np.asarray(features)[: len(group)], np.asarray(logits)[: len(group)]
 
     def video_features(
@@ -110,7 +123,7 @@ def extract_videos(
     kept in a folder of its own. Progress goes to stderr.
     """
     output.mkdir(parents=True, exist_ok=True)
-    _check_contract(extractor.contract, output / "contract.json")
+    check_contract(extractor.contract, output / "contract.json")
     targets = [output / f"{video.stem}.npy" for video in videos]
     missing = [(v, t) for v, t in zip(videos, targets, strict=True) if not t.exists()]
     if len(missing) < len(targets):
@@ -128,7 +141,8 @@ def extract_videos(
     return targets
 
 
-def _check_contract(contract: FeatureContract, path: pathlib.Path) -> None:
+def check_contract(contract: FeatureContract, path: pathlib.Path) -> None:
+    """Writes a folder's contract; raises ContractMismatch where it has another already."""
     if path.exists():
         stored = FeatureContract.from_json(json.loads(path.read_text(encoding="utf-8")))
         contract.verify_against(stored, found="this extraction", expected=str(path))
