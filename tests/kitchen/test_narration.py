@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from videobert_jax.kitchen import corpus, narration, vocabulary
+from videobert_jax.kitchen import corpus, vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +64,3 @@ def test_cues_follow_one_another(narrated):
         for before, after in zip(cues, cues[1:], strict=False):
             assert before.start <= after.start
         assert all(cue.start < cue.end for cue in cues)
-
-
-def test_webvtt():
-    cues = [narration.Cue(1.5, 3.25, "peel the carrot", 0), narration.Cue(3661.0, 3662.0, "so", -1)]
-    assert narration.to_webvtt(cues) == (
-        "WEBVTT\n\n00:00:01.500 --> 00:00:03.250\npeel the carrot\n\n"
-        "01:01:01.000 --> 01:01:02.000\nso\n"
-    )

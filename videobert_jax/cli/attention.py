@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from videobert_jax.inference.model import PretrainedModel
     from videobert_jax.schema import FeatureContract
-    from videobert_jax.text.webvtt import Line
+    from videobert_jax.text.transcripts import Cue
 
 HELP = "draw which words and moments of a video a network takes together (PNG)"
 MOST_LINES = 12  # of a readable picture
@@ -65,11 +65,14 @@ def run(arguments: argparse.Namespace) -> int:
     from videobert_jax.files import atomic
     from videobert_jax.inference import attention_picture
     from videobert_jax.inference.model import PretrainedModel
-    from videobert_jax.text import webvtt
+    from videobert_jax.text import transcripts
     from videobert_jax.training import hardware
 
     file = arguments.file
-    lines = webvtt.read(arguments.transcript or file.with_suffix(".vtt"))
+    transcript = transcripts.read_transcript(arguments.transcript or file.with_suffix(".vtt"))
+    for reason in transcript.dropped:
+        _say(f"left out of the transcript: {reason}")
+    lines = transcript.cues
     print(hardware.start(arguments.platform))
     model = PretrainedModel(evaluate.load_bundle(arguments.checkpoint))
     source = _Source(file, model)
@@ -151,7 +154,7 @@ def _read(file: pathlib.Path, expected: "FeatureContract") -> "tuple[np.ndarray,
 
 
 def _picture(
-    model: "PretrainedModel", source: _Source, lines: "list[Line]", arguments: argparse.Namespace
+    model: "PretrainedModel", source: _Source, lines: "list[Cue]", arguments: argparse.Namespace
 ) -> Any:
     from videobert_jax.inference import attention_maps, attention_picture
 
@@ -206,8 +209,8 @@ def _about(
 
 
 def _passage(
-    lines: "list[Line]", features: "np.ndarray", model: "PretrainedModel", asked: str | None
-) -> "tuple[list[tuple[int, Line]], list[tuple[int, int]]]":
+    lines: "list[Cue]", features: "np.ndarray", model: "PretrainedModel", asked: str | None
+) -> "tuple[list[tuple[int, Cue]], list[tuple[int, int]]]":
     """([(number from 1, line)], [(first clip, number of clips)]) of the lines asked for.
 
     What is left out or cut is said on stderr; a longer moment is cut as in training.

@@ -99,15 +99,3 @@ def _stumble(text: str, rng: np.random.Generator) -> str:
 
 def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
     return options[int(rng.integers(len(options)))]
-
-
-def to_webvtt(cues: Sequence[Cue]) -> str:
-    """A WebVTT file of the cues."""
-    blocks = [f"{_clock(cue.start)} --> {_clock(cue.end)}\n{cue.text}\n" for cue in cues]
-    return "\n".join(["WEBVTT\n", *blocks])
-
-
-def _clock(seconds: float) -> str:
-    milliseconds = round(1000 * seconds)
-    minutes, rest = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from videobert_jax.files import atomic
-from videobert_jax.kitchen import corpus, counter, filming, narration, palette, scene
+from videobert_jax.kitchen import corpus, counter, filming, palette, scene
 from videobert_jax.kitchen.corpus import VideoPlan
 from videobert_jax.kitchen.palette import Look
+from videobert_jax.text.transcripts import subtitles
 from videobert_jax.video import decode
 
 FPS = 24  # of the rendered files
@@ -58,5 +59,5 @@ def render_video(plan: VideoPlan, output: pathlib.Path) -> tuple[pathlib.Path, p
         decode.write_frames(movie, render_frames(plan), FPS)
     if not captions.exists():
         _, cues = corpus.narrate(plan)
-        atomic.write_text(captions, narration.to_webvtt(cues))
+        atomic.write_text(captions, subtitles.write_webvtt(cues))
     return movie, captions

@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 
+from videobert_jax.kitchen import corpus
 from videobert_jax.text import transcripts
 from videobert_jax.text.transcripts import TranscriptError, objects, subtitles
 
@@ -93,6 +94,47 @@ def test_every_form_says_the_same(tmp_path, form):
     assert [(cue.start, cue.end, cue.text) for cue in found.cues] == SAID and not found.dropped
     path.write_bytes(FORMS[form].replace("\n", "\r\n").encode("utf-16"))
     assert transcripts.read_transcript(path).cues == found.cues
+
+
+WHOLE = """\ufeffWEBVTT - a title
+Kind: captions
+
+NOTE who said it
+is not known
+
+STYLE
+::cue { color: red }
+
+1
+00:01.000 --> 00:04.500 align:start position:10%
+<v Ann>Cut the <i>onion</i>
+&amp; caf\u00e9 it
+
+100:00:00.250 --> 100:00:01.000
+then stir
+
+00:05.000 --> 00:06.000
+
+"""
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_cues_are_read_whatever_stands_around_them(tmp_path, ending):
+    path = tmp_path / "a.vtt"
+    path.write_bytes(WHOLE.replace("\n", ending).encode())
+    assert transcripts.read_transcript(path).cues == [
+        transcripts.Cue(1.0, 4.5, "Cut the onion & caf\u00e9 it"),
+        transcripts.Cue(360000.25, 360001.0, "then stir"),
+    ]
+
+
+def test_what_the_kitchen_says_is_read_back(tmp_path):
+    path = tmp_path / "a.vtt"
+    for plan in corpus.plan_videos(20):
+        _, cues = corpus.narrate(plan)
+        path.write_text(subtitles.write_webvtt(cues), encoding="utf-8")
+        found = transcripts.read_transcript(path).cues
+        assert [(c.start, c.end, c.text) for c in found] == [(c.start, c.end, c.text) for c in cues]
 
 
 def test_words_keep_their_times(tmp_path):
@@ -234,6 +276,8 @@ def test_what_is_written_is_read_again(tmp_path):
     cues = [transcripts.Cue(s, e, t) for s, e, t in [*SAID, (3700.0, 3701.001, "a < b & c")]]
     path = tmp_path / "x.vtt"
     path.write_text(subtitles.write_webvtt(cues))
+    assert path.read_text().startswith("WEBVTT\n\n00:00:01.000 --> 00:00:03.500\ncut the onion\n\n")
+    assert "01:01:40.000 --> 01:01:41.001\na &lt; b &amp; c\n" in path.read_text()
     assert transcripts.read_transcript(path).cues == cues
 
 

@@ -2,7 +2,8 @@
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from videobert_jax.text.transcripts.cue import Collector, plain, without_rolling
 
@@ -55,11 +56,11 @@ def _words(line: str, start: float) -> list[tuple[float, str]]:
 def _seconds(clock: tuple[str | None, ...]) -> float:
     hours, minutes, seconds, fraction = clock
     whole = 3600 * int(hours or 0) + 60 * int(minutes or 0) + int(seconds or 0)
-    return whole + int((fraction or "0").ljust(3, "0")) / 1000
+    return (1000 * whole + int((fraction or "0").ljust(3, "0"))) / 1000
 
 
-def write_webvtt(cues: list) -> str:
-    """Text of a WebVTT file of cues."""
+def write_webvtt(cues: Iterable[Any]) -> str:
+    """Text of a WebVTT file of whatever has start, end (seconds) and text."""
     lines = ["WEBVTT", ""]
     for cue in cues:
         said = cue.text.replace("&", "&amp;").replace("<", "&lt;").replace("-->", "--&gt;")
