@@ -25,6 +25,7 @@ COMMANDS = (
     "attention",
     "export",
     "plan",
+    "doctor",
     "reproduce",
 )
 

@@ -79,3 +79,9 @@ def test_every_word_is_in_one_sentence_in_its_order(rows):
 
 def test_nothing_said_is_no_sentence():
     assert sentences.of_cues([]) == []
+
+
+def test_cues_that_overlap_are_told_one_behind_the_other():
+    cues = [Cue(0, 5, "cut all of the onions now."), Cue(2, 6, "stir all of the soup then.")]
+    found = sentences.of_cues(cues)
+    assert [(cue.start, cue.end) for cue in found] == [(0, 2), (2, 6)]

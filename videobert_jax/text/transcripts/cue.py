@@ -82,14 +82,9 @@ class Collector:
             self.found.append(Cue(begin, until, said, tuple(words)))
 
     def transcript(self) -> Transcript:
-        """The cues by their start; none runs into the next one."""
+        """The cues by their start."""
         cues = sorted(self.found, key=lambda cue: (cue.start, cue.end))
-        ends = [*(following.start for following in cues[1:]), math.inf]
-        cut = [
-            cue._replace(end=min(cue.end, max(end, cue.start)))
-            for cue, end in zip(cues, ends, strict=False)
-        ]
-        return Transcript(cut, self.dropped)
+        return Transcript(cues, self.dropped)
 
 
 def without_rolling(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 from videobert_jax.text.transcripts.cue import Cue
@@ -31,10 +32,16 @@ def of_cues(cues: Sequence[Cue], settings: Settings | None = None) -> list[Cue]:
     """Sentences with their times, in order; every word of the cues is in one of them, once.
 
     VideoBERT punctuates its transcripts with a model (Sun et al. 2019, section 4.1); without one,
-    pauses and length stand in. Words that no one timed are spread over their cue by their letters.
+    pauses and length stand in. A cue that runs into the next one ends where that begins. Words
+    that no one timed are spread over their cue by their letters.
     """
     settings = settings or Settings()
-    words = [word for cue in cues for word in _timed(cue)]
+    starts = [*(cue.start for cue in cues[1:]), math.inf]
+    words = [
+        word
+        for cue, following in zip(cues, starts, strict=False)
+        for word in _timed(cue._replace(end=max(cue.start, min(cue.end, following))))
+    ]
     ends = sum(_is_end(word.text) for word in words)
     by_stops = ends >= settings.punctuated * len(words)
     sentences: list[list[Cue]] = []
