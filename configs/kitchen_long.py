@@ -3,6 +3,7 @@
 Few videos are told apart by whatever sets them apart. So each example comes changed every time: up
 to four fifths of a clip are another example's, four fifths of its dimensions are hidden, and the
 towers are narrow. Blocks of 256 then give the contrastive loss enough other objects to tell apart.
+It is no better than the short recipe as yet (docs/results.md, What limits it).
 """
 
 import ml_collections
