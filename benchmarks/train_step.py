@@ -138,7 +138,9 @@ def ours_like_lxmert(sizes: lxmert.Sizes) -> TrainingStep:
         remat="none",
         unroll_layers=True,
         text=TextConfig(sizes.text_layers, sizes.vocabulary, sizes.text_length),
-        video=VideoConfig(sizes.video_layers, sizes.feature_dim, sizes.video_length, "none", 0.0),
+        video=VideoConfig(
+            sizes.video_layers, sizes.feature_dim, sizes.video_length, "none", 0.0, 0.0
+        ),
         cross=CrossConfig(sizes.cross_layers, share_directions=True),
     )
     shape = schema.RowShape(
