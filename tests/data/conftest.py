@@ -5,7 +5,7 @@ import pytest
 
 from tests.data import drawn
 from videobert_jax import schema
-from videobert_jax.data import index, writer
+from videobert_jax.data import index, part, writer
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def contract() -> schema.FeatureContract:
 def finished_path(tmp_path_factory, contract) -> pathlib.Path:
     path = tmp_path_factory.mktemp("datasets") / "drawn"
     out = writer.DatasetWriter(
-        path, "drawn", contract, shard_records=4, metadata={"notes": "drawn"}
+        path, "drawn", contract, part_size=part.PartSize(videos=2), metadata={"notes": "drawn"}
     )
     drawn.fill(out)
     out.finish()

@@ -91,10 +91,10 @@ def swap_for_other_shard(file):
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        (SHARD, lambda f: f.unlink(), "the shard is missing, expected 4 records"),
-        (SHARD, cut, "with 0 readable records, expected 4: truncated"),
-        (SHARD, lambda f: f.write_bytes(b""), "0 bytes with 0 readable records, expected 4"),
-        (SHARD, swap_for_other_shard, "with 3 readable records, expected 4"),
+        (SHARD, lambda f: f.unlink(), "the shard is missing, expected 5 records"),
+        (SHARD, cut, "with 0 readable records, expected 5: truncated"),
+        (SHARD, lambda f: f.write_bytes(b""), "0 bytes with 0 readable records, expected 5"),
+        (SHARD, swap_for_other_shard, "with 3 readable records, expected 5"),
         ("index/train/text.bin", lambda f: f.write_bytes(b""), "the caption file is empty"),
         ("index/train/text.bin", lambda f: f.unlink(), "the caption file is missing"),
         ("index/train/text.bin", cut, "the caption file is [0-9]+ bytes, expected"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.data import drawn
-from videobert_jax.data import index, writer
+from videobert_jax.data import index, part, writer
 from videobert_jax.files import digests
 
 
@@ -21,7 +21,7 @@ def tree(path: pathlib.Path) -> dict[str, str]:
 
 def start(path, contract) -> writer.DatasetWriter:
     return writer.DatasetWriter(
-        path, "drawn", contract, shard_records=4, metadata={"notes": "drawn"}
+        path, "drawn", contract, part_size=part.PartSize(videos=2), metadata={"notes": "drawn"}
     )
 
 
@@ -101,14 +101,14 @@ def test_an_interrupted_preparation_goes_on_and_computes_no_feature_twice(
     with pytest.raises(KeyboardInterrupt):
         fill(start(path, contract))
     finished = sorted(file.name for file in (path / "partial").glob("*.done"))
-    assert finished == ["train-00000.done"]
+    assert finished == ["train-00000.done", "train-00001.done"]
     with pytest.raises(index.DatasetError, match="run the same prepare command"):
         index.open_dataset(path)
     out = start(path, contract)
     fill(out)
     assert tree(out.finish().path) == tree(dataset.path)
-    # The first part holds the videos 0 to 2; video 3 stood in the part that was interrupted.
-    assert [int(name[-1]) for name in computed] == [0, 1, 2, 3, 4, 3, 4, 5]
+    # Two videos a part; video 4 stood in the part that was interrupted.
+    assert [int(name[-1]) for name in computed] == [0, 1, 2, 3, 4, 4, 5]
 
 
 def test_a_killed_preparation_goes_on_to_the_same_bytes(dataset, tmp_path):
@@ -117,7 +117,7 @@ def test_a_killed_preparation_goes_on_to_the_same_bytes(dataset, tmp_path):
         import json, os, pathlib, signal, sys
         from tests.data import drawn
         from videobert_jax import schema
-        from videobert_jax.data import writer
+        from videobert_jax.data import part, writer
         from videobert_jax.files import atomic
 
         path, limit, contract = pathlib.Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
@@ -132,7 +132,7 @@ def test_a_killed_preparation_goes_on_to_the_same_bytes(dataset, tmp_path):
 
         atomic.write_bytes = write_or_die
         contract = schema.FeatureContract.from_json(contract)
-        out = writer.DatasetWriter(path, "drawn", contract, shard_records=4,
+        out = writer.DatasetWriter(path, "drawn", contract, part_size=part.PartSize(videos=2),
                                    metadata={"notes": "drawn"})
         drawn.fill(out)
         out.finish()
@@ -166,7 +166,7 @@ def test_a_source_that_changed_in_between_is_noticed(contract, tmp_path):
     with pytest.raises(index.DatasetError, match="1 videos were given, but"):
         again.finish()
     with pytest.raises(index.DatasetError, match="other settings"):
-        writer.DatasetWriter(tmp_path / "set", "drawn", contract, shard_records=5)
+        writer.DatasetWriter(tmp_path / "set", "drawn", contract, part_size=part.PartSize(videos=4))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_features_of_another_form_name_the_video(contract, tmp_path, features, f
 def test_bad_videos_names_and_directories_are_refused(contract, tmp_path):
     out = start(tmp_path / "set", contract)
     out.add_video("train", "v", None, [writer.Segment(0, 1, "a")])
-    with pytest.raises(index.DatasetError, match="'v' was given twice"):
+    with pytest.raises(index.DatasetError, match="'v': it was given twice"):
         out.add_video("train", "v", None, [])
     with pytest.raises(index.DatasetError, match="split name 'Train/1'"):
         out.add_video("Train/1", "v", None, [])

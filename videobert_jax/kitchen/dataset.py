@@ -34,9 +34,8 @@ def prepare(output: pathlib.Path) -> index.Dataset:
         if exact == corpus.TRAIN:
             out.add_video(exact, video.name, video.features, _spoken(video.cues))
             exact = "train_steps"
-        out.add_video(exact, video.name, video.features, _steps(video))
         truth = ground_truth.annotations(video.name, video.steps, video.seconds, palette.OBJECTS)
-        out.annotate(exact, truth)
+        out.add_video(exact, video.name, video.features, _steps(video), annotation=truth)
         if video.frozen is not None:
             out.add_video(f"{video.split}_frozen", video.name, video.frozen, _steps(video))
     for name, cues in shipped.transcripts.items():

@@ -6,18 +6,16 @@ must say.
 """
 
 import dataclasses
-import json
+import functools
 import pathlib
 import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from videobert_jax.data import index, video_ids, writer
-from videobert_jax.data.importers import FeatureError, FeatureSource
+from videobert_jax.data.importers import FeatureSource
 from videobert_jax.data.segments import Segment
-from videobert_jax.files import atomic
 
-FAILURES_FILE = "failures.jsonl"
 _NAMED = 20  # videos that a message lists
 
 
@@ -88,11 +86,11 @@ def segments_of(
 def write(
     corpus: Corpus, source: FeatureSource, output: pathlib.Path, choices: Choices
 ) -> index.Dataset:
-    """The dataset on disk, with `failures.jsonl` beside it where something was left out.
+    """The dataset on disk, with `failures.jsonl` where something was left out.
 
     Raises DatasetError where features are missing and `allow_missing` was not said. With it,
     examples of evaluation splits stay, without clips, and results count them; videos of training
-    splits are left out.
+    splits are left out. Damaged features are treated alike, but a training video keeps its name.
     """
     removed = _remove_overlap(corpus, choices)
     missing = {split: sorted(corpus.ids(split) - set(source.videos)) for split in corpus.splits}
@@ -115,12 +113,7 @@ def write(
     for split, videos in corpus.splits.items():
         for video in videos:
             _add(out, corpus, split, video, source)
-    dataset = out.finish()
-    if corpus.failures:
-        lines = [json.dumps(failure, ensure_ascii=False) for failure in corpus.failures]
-        atomic.write_text(output / FAILURES_FILE, "\n".join(lines) + "\n")
-        _say(f"{len(lines)} of its parts were left out: {output / FAILURES_FILE} says why")
-    return dataset
+    return out.finish(corpus.failures)
 
 
 def _remove_overlap(corpus: Corpus, choices: Choices) -> dict[str, list[str]]:
@@ -166,22 +159,23 @@ def _add(
     video: AnnotatedVideo,
     source: FeatureSource,
 ) -> None:
-    features = (lambda: source.features(video.name)) if video.name in source.videos else None
+    features = None
     is_evaluated = split in corpus.protocols
-    try:
-        if features is None:
-            corpus.drop(video.name, f"{split}: no features")
-        if features is not None or is_evaluated:
-            out.add_video(split, video.name, features, video.segments)
-    except index.DatasetError as error:
-        if not isinstance(error.__cause__, FeatureError):
-            raise
-        corpus.drop(video.name, f"{split}: {error.__cause__}")
-        features = None
-        if is_evaluated:
-            out.add_video(split, video.name, None, video.segments)
-    if video.annotation is not None and (features is not None or is_evaluated):
-        out.annotate(split, {"video": video.name, **video.annotation})
+    if video.name in source.videos:
+        features = functools.partial(source.features, video.name)
+    else:
+        corpus.drop(video.name, f"{split}: no features")
+        if not is_evaluated:
+            return
+    annotation = video.annotation
+    out.add_video(
+        split,
+        video.name,
+        features,
+        video.segments,
+        annotation=None if annotation is None else {"video": video.name, **annotation},
+        damaged="keep" if is_evaluated else "empty",
+    )
 
 
 def _say(text: str) -> None:

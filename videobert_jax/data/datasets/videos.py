@@ -1,16 +1,13 @@
 """A dataset of one's own videos: features extracted from them, and what is said in them."""
 
 import hashlib
-import json
 import pathlib
-import sys
 from collections.abc import Iterable
 from typing import Any
 
 from videobert_jax.data import index, video_ids, writer
 from videobert_jax.data.importers import FeatureError, FeatureSource
 from videobert_jax.data.segments import Segment
-from videobert_jax.files import atomic
 from videobert_jax.text import transcripts
 from videobert_jax.text.transcripts import TranscriptError, sentences
 
@@ -54,12 +51,7 @@ def write(
             seconds = len(features) * source.contract.stride_seconds
             segments = _segments(name, said.get(name), seconds, told)
             out.add_video(split, name, features, segments or silent(seconds))
-    dataset = out.finish()
-    if told:
-        lines = [json.dumps(failure, ensure_ascii=False) for failure in told]
-        atomic.write_text(output / "failures.jsonl", "\n".join(lines) + "\n")
-        print(f"{len(told)} failures: {output / 'failures.jsonl'}", file=sys.stderr)
-    return dataset
+    return out.finish(told)
 
 
 def share(name: str) -> float:
