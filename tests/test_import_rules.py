@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "export": {"models", "weights", "text", "files"},
     "inference": {"export", "models", "weights", "video", "text", "sharding", "files"},
 }
-MAY_IMPORT_TENSORFLOW = {"data/pipeline.py", "data/writer.py"}
+MAY_IMPORT_TENSORFLOW = {"data/pipeline.py", "data/assembly.py"}
 TENSORFLOW = {"tensorflow", "tensorflow_datasets"}
 
 

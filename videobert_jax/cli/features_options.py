@@ -1,7 +1,9 @@
 """Options of the commands that read other people's features."""
 
 import argparse
+import functools
 import pathlib
+from collections.abc import Callable
 
 from videobert_jax.data import importers
 
@@ -24,8 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_source(arguments: argparse.Namespace) -> importers.FeatureSource:
-    """The source that the arguments name. Raises FeatureError."""
+def source_opener(arguments: argparse.Namespace) -> Callable[[], importers.FeatureSource]:
+    """What opens the source that the arguments name, here or in other processes.
+
+    It raises FeatureError, and so does this on arguments that name none.
+    """
     if arguments.features is None or arguments.layout is None:
         raise importers.FeatureError(
             "expected --features PATH and --layout "
@@ -38,8 +43,9 @@ def open_source(arguments: argparse.Namespace) -> importers.FeatureSource:
             raise importers.FeatureError(f"--assert-contract: {pair!r}, expected FIELD=VALUE")
         asserted[name.strip()] = value.strip()
     normalised = {None: None, "true": True, "false": False}[arguments.normalised]
-    return importers.open_source(
+    return functools.partial(
+        importers.open_source,
         arguments.layout,
-        arguments.features,
+        arguments.features.absolute(),
         importers.Settings(arguments.dim, arguments.stride, normalised, arguments.part, asserted),
     )

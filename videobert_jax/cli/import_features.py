@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from videobert_jax.data.importers.source import stored_contract
     from videobert_jax.files import atomic
 
-    source = features_options.open_source(arguments)
+    source = features_options.source_opener(arguments)()
     output = arguments.output
     output.mkdir(parents=True, exist_ok=True)
     if (stored := stored_contract(output)) is None:

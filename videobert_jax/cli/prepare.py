@@ -5,22 +5,28 @@ made of its published annotations and of clip features by anybody (docs/datasets
 
     prepare youcook2 --annotations FILE --features PATH --layout univl_pickle --output DIR
 
-One's own videos become one in one command, their features extracted on the way:
+Many processes, or any engine of Apache Beam, write its parts with --workers or --beam; --output
+may then be a URL (docs/scale.md). One's own videos become a dataset in one command, their features
+extracted on the way:
 
     prepare videos --videos DIR --transcripts DIR --backbone i3d_kinetics --output DIR
 """
 
 import argparse
 import dataclasses
+import functools
 import importlib
 import pathlib
+import shlex
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 from videobert_jax.cli import extract, features_options
-from videobert_jax.data import index
+from videobert_jax.data import importers, index, video_ids, writer
+from videobert_jax.data.datasets import annotated, evaluated_ids, videos
+from videobert_jax.files import extras
 
 HELP = "write a dataset: clip features, caption index, contract, digests"
 DATASETS = {  # made of a folder of their own
@@ -49,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", type=pathlib.Path, help="folder with the source files (not for kitchen)"
     )
-    parser.add_argument("--output", type=pathlib.Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--output", type=_output, required=True, help="folder to write; with Beam also a URL"
+    )
     field = parser.add_argument_group("datasets of the field")
     field.add_argument("--annotations", type=pathlib.Path, nargs="+", help="their published files")
     field.add_argument(
@@ -81,29 +89,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     field.add_argument(
         "--keep-overlap", action="store_true", help="train on evaluated videos all the same"
     )
+    field.add_argument("--workers", type=int, help="write parts with so many processes (Beam)")
+    field.add_argument(
+        "--beam",
+        metavar='"--runner=... --project=..."',
+        help="write parts by an engine of Apache Beam with these options",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """0 when the dataset is complete, also where it was before. Raises DatasetError."""
     name, output = arguments.name, arguments.output
-    if (output / index.DATASET_FILE).is_file():
-        dataset = index.open_dataset(output)
-        if dataset.name != name:
-            raise index.DatasetError(
-                f"{output}: holds the dataset {dataset.name}, expected {name} or nothing; give "
-                "another --output"
-            )
-        print(f"{output} is complete already; nothing to do")
-    else:
+    if isinstance(output, str):
+        return _prepare_at_url(arguments)
+    is_complete = (output / index.DATASET_FILE).is_file()
+    if not is_complete:
         started = time.monotonic()
         try:
-            dataset = _prepare(arguments)
+            _prepare(arguments)
         except KeyboardInterrupt:
             if (output / "partial").is_dir():
                 text = "finished parts are kept: the same command goes on from there"
                 print(f"{output}: {text}", file=sys.stderr)
             raise
         print(f"{output} written in {time.monotonic() - started:.1f} s")
+    dataset = index.open_dataset(output)
+    if dataset.name != name:
+        raise index.DatasetError(
+            f"{output}: holds the dataset {dataset.name}, expected {name} or nothing; give "
+            "another --output"
+        )
+    if is_complete:
+        print(f"{output} is complete already; nothing to do")
     for split in dataset.splits.values():
         protocol = dataset.metadata.get("protocols", {}).get(split.name)
         print(
@@ -114,7 +131,26 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _prepare(arguments: argparse.Namespace) -> index.Dataset:
+def _output(text: str) -> pathlib.Path | str:
+    return text if "://" in text else pathlib.Path(text)
+
+
+def _prepare_at_url(arguments: argparse.Namespace) -> int:
+    if arguments.name not in ANNOTATED or not (arguments.workers or arguments.beam):
+        raise index.DatasetError(
+            f"--output={arguments.output}: only Beam writes to URLs, and only datasets of the "
+            "field; say --workers=N or --beam, or write to a folder and copy it"
+        )
+    started = time.monotonic()
+    _prepare(arguments)
+    print(
+        f"{arguments.output} written in {time.monotonic() - started:.1f} s; train on it with "
+        f"--config.data.path={arguments.output} --config.data.local_copy=DIR"
+    )
+    return 0
+
+
+def _prepare(arguments: argparse.Namespace) -> index.Dataset | None:
     name, source = arguments.name, arguments.source
     given = [option for option in (*_OWN, "features", "layout") if getattr(arguments, option)]
     if name == "videos":
@@ -142,10 +178,6 @@ def _prepare(arguments: argparse.Namespace) -> index.Dataset:
 
 def _own_videos(arguments: argparse.Namespace, given: list[str]) -> index.Dataset:
     """Features first, into OUTPUT.features, where a stopped run finds them again."""
-    from videobert_jax.data import importers, video_ids
-    from videobert_jax.data.datasets import videos
-    from videobert_jax.files import extras
-
     if given or arguments.source or arguments.videos is None:
         raise index.DatasetError(
             "videos takes --videos DIR, --transcripts DIR and --backbone; of features that are "
@@ -169,9 +201,7 @@ def _own_videos(arguments: argparse.Namespace, given: list[str]) -> index.Datase
     )
 
 
-def _annotated(arguments: argparse.Namespace, given: list[str]) -> index.Dataset:
-    from videobert_jax.data.datasets import annotated, evaluated_ids
-
+def _annotated(arguments: argparse.Namespace, given: list[str]) -> index.Dataset | None:
     name, files = arguments.name, arguments.annotations or []
     takes = ("annotations", "features", "layout", *ANNOTATED[name])
     if strange := [option for option in given if option not in takes]:
@@ -189,8 +219,26 @@ def _annotated(arguments: argparse.Namespace, given: list[str]) -> index.Dataset
         arguments.keep_overlap,
         arguments.allow_missing,
     )
-    source = features_options.open_source(arguments)
-    return annotated.write(corpus, source, arguments.output, choices)
+    open_source = features_options.source_opener(arguments)
+    new_writer = _writer(arguments, open_source)
+    return annotated.write(corpus, open_source(), arguments.output, choices, new_writer)
+
+
+def _writer(
+    arguments: argparse.Namespace, open_source: Callable[[], importers.FeatureSource]
+) -> annotated.NewWriter:
+    """This process alone, or an engine of Beam's: the bytes are the same."""
+    if arguments.workers is None and arguments.beam is None:
+        return writer.DatasetWriter
+    if arguments.workers is not None and arguments.workers < 1:
+        raise index.DatasetError(f"--workers={arguments.workers}: expected 1 or more")
+    extras.require("apache_beam", "beam")
+    from videobert_jax.data.distributed import pipeline
+    from videobert_jax.data.distributed.writer import DistributedWriter
+
+    given = shlex.split(arguments.beam or "")
+    options = pipeline.options(given, arguments.workers)
+    return functools.partial(DistributedWriter, open_source=open_source, beam_options=options)
 
 
 def _read(read: Callable[..., Any], arguments: argparse.Namespace, files: list) -> Any:

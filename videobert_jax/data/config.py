@@ -50,6 +50,7 @@ class MaskingConfig:
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     path: str
+    local_copy: str
     sources: tuple[SourceConfig, ...]
     block_size: int
     blocks_per_batch: int

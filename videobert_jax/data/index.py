@@ -240,13 +240,22 @@ def read_digests(path: pathlib.Path) -> dict[str, dict[str, Any]]:
     """{file: {"sha256", "bytes"}} of a dataset's other files; raises DatasetError."""
     file = path / DIGESTS_FILE
     try:
-        files = json.loads(file.read_bytes())["files"]
+        content = file.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{file}: not readable ({error}); {REMEDY}") from error
+    return parse_digests(content, str(file))
+
+
+def parse_digests(content: bytes, file: str) -> dict[str, dict[str, Any]]:
+    """What digests.json says, called `file` in errors; raises DatasetError."""
+    try:
+        files = json.loads(content)["files"]
         damaged = [
             name
             for name, fields in files.items()
             if not isinstance(fields["sha256"], str) or not isinstance(fields["bytes"], int)
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{file}: not readable ({error}); {REMEDY}") from error
     if damaged or DATASET_FILE not in files:
         raise DatasetError(f"{file}: no digest of {(damaged or [DATASET_FILE])[0]}; {REMEDY}")

@@ -4,12 +4,13 @@ A part is finished when `SPLIT-00000.done` stands beside it in the folder `parti
 there without that file is left over from an interruption and is written again.
 """
 
+import contextlib
 import dataclasses
 import io
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import array_record.python.array_record_module as array_record_module
@@ -74,6 +75,13 @@ class FinishedPart:
     def shard(self) -> pathlib.Path:
         return self.files.with_name(self.files.name + ".array_record")
 
+    def missing(self, output: str) -> index.DatasetError:
+        """The error of a shard that is gone, or of another size than it was written with."""
+        return index.DatasetError(
+            f"{self.shard.name}: missing or not of {self.shard_bytes} bytes as when it was "
+            f"written; remove {output} and prepare the dataset anew"
+        )
+
     def columns(self) -> dict[str, np.ndarray]:
         """Its piece of the index, `text` and `annotations` (JSON, a line a video) as uint8, and
         the moments of its features."""
@@ -86,6 +94,15 @@ def read_finished(files: pathlib.Path) -> FinishedPart | None:
     if not done.is_file():
         return None
     return FinishedPart(files=files, **json.loads(done.read_text(encoding="utf-8")))
+
+
+@contextlib.contextmanager
+def errors_of(split: str, video: str) -> Iterator[None]:
+    """Names the video in what goes wrong: ValueError becomes DatasetError."""
+    try:
+        yield
+    except ValueError as error:
+        raise index.DatasetError(f"{split}: video {video!r}: {error}") from error
 
 
 def check_video(name: str, segments: Sequence[Segment], known: set[str]) -> None:

@@ -1,7 +1,7 @@
 """Builds blocks ahead of their use, in order: by tf.data, or by plain threads.
 
 The executor decides nothing: a block is one call of one pure function, so both give the same
-bytes. TensorFlow is imported here alone (and by the writer), and only where it executes.
+bytes. TensorFlow is imported here alone (and by assembly), and only where it executes.
 """
 
 import collections

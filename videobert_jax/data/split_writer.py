@@ -41,7 +41,7 @@ class SplitWriter:
         damaged: Damaged,
     ) -> None:
         """Appends a video, and closes the part that it fills. Raises DatasetError."""
-        try:
+        with part.errors_of(self._stem.name, name):
             part.check_video(name, segments, self._names)
             if len(self._names) <= len(self._skipped):
                 self._check_skipped(name, features, part.digest(segments, annotation))
@@ -50,8 +50,6 @@ class SplitWriter:
                 files = self._part_files(len(self.finished))
                 self._open = part.OpenPart(files, self._contract, len(self._names) - 1)
             self._open.add(name, features, segments, annotation, damaged)
-        except ValueError as error:
-            raise index.DatasetError(f"{self._stem.name}: video {name!r}: {error}") from error
         self._videos += 1
         self._segments += len(segments)
         if self._size.is_reached(self._videos, self._segments):

@@ -107,10 +107,7 @@ class DatasetWriter:
             if source.is_file() and source.stat().st_size == finished.shard_bytes:
                 source.replace(self.output / file)
                 return
-        raise index.DatasetError(
-            f"{finished.shard}: missing or not of {finished.shard_bytes} bytes as when it was "
-            f"written; remove {self.output} and prepare the dataset anew"
-        )
+        raise finished.missing(str(self.output))
 
 
 class _Progress:

@@ -1,13 +1,12 @@
 """Evaluations small enough to run during training; handed to the loop, which knows no task."""
 
 import functools
-import pathlib
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from videobert_jax.data import index
+from videobert_jax.data import index, local_copy
 from videobert_jax.data.config import DataConfig
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.tasks import retrieval
@@ -60,7 +59,7 @@ class PeriodicRetrieval:
 
 def periodic(run: Run) -> list[Evaluator]:
     """Evaluators of a run: retrieval where the first source's dataset has validation pairs."""
-    path = pathlib.Path(run.data.sources[0].path or run.data.path)
+    path = local_copy.dataset_path(run.data, run.data.sources[0])
     dataset = index.open_dataset(path, check_shards=False)
     if SPLIT not in dataset.splits:
         return []

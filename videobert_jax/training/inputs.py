@@ -10,7 +10,7 @@ from jax.experimental import multihost_utils
 
 from videobert_jax import configuration
 from videobert_jax.configuration import RunConfig
-from videobert_jax.data import index
+from videobert_jax.data import index, local_copy
 from videobert_jax.data.block import BlockBuilder, BlockSettings
 from videobert_jax.data.config import SourceConfig
 from videobert_jax.files import atomic, digests
@@ -91,13 +91,12 @@ def _builder(
 
 def _path_of(run: RunConfig):
     def path_of(source: SourceConfig) -> str:
-        path = source.path or run.data.path
-        if not path:
+        if not (source.path or run.data.path):
             raise InputError(
                 "data.path is empty: say --config.data.path=DIR, a folder written by "
                 "`videobert prepare NAME --output DIR`."
             )
-        return path
+        return local_copy.dataset_path(run.data, source)
 
     return path_of
 

@@ -35,6 +35,7 @@ FREE_SETTINGS = (
     "platform",
     "mesh.*",
     "data.path",
+    "data.local_copy",
     "data.sources.*.path",
     "data.executor",
     "data.workers",

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import pathlib
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from videobert_jax.data import index, video_ids, writer
@@ -83,10 +83,19 @@ def segments_of(
     return tuple(kept)
 
 
+# DatasetWriter or what takes its place, called (output, name, contract, metadata=, num_videos=).
+NewWriter = Callable[..., Any]
+
+
 def write(
-    corpus: Corpus, source: FeatureSource, output: pathlib.Path, choices: Choices
-) -> index.Dataset:
-    """The dataset on disk, with `failures.jsonl` where something was left out.
+    corpus: Corpus,
+    source: FeatureSource,
+    output: pathlib.Path | str,
+    choices: Choices,
+    new_writer: NewWriter = writer.DatasetWriter,
+) -> index.Dataset | None:
+    """The dataset at `output`, with `failures.jsonl` where something was left out; None where
+    that is a URL, which can be written and not opened.
 
     Raises DatasetError where features are missing and `allow_missing` was not said. With it,
     examples of evaluation splits stay, without clips, and results count them; videos of training
@@ -96,7 +105,7 @@ def write(
     missing = {split: sorted(corpus.ids(split) - set(source.videos)) for split in corpus.splits}
     if not choices.allow_missing:
         _require_all(corpus, missing)
-    out = writer.DatasetWriter(
+    out = new_writer(
         output,
         corpus.name,
         source.contract,
@@ -153,7 +162,7 @@ def _require_all(corpus: Corpus, missing: Mapping[str, list[str]]) -> None:
 
 
 def _add(
-    out: writer.DatasetWriter,
+    out: Any,
     corpus: Corpus,
     split: str,
     video: AnnotatedVideo,
