@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Int64, UInt64
 
 from videobert_jax import schema
-from videobert_jax.data import masking, order, packing
+from videobert_jax.data import masking, order, packing, random_reads
 from videobert_jax.data.config import MaskingConfig
 from videobert_jax.data.index import Split
 from videobert_jax.data.reader import ClipReader
@@ -102,7 +102,8 @@ def _plan(chosen: Chosen, tokenizer: Tokenizer, shape: schema.RowShape, rows: in
     all_pieces = np.fromiter(
         itertools.chain.from_iterable(encoded), np.int32, int(num_pieces.sum())
     )
-    counts = np.where(with_video, split.clip_count[rows_of_index], 0).astype(np.int64)
+    counts = random_reads.take(split.clip_count, rows_of_index)
+    counts = np.where(with_video, counts, 0).astype(np.int64)
     text = np.where(num_pieces > 0, num_pieces + NUM_ENDS, 0)
     text, video = np.minimum(text, shape.text_length), np.minimum(counts, shape.video_length)
 
@@ -111,7 +112,8 @@ def _plan(chosen: Chosen, tokenizer: Tokenizer, shape: schema.RowShape, rows: in
     video_lengths = packing.fit(video[at].reshape(rows, -1), shape.video_length)
     seeds, kept = chosen.seeds[at], video_lengths.reshape(-1)
     window = chosen.window(counts[at], kept, seeds)
-    first_clips = np.where(kept > 0, split.first_clip[rows_of_index[at]] + window, 0)
+    first_clips = random_reads.take(split.first_clip, rows_of_index[at])
+    first_clips = np.where(kept > 0, first_clips + window, 0)
     pieces = masking.Ragged.of(np.maximum(text_lengths.reshape(-1) - NUM_ENDS, 0), seeds)
     first_piece = (np.cumsum(num_pieces) - num_pieces)[at]
     return _Plan(
@@ -217,7 +219,7 @@ def _fill_video(batch: schema.Batch, chosen: Chosen, plan: _Plan) -> Bool[np.nda
     damaged[present] = chosen.reader.read_into(
         batch.video_features.reshape(-1, batch.video_features.shape[-1]),
         starts[present],
-        chosen.split.video[plan.ids[present]].astype(np.int64),
+        random_reads.take(chosen.split.video, plan.ids[present]).astype(np.int64),
         plan.first_clips[present],
         lengths[present],
     )
@@ -246,10 +248,14 @@ def _fill_identity(batch: schema.Batch, chosen: Chosen, plan: _Plan) -> None:
     real = np.flatnonzero(plan.ids != schema.PADDING_EXAMPLE)
     ids = plan.ids[real]
     batch.example_ids.reshape(-1)[real] = ids + chosen.first_example
-    batch.video_ids.reshape(-1)[real] = chosen.split.video[ids] + chosen.first_video
+    batch.video_ids.reshape(-1)[real] = (
+        random_reads.take(chosen.split.video, ids) + chosen.first_video
+    )
     batch.clip_indices.reshape(-1)[real] = plan.first_clips[real]
     has_text = plan.text_lengths.reshape(-1)[real] > 0
-    batch.caption_hashes.reshape(-1)[real] = np.where(has_text, chosen.split.caption_hash[ids], 0)
+    batch.caption_hashes.reshape(-1)[real] = np.where(
+        has_text, random_reads.take(chosen.split.caption_hash, ids), 0
+    )
 
 
 def _aligned_empty(shape: tuple[int, ...]) -> np.ndarray:

@@ -24,7 +24,7 @@ from typing import Any
 import array_record.python.array_record_module as array_record_module
 import numpy as np
 
-from videobert_jax.data import record
+from videobert_jax.data import random_reads, record
 from videobert_jax.files import arrays, digests
 from videobert_jax.schema import FeatureContract, InputStatistics
 
@@ -114,9 +114,13 @@ class Split:
         """Number of the first record of each shard, and of all records: int64 [shards + 1]."""
         return np.concatenate([[0], np.cumsum(self.shard_records, dtype=np.int64)])
 
+    @property
+    def _text_file(self) -> pathlib.Path:
+        return self.path / "index" / self.name / TEXT_FILE
+
     @functools.cached_property
     def _text(self) -> mmap.mmap | bytes:
-        with open(self.path / "index" / self.name / TEXT_FILE, "rb") as file:
+        with open(self._text_file, "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 return b""
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -124,7 +128,12 @@ class Split:
     def texts(self, ids: Iterable[int | np.integer] | np.ndarray) -> list[str]:
         """Captions of examples, empty where one has none."""
         ids = ids if isinstance(ids, np.ndarray) else np.fromiter(ids, np.int64)
-        begins, ends = self.text_offset[ids].tolist(), self.text_offset[ids + 1].tolist()
+        begins = random_reads.take(self.text_offset, ids).tolist()
+        ends = random_reads.take(self.text_offset, ids + 1).tolist()
+        if self._text_file.stat().st_size > random_reads.MAPPED_BYTES:
+            lengths = [b - a for a, b in zip(begins, ends, strict=True)]
+            pieces = random_reads.pieces_of(self._text_file, begins, lengths)
+            return [piece.decode("utf-8") for piece in pieces]
         text = self._text
         return [text[a:b].decode("utf-8") for a, b in zip(begins, ends, strict=True)]
 
