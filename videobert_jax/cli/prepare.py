@@ -42,10 +42,14 @@ ANNOTATED: dict[str, tuple[str, ...]] = {
     "coin": (),
     "hirest": (),
     "msrvtt": ("test_csv", "training"),
+    "msrvtt_qa": (),
+    "msrvtt_multiple_choice": (),
+    "how2qa": (),
+    "howto100m": ("video_csv",),
 }
-_MANY_FILES = ("activitynet_captions", "hirest")
+_MANY_FILES = ("activitynet_captions", "hirest", "msrvtt_qa", "how2qa")
 _EMBEDDED = ("kitchen",)  # made from what the package brings, without a source
-_OWN = ("annotations", "retrieval_csv", "test_csv", "training")
+_OWN = ("annotations", "retrieval_csv", "test_csv", "training", "video_csv")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     field.add_argument(
         "--retrieval-csv", type=pathlib.Path, help="YouCook II's clips of a retrieval protocol"
     )
+    field.add_argument("--video-csv", type=pathlib.Path, help="HowTo100M_v1.csv: the videos' tasks")
     field.add_argument("--test-csv", type=pathlib.Path, help="MSR-VTT's 1k-A test")
     field.add_argument("--training", choices=["7k", "9k", "full"], help="MSR-VTT's training split")
     features_options.add_arguments(parser)
@@ -210,7 +215,8 @@ def _annotated(arguments: argparse.Namespace, given: list[str]) -> index.Dataset
         raise index.DatasetError(f"{name} needs --annotations FILE, as it was published")
     if len(files) > 1 and name not in _MANY_FILES:
         raise index.DatasetError(f"{name} takes one file of --annotations, {len(files)} given")
-    if missing := [str(file) for file in files if not file.is_file()]:
+    is_release = name == "crosstask" and files[0:1] and files[0].is_dir()
+    if missing := [] if is_release else [str(file) for file in files if not file.is_file()]:
         raise index.DatasetError(f"{', '.join(missing)}: not there; give --annotations FILE")
     module = importlib.import_module(f"videobert_jax.data.datasets.{name}")
     corpus = _read(module.read, arguments, files)
@@ -245,6 +251,8 @@ def _read(read: Callable[..., Any], arguments: argparse.Namespace, files: list) 
     name = arguments.name
     if name == "youcook2":
         return read(files[0], arguments.retrieval_csv)
+    if name == "howto100m":
+        return read(files[0], arguments.video_csv)
     if name == "msrvtt":
         return read(files[0] if files else None, arguments.test_csv, arguments.training or "9k")
     return read(files) if name in _MANY_FILES else read(files[0])

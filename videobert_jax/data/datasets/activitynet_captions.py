@@ -23,7 +23,7 @@ def read(annotations: Sequence[pathlib.Path]) -> Corpus:
         split = file.stem.lower().replace("-", "_")
         if split in PROTOCOLS:
             corpus.protocols[split] = PROTOCOLS[split]
-        videos = corpus.splits.setdefault(split, [])
+        corpus.splits.setdefault(split, [])
         for name, video in datasets.read_json(file, dict).items():
             times, sentences = video.get("timestamps", []), video.get("sentences", [])
             if len(times) != len(sentences) or any(len(pair) != 2 for pair in times):
@@ -34,9 +34,6 @@ def read(annotations: Sequence[pathlib.Path]) -> Corpus:
                 for (start, end), text in zip(times, sentences, strict=True)
             ]
             segments = segments_of(corpus, name, rows, video.get("duration"))
-            videos.append(
-                AnnotatedVideo(
-                    video_ids.canonical(name), segments, {"duration": video.get("duration")}
-                )
-            )
+            about = {"duration": video.get("duration")}
+            corpus.add(split, AnnotatedVideo(video_ids.canonical(name), segments, about))
     return corpus

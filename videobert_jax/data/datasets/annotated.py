@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import pathlib
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from videobert_jax.data import index, video_ids, writer
@@ -28,6 +28,23 @@ class AnnotatedVideo:
     annotation: Mapping[str, Any] | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class StreamedVideos:
+    """Videos that are read anew whenever they are gone through: one is in memory at a time.
+
+    read: gives them; names: of those that there are.
+    """
+
+    read: Callable[[], Iterable[AnnotatedVideo]]
+    names: frozenset[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[AnnotatedVideo]:
+        return (video for video in self.read() if video.name in self.names)
+
+
 @dataclasses.dataclass
 class Corpus:
     """Videos by split. `protocols`: evaluation split -> name of its protocol. `failures`: what was
@@ -35,12 +52,30 @@ class Corpus:
 
     name: str
     notes: str
-    splits: dict[str, list[AnnotatedVideo]]
+    splits: dict[str, list[AnnotatedVideo] | StreamedVideos]
     protocols: dict[str, str]
     failures: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def ids(self, split: str) -> set[str]:
-        return {video.name for video in self.splits[split]}
+        videos = self.splits[split]
+        if isinstance(videos, StreamedVideos):
+            return set(videos.names)
+        return {video.name for video in videos}
+
+    def add(self, split: str, video: AnnotatedVideo) -> None:
+        """Appends a video to a split that is a list."""
+        videos = self.splits.setdefault(split, [])
+        if isinstance(videos, StreamedVideos):
+            raise TypeError(f"{split} is streamed; {video.name} cannot be added")
+        videos.append(video)
+
+    def leave_out(self, split: str, names: Collection[str]) -> None:
+        """Takes videos out of a split."""
+        videos = self.splits[split]
+        if isinstance(videos, StreamedVideos):
+            self.splits[split] = StreamedVideos(videos.read, videos.names - frozenset(names))
+        else:
+            self.splits[split] = [video for video in videos if video.name not in names]
 
     def drop(self, video: str, reason: str) -> None:
         self.failures.append({"video": video, "reason": reason})
@@ -139,7 +174,7 @@ def _remove_overlap(corpus: Corpus, choices: Choices) -> dict[str, list[str]]:
             _say(f"{split}: {len(shared)} videos of evaluation splits are kept: --keep-overlap")
             continue
         removed[split] = shared
-        corpus.splits[split] = [v for v in corpus.splits[split] if v.name not in held_out]
+        corpus.leave_out(split, held_out)
         listed = ", ".join(shared[:_NAMED]) + (" ..." if len(shared) > _NAMED else "")
         _say(f"{split}: {len(shared)} videos of evaluation splits are left out: {listed}")
     return removed

@@ -35,7 +35,7 @@ def read(annotations: pathlib.Path) -> Corpus:
             "duration": video.get("duration"),
             "steps": [{"start": s.start, "end": s.end, "step": s.labels["step"]} for s in segments],
         }
-        corpus.splits[split].append(AnnotatedVideo(video_ids.canonical(name), segments, about))
+        corpus.add(split, AnnotatedVideo(video_ids.canonical(name), segments, about))
     corpus.splits = {split: videos for split, videos in corpus.splits.items() if videos}
     corpus.protocols = {s: p for s, p in corpus.protocols.items() if s in corpus.splits}
     return corpus

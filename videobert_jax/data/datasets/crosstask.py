@@ -4,22 +4,29 @@ import pathlib
 from typing import Any
 
 from videobert_jax.data import datasets, index, video_ids
+from videobert_jax.data.datasets import crosstask_release
 from videobert_jax.data.datasets.annotated import AnnotatedVideo, Corpus, segments_of
 
 PROTOCOL = "crosstask_primary_18"
 
 
 def read(annotations: pathlib.Path) -> Corpus:
-    """The primary tasks as one JSON file, `{task: {task_full_name, step2headline,
+    """The primary tasks as the folder of the release (crosstask_release.py) or as one JSON file,
+    `{task: {task_full_name, step2headline,
     crosstask_annotations {video: [{step_id, step_s, step_e}]}, video_duration}}` (YouwikiHow's
     form), all of it the split `primary`: CrossTask is evaluated zero-shot on it.
 
-    A step's text is its headline, or "step N of TASK" where it has none. Raises DatasetError on
-    other forms.
+    A step's text is its name in the release, "step N of TASK" where there is none. Raises
+    DatasetError on other forms.
     """
     corpus = Corpus("crosstask", "CrossTask, 18 primary tasks (Zhukov et al. 2019)", {}, {})
     videos: dict[str, AnnotatedVideo] = {}
-    for task, content in datasets.read_json(annotations, dict).items():
+    tasks = (
+        crosstask_release.read(annotations)
+        if annotations.is_dir()
+        else datasets.read_json(annotations, dict)
+    )
+    for task, content in tasks.items():
         if not isinstance(content, dict) or "crosstask_annotations" not in content:
             raise index.DatasetError(
                 f"{annotations}: task {task!r} has no crosstask_annotations; expected CrossTask's "
@@ -44,7 +51,7 @@ def _video(
         {
             "start": step.get("step_s"),
             "end": step.get("step_e"),
-            "text": f"step {step.get('step_id')} of {title}",
+            "text": _text(content, step, title),
             "labels": {"task": task, "step": f"{task}_{step.get('step_id')}"},
         }
         for step in steps
@@ -60,3 +67,9 @@ def _video(
         ],
     }
     return AnnotatedVideo(video_ids.canonical(name), segments, about)
+
+
+def _text(content: dict[str, Any], step: dict[str, Any], title: str) -> str:
+    if "steps" in content:
+        return content["steps"][step["step_id"] - 1]
+    return f"step {step.get('step_id')} of {title}"

@@ -9,7 +9,7 @@ from videobert_jax.data.datasets.youcook2 import csv_rows
 from videobert_jax.data.segments import Segment
 
 TRAINING = {"7k": ("train",), "9k": ("train", "validate", "test"), "full": ("train",)}
-_SECONDS = 3600.0  # a sentence tells of its whole clip: the features say where that ends
+WHOLE_CLIP = 3600.0  # seconds; a sentence tells of its whole clip: the features say where that ends
 
 
 def read(
@@ -67,4 +67,4 @@ def _add_captions(corpus: Corpus, content: dict[str, Any], training: str, tested
 
 
 def _whole(text: str) -> Segment:
-    return Segment(0.0, _SECONDS, text)
+    return Segment(0.0, WHOLE_CLIP, text)

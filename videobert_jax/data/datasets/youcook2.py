@@ -48,9 +48,7 @@ def read(annotations: pathlib.Path, retrieval_csv: pathlib.Path | None) -> Corpu
             "duration": video.get("duration"),
             "steps": [{"start": s.start, "end": s.end, "sentence": s.text} for s in segments],
         }
-        corpus.splits.setdefault(split, []).append(
-            AnnotatedVideo(video_ids.canonical(name), segments, about)
-        )
+        corpus.add(split, AnnotatedVideo(video_ids.canonical(name), segments, about))
     if "test" in corpus.splits:
         corpus.protocols["test"] = "youcook2_test"
     if retrieval_csv is not None:
@@ -72,11 +70,13 @@ def _add_retrieval(corpus: Corpus, path: pathlib.Path) -> None:
     corpus.protocols["retrieval"] = CSV_SPLITS.get(len(rows), f"youcook2_csv_{len(rows)}")
 
 
-def csv_rows(path: pathlib.Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def csv_rows(
+    path: pathlib.Path, columns: tuple[str, ...], delimiter: str = ","
+) -> list[dict[str, str]]:
     """Rows of a csv file with these columns. Raises DatasetError where it has others, or none."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
+            rows = list(csv.DictReader(file, strict=True, delimiter=delimiter))
     except (csv.Error, UnicodeDecodeError) as error:
         raise index.DatasetError(f"{path}: no csv file ({error}); fetch it anew") from error
     if not rows or not set(columns) <= set(rows[0]):

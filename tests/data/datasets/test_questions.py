@@ -1,0 +1,243 @@
+"""Questions, HowTo100M and the release of CrossTask, on made files of the official form."""
+
+import csv
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from videobert_jax.cli import main
+from videobert_jax.data import index
+from videobert_jax.data.datasets import (
+    crosstask,
+    how2qa,
+    howto100m,
+    msrvtt_multiple_choice,
+    msrvtt_qa,
+)
+
+CHOICES = ["a dog runs", "a cat sleeps", "two men talk", "rain falls", "a car stops"]
+
+
+def features(folder: pathlib.Path, names) -> pathlib.Path:
+    folder.mkdir()
+    for number, name in enumerate(names):
+        values = np.random.default_rng(number).normal(size=(12, 16)).astype(np.float32)
+        np.save(folder / f"{name}.npy", values)
+    return folder
+
+
+def prepare(tmp_path, name, videos, *options) -> index.Dataset:
+    folder = features(tmp_path / "features", videos)
+    words = ["prepare", name, *map(str, options), f"--features={folder}", "--layout=npy"]
+    words += ["--stride=1", "--normalised=false", f"--output={tmp_path / 'set'}"]
+    assert main.main(words) == 0
+    return index.open_dataset(tmp_path / "set")
+
+
+def open_questions(folder: pathlib.Path) -> list[pathlib.Path]:
+    files = []
+    for part, first in (("train", 0), ("val", 2), ("test", 3)):
+        rows = [
+            {
+                "id": number,
+                "video_id": f"video{first + number // 2}",
+                "question": f"what is done {number}?",
+                "answer": ("run", "talk")[number % 2],
+                "category_id": 3,
+            }
+            for number in range(4 if part == "train" else 2)
+        ]
+        files.append(folder / f"{part}_qa.json")
+        files[-1].write_text(json.dumps(rows))
+    return files
+
+
+def test_open_questions_are_examples_with_their_answers(tmp_path, capsys):
+    names = [f"video{number}" for number in range(4)]
+    files = open_questions(tmp_path)
+    dataset = prepare(tmp_path, "msrvtt_qa", names, "--annotations", *files)
+    assert "test: 2 examples, 1 videos, 12 clip features, msrvtt_qa" in capsys.readouterr().out
+    train = dataset.split("train")
+    assert train.videos == names[:2] and train.clip_count.tolist() == [12] * 4
+    asked = [q for video in dataset.annotations("train") for q in video["questions"]]
+    assert train.texts(range(4)) == [q["question"] for q in asked]
+    answers = train.labels["answer"]
+    assert [answers.names[i] for i in answers.ids] == [q["answer"] for q in asked]
+    assert set(asked[0]) == {"kind", "start", "end", "question", "answer"}  # the kitchen's form
+
+
+def test_open_questions_of_another_form_are_refused(tmp_path):
+    file = tmp_path / "train_qa.json"
+    file.write_text(json.dumps([{"video_id": "video0", "question": "what?", "answer": 3}]))
+    with pytest.raises(index.DatasetError, match="entry 0 is .*all text"):
+        msrvtt_qa.read([file])
+    with pytest.raises(index.DatasetError, match="does not say which split"):
+        msrvtt_qa.read([file.rename(tmp_path / "questions.json")])
+
+
+def choices(folder: pathlib.Path, answer="2") -> pathlib.Path:
+    path = folder / "MSR_MC_test.csv"
+    with open(path, "w", newline="") as file:
+        out = csv.writer(file, delimiter="\t")
+        out.writerow(["key", "vid_key", "a1", "a2", "a3", "a4", "a5", "answer"])
+        out.writerow(["ret0", "msr7010", *CHOICES, answer])
+        out.writerow(["ret1", "msr7011", *CHOICES[::-1], "0"])
+    return path
+
+
+def test_captions_to_choose_from(tmp_path):
+    videos = ["video7010", "video7011"]
+    dataset = prepare(
+        tmp_path, "msrvtt_multiple_choice", videos, f"--annotations={choices(tmp_path)}"
+    )
+    assert dataset.metadata["protocols"] == {"test": "msrvtt_multiple_choice_2"}
+    first, second = (video["questions"][0] for video in dataset.annotations("test"))
+    assert first["candidates"] == CHOICES and first["correct"] == 2
+    assert first["answer"] == "two men talk" and second["answer"] == "a car stops"
+    with pytest.raises(index.DatasetError, match="row 1: candidate 5 of"):
+        msrvtt_multiple_choice.read(choices(tmp_path, "5"))
+    with pytest.raises(index.DatasetError, match="row 1: invalid literal"):
+        msrvtt_multiple_choice.read(choices(tmp_path, "two"))
+
+
+def moments(folder: pathlib.Path, header: bool) -> pathlib.Path:
+    path = folder / "how2QA_val_release.csv"
+    with open(path, "w", newline="") as file:
+        out = csv.writer(file)
+        if header:
+            out.writerow(["vid_id", "timesteps", "a2", "a3", "a4", "question", "a1"])
+        out.writerow(["8e_jI7rLB04", "[2.5:6]", "red", "blue", "green", "What colour?", "white"])
+        out.writerow(["8e_jI7rLB04", "[7:9]", "one", "two", "three", "How many?", "none"])
+        out.writerow(["8e_jI7rLB04", "[9:7]", "one", "two", "three", "How?", "none"])
+    return path
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_questions_about_moments(tmp_path, header):
+    file = moments(tmp_path, header)
+    dataset = prepare(tmp_path, "how2qa", ["8e_jI7rLB04"], f"--annotations={file}")
+    split = dataset.split("validation")
+    assert split.texts([0, 1]) == ["What colour?", "How many?"] and len(split) == 2
+    assert split.start.tolist() == [2.5, 7.0] and split.end.tolist() == [6.0, 9.0]
+    (video,) = dataset.annotations("validation")
+    asked = video["questions"]
+    assert [q["candidates"][q["correct"]] for q in asked] == ["white", "none"]
+    assert sorted(asked[1]["candidates"]) == ["none", "one", "three", "two"]
+    assert "from 9.0 to 7.0" in (tmp_path / "set" / "failures.jsonl").read_text()
+
+
+def test_moments_of_another_form_are_refused(tmp_path):
+    file = moments(tmp_path, False)
+    file.write_text(file.read_text().replace("[7:9]", "7-9"))
+    with pytest.raises(index.DatasetError, match="question 2 is"):
+        how2qa.read([file])
+    file.write_text("")
+    with pytest.raises(index.DatasetError, match="no questions"):
+        how2qa.read([file])
+
+
+def release(folder: pathlib.Path) -> pathlib.Path:
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "tasks_primary.txt").write_text(
+        "16815\nGrill Steak\nhttps://example.org/grill\n2\nseason steak,put steak on grill\n\n"
+        "23521\nMake Jello Shots\nhttps://example.org/jello\n1\npour jello\n"
+    )
+    (folder / "annotations" / "16815_abcdefghijk.csv").write_text("1,2.5,4\n2,5,9.25\n")
+    (folder / "annotations" / "23521_a_cdefghij-.csv").write_text("1,0,3\n")
+    (folder / "annotations" / "99999_zzzzzzzzzzz.csv").write_text("1,0,3\n")  # a related task
+    return folder
+
+
+def test_crosstasks_release_is_read_as_its_json_is(tmp_path):
+    folder = release(tmp_path / "crosstask_release")
+    videos = ["abcdefghijk", "a_cdefghij-"]
+    dataset = prepare(tmp_path, "crosstask", videos, f"--annotations={folder}")
+    split = dataset.split("primary")
+    assert split.videos == sorted(videos)
+    assert split.texts(range(3)) == ["pour jello", "season steak", "put steak on grill"]
+    labels = split.labels["step"]
+    assert [labels.names[i] for i in labels.ids] == ["23521_1", "16815_1", "16815_2"]
+    assert split.end.tolist() == [3.0, 4.0, 9.25]
+    assert dataset.metadata["protocols"] == {"primary": "crosstask_primary_18"}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("annotations/16815_abcdefghijk.csv", "3,1,2\n", "step 3, its task has 2"),
+        ("annotations/16815_abcdefghijk.csv", "1,one,2\n", "expected a step's number, start"),
+        ("tasks_primary.txt", "16815\nGrill\nurl\n3\na,b\n", "begins '16815' with 2 steps"),
+        ("tasks_primary.txt", None, "expected the folder crosstask_release"),
+    ],
+)
+def test_a_damaged_release_is_named(tmp_path, file, content, message):
+    folder = release(tmp_path / "crosstask_release")
+    (folder / file).unlink()
+    if content is not None:
+        (folder / file).write_text(content)
+    with pytest.raises(index.DatasetError, match=message):
+        crosstask.read(folder)
+
+
+def captions(folder: pathlib.Path, videos) -> pathlib.Path:
+    content = {
+        name: {"start": [0, 4.5, 3], "end": [4, 9, 1], "text": [f"hello {name}", "now stir", "x"]}
+        for name in videos
+    }
+    path = folder / "caption.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_howto100m_is_streamed_and_leaves_out_what_is_evaluated(tmp_path, monkeypatch):
+    videos = [f"howto{number:06d}" for number in range(5)]
+    about = tmp_path / "HowTo100M_v1.csv"
+    about.write_text(
+        "video_id,category_1,category_2,rank,task_id\n"
+        + "".join(f"{name},Food and Entertaining,Recipes,{i},41\n" for i, name in enumerate(videos))
+    )
+    evaluated = tmp_path / "ids.txt"
+    evaluated.write_text(f"{videos[1]}\n")
+    dataset = prepare(
+        tmp_path,
+        "howto100m",
+        videos,
+        f"--annotations={captions(tmp_path, videos)}",
+        f"--video-csv={about}",
+        f"--evaluation-ids={evaluated}",
+    )
+    split = dataset.split("train")
+    assert split.videos == [videos[0], *videos[2:]]
+    assert split.texts([0, 1]) == [f"hello {videos[0]}", "now stir"] and len(split) == 8
+    assert dataset.annotations("train")[1] == {
+        "video": videos[2],
+        "category_1": "Food and Entertaining",
+        "category_2": "Recipes",
+        "rank": "2",
+        "task_id": "41",
+    }
+    assert dataset.metadata["overlap_removed"] == {"train": [videos[1]]}
+    failures = (tmp_path / "set" / "failures.jsonl").read_text().splitlines()
+    assert len(failures) == 5
+
+
+def test_howto100m_holds_one_video_at_a_time(tmp_path, monkeypatch):
+    videos = [f"howto{number:06d}" for number in range(4)]
+    corpus = howto100m.read(captions(tmp_path, videos))
+    read = []
+    whole = howto100m.transcripts.read_transcripts
+
+    def counted(path):
+        for name, transcript in whole(path):
+            read.append(name)
+            yield name, transcript
+
+    monkeypatch.setattr(howto100m.transcripts, "read_transcripts", counted)
+    stream = iter(corpus.splits["train"])
+    assert next(stream).name == videos[0] and read == videos[:1]
+    path = tmp_path / "caption.json"
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(index.DatasetError, match="caption.json"):
+        list(corpus.splits["train"])

@@ -1,0 +1,51 @@
+"""MSRVTT-QA (Xu et al. 2017, "Video Question Answering via Gradually Refined Attention"):
+243,680 open questions about MSR-VTT's clips."""
+
+import pathlib
+
+from videobert_jax.data import datasets, index, video_ids
+from videobert_jax.data.datasets import questions
+from videobert_jax.data.datasets.annotated import Corpus
+from videobert_jax.data.datasets.msrvtt import WHOLE_CLIP
+
+_FIELDS = ("video_id", "question", "answer")
+
+
+def read(annotations: list[pathlib.Path]) -> Corpus:
+    """train_qa.json, val_qa.json and test_qa.json, or some of them: lists of {video_id, question,
+    answer, id, category_id}; a file's name says its split.
+
+    An example is a question over its whole clip, labelled with its answer. Raises DatasetError on
+    other forms.
+    """
+    corpus = Corpus("msrvtt_qa", "MSRVTT-QA (Xu et al. 2017)", {}, {})
+    for file in annotations:
+        named = "train_qa.json, val_qa.json and test_qa.json"
+        split = questions.new_split(corpus, file, file.stem.split("_")[0], named)
+        by_video: dict[str, list[dict]] = {}
+        for number, row in enumerate(datasets.read_json(file, list)):
+            if not isinstance(row, dict) or not all(isinstance(row.get(f), str) for f in _FIELDS):
+                raise index.DatasetError(
+                    f"{file}: entry {number} is {str(row)[:80]!r}; expected {', '.join(_FIELDS)}, "
+                    "all text"
+                )
+            by_video.setdefault(video_ids.canonical(row["video_id"]), []).append(row)
+        corpus.splits[split] = [
+            questions.annotated(corpus, name, [_question(row) for row in rows])
+            for name, rows in by_video.items()
+        ]
+        if split != "train":
+            corpus.protocols[split] = "msrvtt_qa" if split == "test" else "msrvtt_qa_validation"
+    return corpus
+
+
+def _question(row: dict) -> dict:
+    return {
+        "kind": "open",
+        "start": 0.0,
+        "end": WHOLE_CLIP,
+        "question": row["question"],
+        "answer": row["answer"],
+        "text": row["question"],
+        "labels": {"answer": row["answer"]},
+    }
