@@ -11,6 +11,7 @@ from videobert_jax.cli import main
 from videobert_jax.data import index
 from videobert_jax.data.datasets import (
     crosstask,
+    evaluated_ids,
     how2qa,
     howto100m,
     msrvtt_multiple_choice,
@@ -42,7 +43,7 @@ def open_questions(folder: pathlib.Path) -> list[pathlib.Path]:
         rows = [
             {
                 "id": number,
-                "video_id": f"video{first + number // 2}",
+                "video_id": first + number // 2,  # the release numbers the clips
                 "question": f"what is done {number}?",
                 "answer": ("run", "talk")[number % 2],
                 "category_id": 3,
@@ -70,8 +71,13 @@ def test_open_questions_are_examples_with_their_answers(tmp_path, capsys):
 
 def test_open_questions_of_another_form_are_refused(tmp_path):
     file = tmp_path / "train_qa.json"
-    file.write_text(json.dumps([{"video_id": "video0", "question": "what?", "answer": 3}]))
-    with pytest.raises(index.DatasetError, match="entry 0 is .*all text"):
+    good = {"video_id": 0, "question": "what?", "answer": "dog"}
+    for damage in ({"answer": 3}, {"video_id": "a film"}, {"video_id": None}):
+        file.write_text(json.dumps([good, good | damage]))
+        with pytest.raises(index.DatasetError, match="entry 1 is .*a clip of MSR-VTT, and"):
+            msrvtt_qa.read([file])
+    file.write_text(json.dumps([7]))
+    with pytest.raises(index.DatasetError, match="entry 0 is '7'"):
         msrvtt_qa.read([file])
     with pytest.raises(index.DatasetError, match="does not say which split"):
         msrvtt_qa.read([file.rename(tmp_path / "questions.json")])
@@ -241,3 +247,19 @@ def test_howto100m_holds_one_video_at_a_time(tmp_path, monkeypatch):
     path.write_text(path.read_text()[:-20])
     with pytest.raises(index.DatasetError, match="caption.json"):
         list(corpus.splits["train"])
+
+
+def test_files_of_questions_tell_what_is_evaluated(tmp_path):
+    test_file = open_questions(tmp_path)[-1]
+    assert evaluated_ids.read([test_file]) == {"video3"}
+    lines = tmp_path / "questions.jsonl"
+    lines.write_text('{"vid_name": "8e_jI7rLB04", "q": "what?"}\n\n"abcdefghijk"\n')
+    assert evaluated_ids.read([lines]) == {"8e_jI7rLB04", "abcdefghijk"}
+    assert evaluated_ids.read([release(tmp_path / "crosstask_release")]) == {
+        "abcdefghijk",
+        "a_cdefghij-",
+    }
+    for content in ('[{"question": "what?"}]', "[null]", "3"):
+        test_file.write_text(content)
+        with pytest.raises(index.DatasetError, match="names no video|JSON of type int"):
+            evaluated_ids.read([test_file])

@@ -11,16 +11,19 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from videobert_jax.data import index, video_ids
+from videobert_jax.data.datasets import crosstask_release, msrvtt
 
 _TRAINING = ("train", "transcripts")  # splits of these names' beginnings are trained on
+_VIDEO = ("video_id", "vid_name", "video", "vid")  # what lists of questions call it
 
 
 def read(files: Iterable[pathlib.Path]) -> set[str]:
-    """Canonical ids of a prepared dataset's evaluation splits, of annotations (JSON by video), of a
-    csv with a column video_id, or of a list, one id a line.
+    """Canonical ids of a prepared dataset's evaluation splits, of CrossTask's release, of
+    annotations (JSON by video, or questions: a list, or .jsonl), of a csv with a column video_id,
+    or of a list, one id a line.
 
-    Of annotations that name subsets (`database`), the training subset is left out. Raises
-    DatasetError where a file holds no ids.
+    Of annotations that name subsets (`database`), the training subset is left out. A video that is
+    but a number is a clip of MSR-VTT. Raises DatasetError where a file holds no ids.
     """
     found: set[str] = set()
     for file in files:
@@ -32,6 +35,10 @@ def read(files: Iterable[pathlib.Path]) -> set[str]:
 
 
 def _ids(file: pathlib.Path) -> Iterator[str]:
+    if (file / crosstask_release.TASKS_FILE).is_file():
+        for task in crosstask_release.read(file).values():
+            yield from task["crosstask_annotations"]
+        return
     if file.is_dir():
         dataset = index.open_dataset(file, check_shards=False)
         for split in dataset.splits.values():
@@ -42,21 +49,25 @@ def _ids(file: pathlib.Path) -> Iterator[str]:
         text = file.read_text(encoding="utf-8")
         if file.suffix == ".json":
             yield from _of_json(json.loads(text))
+        elif file.suffix == ".jsonl":
+            yield from (_entry(json.loads(line)) for line in text.splitlines() if line.strip())
         elif file.suffix == ".csv":
             yield from (row["video_id"] for row in csv.DictReader(text.splitlines()))
         else:
             yield from text.splitlines()
     except (OSError, ValueError, KeyError) as error:
         raise index.DatasetError(
-            f"{file}: {type(error).__name__} {error}; expected annotations (.json), a csv with a "
-            "column video_id, or one id a line"
+            f"{file}: {type(error).__name__} {error}; expected annotations (.json, .jsonl), a csv "
+            "with a column video_id, or one id a line"
         ) from error
 
 
 def _of_json(content: Any) -> Iterator[str]:
     if isinstance(content, list):
-        yield from (str(entry) for entry in content)
+        yield from map(_entry, content)
         return
+    if not isinstance(content, dict):
+        raise ValueError(f"JSON of type {type(content).__name__}")
     videos = content.get("database", content)
     for name, about in videos.items():
         if isinstance(about, dict) and "crosstask_annotations" in about:
@@ -69,3 +80,13 @@ def _of_json(content: Any) -> Iterator[str]:
             yield from about  # HiREST: videos by query
         elif not (isinstance(about, dict) and about.get("subset") == "training"):
             yield name
+
+
+def _entry(entry: Any) -> str:
+    """The video of a list's entry: its id, or what a question is about."""
+    named = [entry[key] for key in _VIDEO if key in entry] if isinstance(entry, dict) else [entry]
+    if named and isinstance(named[0], int):
+        return msrvtt.clip_name(named[0])
+    if not named or not isinstance(named[0], str):
+        raise ValueError(f"{str(entry)[:80]!r} names no video")
+    return named[0]

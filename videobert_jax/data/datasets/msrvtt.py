@@ -1,6 +1,7 @@
 """MSR-VTT (Xu et al. 2016): web clips with sentences; its retrieval splits."""
 
 import pathlib
+import re
 from typing import Any
 
 from videobert_jax.data import datasets, index, video_ids
@@ -10,6 +11,19 @@ from videobert_jax.data.segments import Segment
 
 TRAINING = {"7k": ("train",), "9k": ("train", "validate", "test"), "full": ("train",)}
 WHOLE_CLIP = 3600.0  # seconds; a sentence tells of its whole clip: the features say where that ends
+
+_CLIP = re.compile(r"(?:video|msr)?(\d+)")  # JSFusion writes msr7010, MSRVTT-QA 7010
+
+
+def clip_name(name: str | int) -> str:
+    """MSR-VTT's own name of a clip, videoN, however a benchmark of its clips writes it.
+
+    Raises ValueError where it names none.
+    """
+    found = _CLIP.fullmatch(video_ids.canonical(str(name)))
+    if found is None:
+        raise ValueError(f"{name!r} is no clip of MSR-VTT; expected videoN, msrN or N")
+    return f"video{found[1]}"
 
 
 def read(

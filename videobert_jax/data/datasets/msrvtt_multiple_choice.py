@@ -2,16 +2,14 @@
 captions of which one is its own."""
 
 import pathlib
-import re
 
 from videobert_jax.data import index
 from videobert_jax.data.datasets import questions
 from videobert_jax.data.datasets.annotated import Corpus
-from videobert_jax.data.datasets.msrvtt import WHOLE_CLIP
+from videobert_jax.data.datasets.msrvtt import WHOLE_CLIP, clip_name
 from videobert_jax.data.datasets.youcook2 import csv_rows
 
 _CANDIDATES = ("a1", "a2", "a3", "a4", "a5")
-_CLIP = re.compile(r"msr(\d+)")  # JSFusion's name of MSR-VTT's videoN
 
 
 def read(annotations: pathlib.Path) -> Corpus:
@@ -25,11 +23,11 @@ def read(annotations: pathlib.Path) -> Corpus:
     by_video: dict[str, list[dict]] = {}
     for number, row in enumerate(rows):
         try:
-            asked = questions.chosen([row[name] for name in _CANDIDATES], int(row["answer"]))
+            name = clip_name(row["vid_key"])
+            asked = questions.chosen([row[column] for column in _CANDIDATES], int(row["answer"]))
         except ValueError as error:
             raise index.DatasetError(f"{annotations}: row {number + 1}: {error}") from error
         place = {"kind": "multiple_choice", "start": 0.0, "end": WHOLE_CLIP, "question": ""}
-        name = _CLIP.sub(r"video\1", row["vid_key"])
         by_video.setdefault(name, []).append({**place, **asked, "text": asked["answer"]})
     corpus.splits["test"] = [
         questions.annotated(corpus, name, of_video) for name, of_video in by_video.items()

@@ -2,18 +2,19 @@
 243,680 open questions about MSR-VTT's clips."""
 
 import pathlib
+from typing import Any
 
-from videobert_jax.data import datasets, index, video_ids
+from videobert_jax.data import datasets, index
 from videobert_jax.data.datasets import questions
 from videobert_jax.data.datasets.annotated import Corpus
-from videobert_jax.data.datasets.msrvtt import WHOLE_CLIP
+from videobert_jax.data.datasets.msrvtt import WHOLE_CLIP, clip_name
 
-_FIELDS = ("video_id", "question", "answer")
+_TEXTS = ("question", "answer")
 
 
 def read(annotations: list[pathlib.Path]) -> Corpus:
     """train_qa.json, val_qa.json and test_qa.json, or some of them: lists of {video_id, question,
-    answer, id, category_id}; a file's name says its split.
+    answer, id, category_id}, where video_id is a clip's number; a file's name says its split.
 
     An example is a question over its whole clip, labelled with its answer. Raises DatasetError on
     other forms.
@@ -24,12 +25,7 @@ def read(annotations: list[pathlib.Path]) -> Corpus:
         split = questions.new_split(corpus, file, file.stem.split("_")[0], named)
         by_video: dict[str, list[dict]] = {}
         for number, row in enumerate(datasets.read_json(file, list)):
-            if not isinstance(row, dict) or not all(isinstance(row.get(f), str) for f in _FIELDS):
-                raise index.DatasetError(
-                    f"{file}: entry {number} is {str(row)[:80]!r}; expected {', '.join(_FIELDS)}, "
-                    "all text"
-                )
-            by_video.setdefault(video_ids.canonical(row["video_id"]), []).append(row)
+            by_video.setdefault(_clip(file, number, row), []).append(row)
         corpus.splits[split] = [
             questions.annotated(corpus, name, [_question(row) for row in rows])
             for name, rows in by_video.items()
@@ -37,6 +33,18 @@ def read(annotations: list[pathlib.Path]) -> Corpus:
         if split != "train":
             corpus.protocols[split] = "msrvtt_qa" if split == "test" else "msrvtt_qa_validation"
     return corpus
+
+
+def _clip(file: pathlib.Path, number: int, row: Any) -> str:
+    try:
+        if all(isinstance(row[field], str) for field in _TEXTS):
+            return clip_name(row["video_id"])
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise index.DatasetError(
+        f"{file}: entry {number} is {str(row)[:80]!r}; expected video_id, a clip of MSR-VTT, and "
+        "question and answer as text"
+    )
 
 
 def _question(row: dict) -> dict:
