@@ -17,7 +17,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from videobert_jax.files import arrays, hdf5, pickles, torch_files
+from tests.files import workbooks
+from videobert_jax.files import arrays, hdf5, pickles, spreadsheets, torch_files
 
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden"
 # Far above what any of the small files here needs, far below what a lie about sizes would take.
@@ -105,6 +106,12 @@ def hdf5_files() -> list[bytes]:
     return files
 
 
+def xlsx_files() -> list[bytes]:
+    """Two sheets of texts and numbers."""
+    rows = [[f"step {number}", number] for number in range(20)]
+    return [workbooks.xlsx(workbooks.parts({"steps": rows, "targets": rows[:3]}))]
+
+
 KINDS: dict[str, tuple[Callable[[], list[bytes]], Callable[[pathlib.Path], Any]]] = {
     "npy": (npy_files, lambda path: arrays.read_npy(path, objects=True)),
     "npz": (npz_files, lambda path: arrays.read_npz(path, objects=True)),
@@ -112,6 +119,7 @@ KINDS: dict[str, tuple[Callable[[], list[bytes]], Callable[[pathlib.Path], Any]]
     "torch_zip": (lambda: [(GOLDEN / "torch_zip.pth").read_bytes()], torch_files.read_torch),
     "torch_legacy": (lambda: [(GOLDEN / "torch_legacy.pth").read_bytes()], torch_files.read_torch),
     "hdf5": (hdf5_files, lambda path: hdf5.read_hdf5(path, patience=10.0)),
+    "xlsx": (xlsx_files, spreadsheets.read_xlsx),
 }
 
 
