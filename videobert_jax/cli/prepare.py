@@ -39,7 +39,7 @@ ANNOTATED: dict[str, tuple[str, ...]] = {
     "youcook2": ("retrieval_csv",),
     "activitynet_captions": (),
     "crosstask": (),
-    "coin": (),
+    "coin": ("taxonomy",),
     "hirest": (),
     "msrvtt": ("test_csv", "training"),
     "msrvtt_qa": (),
@@ -49,7 +49,7 @@ ANNOTATED: dict[str, tuple[str, ...]] = {
 }
 _MANY_FILES = ("activitynet_captions", "hirest", "msrvtt_qa", "how2qa")
 _EMBEDDED = ("kitchen",)  # made from what the package brings, without a source
-_OWN = ("annotations", "retrieval_csv", "test_csv", "training", "video_csv")
+_OWN = ("annotations", *dict.fromkeys(name for own in ANNOTATED.values() for name in own))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     field.add_argument(
         "--retrieval-csv", type=pathlib.Path, help="YouCook II's clips of a retrieval protocol"
     )
+    field.add_argument("--taxonomy", type=pathlib.Path, help="COIN's taxonomy.xlsx")
     field.add_argument("--video-csv", type=pathlib.Path, help="HowTo100M_v1.csv: the videos' tasks")
     field.add_argument("--test-csv", type=pathlib.Path, help="MSR-VTT's 1k-A test")
     field.add_argument("--training", choices=["7k", "9k", "full"], help="MSR-VTT's training split")
@@ -248,14 +249,14 @@ def _writer(
 
 
 def _read(read: Callable[..., Any], arguments: argparse.Namespace, files: list) -> Any:
+    """The corpus, by a module's `read` of its annotations and the options that are given."""
     name = arguments.name
-    if name == "youcook2":
-        return read(files[0], arguments.retrieval_csv)
-    if name == "howto100m":
-        return read(files[0], arguments.video_csv)
-    if name == "msrvtt":
-        return read(files[0] if files else None, arguments.test_csv, arguments.training or "9k")
-    return read(files) if name in _MANY_FILES else read(files[0])
+    given = {option: getattr(arguments, option) for option in ANNOTATED[name]}
+    given = {option: value for option, value in given.items() if value is not None}
+    paths = {option: path for option, path in given.items() if isinstance(path, pathlib.Path)}
+    if missing := [f"{_option(o)}={path}" for o, path in paths.items() if not path.is_file()]:
+        raise index.DatasetError(f"{', '.join(missing)}: no such file; give the published one")
+    return read(files if name in _MANY_FILES else files[0] if files else None, **given)
 
 
 def _option(name: str) -> str:

@@ -48,13 +48,15 @@ class StreamedVideos:
 @dataclasses.dataclass
 class Corpus:
     """Videos by split. `protocols`: evaluation split -> name of its protocol. `failures`: what was
-    left out, each with "video" and "reason"."""
+    left out, each with "video" and "reason". `surface_forms`: kind of label -> name -> how it is
+    said, where something says so for all labels."""
 
     name: str
     notes: str
     splits: dict[str, list[AnnotatedVideo] | StreamedVideos]
     protocols: dict[str, str]
     failures: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    surface_forms: dict[str, dict[str, list[str]]] = dataclasses.field(default_factory=dict)
 
     def ids(self, split: str) -> set[str]:
         videos = self.splits[split]
@@ -151,7 +153,8 @@ def write(
             "asserted_contract": list(source.asserted),
             "overlap_removed": removed,
             "overlap_kept": choices.keep_overlap,
-        },
+        }
+        | ({"label_surface_forms": corpus.surface_forms} if corpus.surface_forms else {}),
         num_videos={split: len(videos) for split, videos in corpus.splits.items()},
     )
     for split, videos in corpus.splits.items():

@@ -27,7 +27,7 @@ def clip_name(name: str | int) -> str:
 
 
 def read(
-    annotations: pathlib.Path | None, test_csv: pathlib.Path | None, training: str = "9k"
+    annotations: pathlib.Path | None, test_csv: pathlib.Path | None = None, training: str = "9k"
 ) -> Corpus:
     """MSRVTT_data.json (`videos [{video_id, split}]`, `sentences [{video_id, caption}]`) and the
     1k-A test (csv with video_id and sentence: MSRVTT_JSFUSION_test.csv).
