@@ -1,40 +1,22 @@
-"""Questions, HowTo100M and the release of CrossTask, on made files of the official form."""
+"""Questions and the release of CrossTask, on made files of the official form."""
 
 import csv
 import json
 import pathlib
 
-import numpy as np
 import pytest
 
-from videobert_jax.cli import main
+from tests.data.datasets.preparing import prepare
 from videobert_jax.data import index
 from videobert_jax.data.datasets import (
     crosstask,
     evaluated_ids,
     how2qa,
-    howto100m,
     msrvtt_multiple_choice,
     msrvtt_qa,
 )
 
 CHOICES = ["a dog runs", "a cat sleeps", "two men talk", "rain falls", "a car stops"]
-
-
-def features(folder: pathlib.Path, names) -> pathlib.Path:
-    folder.mkdir()
-    for number, name in enumerate(names):
-        values = np.random.default_rng(number).normal(size=(12, 16)).astype(np.float32)
-        np.save(folder / f"{name}.npy", values)
-    return folder
-
-
-def prepare(tmp_path, name, videos, *options) -> index.Dataset:
-    folder = features(tmp_path / "features", videos)
-    words = ["prepare", name, *map(str, options), f"--features={folder}", "--layout=npy"]
-    words += ["--stride=1", "--normalised=false", f"--output={tmp_path / 'set'}"]
-    assert main.main(words) == 0
-    return index.open_dataset(tmp_path / "set")
 
 
 def open_questions(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -185,68 +167,6 @@ def test_a_damaged_release_is_named(tmp_path, file, content, message):
         (folder / file).write_text(content)
     with pytest.raises(index.DatasetError, match=message):
         crosstask.read(folder)
-
-
-def captions(folder: pathlib.Path, videos) -> pathlib.Path:
-    content = {
-        name: {"start": [0, 4.5, 3], "end": [4, 9, 1], "text": [f"hello {name}", "now stir", "x"]}
-        for name in videos
-    }
-    path = folder / "caption.json"
-    path.write_text(json.dumps(content))
-    return path
-
-
-def test_howto100m_is_streamed_and_leaves_out_what_is_evaluated(tmp_path, monkeypatch):
-    videos = [f"howto{number:06d}" for number in range(5)]
-    about = tmp_path / "HowTo100M_v1.csv"
-    about.write_text(
-        "video_id,category_1,category_2,rank,task_id\n"
-        + "".join(f"{name},Food and Entertaining,Recipes,{i},41\n" for i, name in enumerate(videos))
-    )
-    evaluated = tmp_path / "ids.txt"
-    evaluated.write_text(f"{videos[1]}\n")
-    dataset = prepare(
-        tmp_path,
-        "howto100m",
-        videos,
-        f"--annotations={captions(tmp_path, videos)}",
-        f"--video-csv={about}",
-        f"--evaluation-ids={evaluated}",
-    )
-    split = dataset.split("train")
-    assert split.videos == [videos[0], *videos[2:]]
-    assert split.texts([0, 1]) == [f"hello {videos[0]}", "now stir"] and len(split) == 8
-    assert dataset.annotations("train")[1] == {
-        "video": videos[2],
-        "category_1": "Food and Entertaining",
-        "category_2": "Recipes",
-        "rank": "2",
-        "task_id": "41",
-    }
-    assert dataset.metadata["overlap_removed"] == {"train": [videos[1]]}
-    failures = (tmp_path / "set" / "failures.jsonl").read_text().splitlines()
-    assert len(failures) == 5
-
-
-def test_howto100m_holds_one_video_at_a_time(tmp_path, monkeypatch):
-    videos = [f"howto{number:06d}" for number in range(4)]
-    corpus = howto100m.read(captions(tmp_path, videos))
-    read = []
-    whole = howto100m.transcripts.read_transcripts
-
-    def counted(path):
-        for name, transcript in whole(path):
-            read.append(name)
-            yield name, transcript
-
-    monkeypatch.setattr(howto100m.transcripts, "read_transcripts", counted)
-    stream = iter(corpus.splits["train"])
-    assert next(stream).name == videos[0] and read == videos[:1]
-    path = tmp_path / "caption.json"
-    path.write_text(path.read_text()[:-20])
-    with pytest.raises(index.DatasetError, match="caption.json"):
-        list(corpus.splits["train"])
 
 
 def test_files_of_questions_tell_what_is_evaluated(tmp_path):

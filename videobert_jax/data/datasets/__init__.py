@@ -1,8 +1,9 @@
 """Datasets by name: each module has HELP and `prepare(source, output) -> Dataset`."""
 
+import csv
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from videobert_jax.data import index
@@ -43,3 +44,37 @@ def read_json(file: pathlib.Path, kind: type[list] | type[dict]) -> Any:
             "anew"
         )
     return content
+
+
+def csv_rows(
+    path: pathlib.Path, columns: tuple[str, ...], delimiter: str = ","
+) -> list[dict[str, str]]:
+    """Rows of a csv file with these columns. Raises DatasetError where it has others, or none."""
+    return list(each_csv_row(path, columns, delimiter))
+
+
+def each_csv_row(
+    path: pathlib.Path, columns: tuple[str, ...], delimiter: str = ","
+) -> Iterator[dict[str, str]]:
+    """What `csv_rows` gives, one row in memory at a time."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True, delimiter=delimiter)
+            row = None
+            for row in reader:
+                if not set(columns) <= set(row):
+                    raise index.DatasetError(
+                        f"{path}: {', '.join(map(str, row))}; expected a csv with the columns "
+                        f"{', '.join(columns)}"
+                    )
+                if any(row[column] is None for column in columns):
+                    raise index.DatasetError(
+                        f"{path}:{reader.line_num}: a row is cut off; fetch the file anew"
+                    )
+                yield row
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise index.DatasetError(f"{path}: no csv file ({error}); fetch it anew") from error
+    if row is None:
+        raise index.DatasetError(
+            f"{path}: no rows; expected a csv with the columns {', '.join(columns)}"
+        )

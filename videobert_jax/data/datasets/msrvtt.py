@@ -6,7 +6,6 @@ from typing import Any
 
 from videobert_jax.data import datasets, index, video_ids
 from videobert_jax.data.datasets.annotated import AnnotatedVideo, Corpus
-from videobert_jax.data.datasets.youcook2 import csv_rows
 from videobert_jax.data.segments import Segment
 
 TRAINING = {"7k": ("train",), "9k": ("train", "validate", "test"), "full": ("train",)}
@@ -39,7 +38,7 @@ def read(
     corpus = Corpus("msrvtt", f"MSR-VTT (Xu et al. 2016), training {training}", {}, {})
     tested: set[str] = set()
     if test_csv is not None:
-        rows = csv_rows(test_csv, ("video_id", "sentence"))
+        rows = datasets.csv_rows(test_csv, ("video_id", "sentence"))
         videos = [
             AnnotatedVideo(video_ids.canonical(row["video_id"]), (_whole(row["sentence"]),))
             for row in rows

@@ -3,11 +3,10 @@ captions of which one is its own."""
 
 import pathlib
 
-from videobert_jax.data import index
+from videobert_jax.data import datasets, index
 from videobert_jax.data.datasets import questions
 from videobert_jax.data.datasets.annotated import Corpus
 from videobert_jax.data.datasets.msrvtt import WHOLE_CLIP, clip_name
-from videobert_jax.data.datasets.youcook2 import csv_rows
 
 _CANDIDATES = ("a1", "a2", "a3", "a4", "a5")
 
@@ -19,7 +18,7 @@ def read(annotations: pathlib.Path) -> Corpus:
     other forms.
     """
     corpus = Corpus("msrvtt_multiple_choice", "MSR-VTT multiple choice (Yu et al. 2018)", {}, {})
-    rows = csv_rows(annotations, ("vid_key", *_CANDIDATES, "answer"), delimiter="\t")
+    rows = datasets.csv_rows(annotations, ("vid_key", *_CANDIDATES, "answer"), delimiter="\t")
     by_video: dict[str, list[dict]] = {}
     for number, row in enumerate(rows):
         try:

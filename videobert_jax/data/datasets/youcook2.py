@@ -1,6 +1,5 @@
 """YouCook II (Zhou et al. 2018): cooking steps with a sentence each, and retrieval protocols."""
 
-import csv
 import pathlib
 from typing import Any
 
@@ -59,7 +58,7 @@ def read(annotations: pathlib.Path, retrieval_csv: pathlib.Path | None = None) -
 
 
 def _add_retrieval(corpus: Corpus, path: pathlib.Path) -> None:
-    rows = csv_rows(path, ("video_id", "start", "end", "text"))
+    rows = datasets.csv_rows(path, ("video_id", "start", "end", "text"))
     by_video: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         by_video.setdefault(video_ids.canonical(row["video_id"]), []).append(row)
@@ -68,22 +67,3 @@ def _add_retrieval(corpus: Corpus, path: pathlib.Path) -> None:
         for name, of_video in sorted(by_video.items())
     ]
     corpus.protocols["retrieval"] = CSV_SPLITS.get(len(rows), f"youcook2_csv_{len(rows)}")
-
-
-def csv_rows(
-    path: pathlib.Path, columns: tuple[str, ...], delimiter: str = ","
-) -> list[dict[str, str]]:
-    """Rows of a csv file with these columns. Raises DatasetError where it has others, or none."""
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True, delimiter=delimiter))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise index.DatasetError(f"{path}: no csv file ({error}); fetch it anew") from error
-    if not rows or not set(columns) <= set(rows[0]):
-        found = ", ".join(map(str, rows[0])) if rows else "no rows"
-        raise index.DatasetError(
-            f"{path}: {found}; expected a csv with the columns {', '.join(columns)}"
-        )
-    if any(row[column] is None for row in rows for column in columns):
-        raise index.DatasetError(f"{path}: a row is cut off; fetch the file anew")
-    return rows
