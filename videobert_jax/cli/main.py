@@ -17,6 +17,7 @@ COMMANDS = (
     "prepare",
     "extract",
     "import-features",
+    "transcripts",
     "verify",
     "render",
     "fit-visual-words",

@@ -25,7 +25,7 @@ from typing import Any
 
 from videobert_jax.cli import extract, features_options
 from videobert_jax.data import importers, index, video_ids, writer
-from videobert_jax.data.datasets import annotated, evaluated_ids, videos
+from videobert_jax.data.datasets import annotated, evaluated_ids, narration, videos
 from videobert_jax.files import extras
 
 HELP = "write a dataset: clip features, caption index, contract, digests"
@@ -72,9 +72,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     field.add_argument("--test-csv", type=pathlib.Path, help="MSR-VTT's 1k-A test")
     field.add_argument("--training", choices=["7k", "9k", "full"], help="MSR-VTT's training split")
     features_options.add_arguments(parser)
+    parser.add_argument(
+        "--transcripts",
+        type=pathlib.Path,
+        help="what is said: a folder of VIDEO.vtt, .srt, .json; of a dataset of the field, it is "
+        "the split train_narration, and may be one file of many videos",
+    )
     own = parser.add_argument_group("videos of one's own")
     own.add_argument("--videos", type=pathlib.Path, help="folder, or list with a path a line")
-    own.add_argument("--transcripts", type=pathlib.Path, help="folder of VIDEO.vtt, .srt, .json")
     own.add_argument(
         "--validation-fraction", type=float, default=0.0, help="of the videos, kept for validation"
     )
@@ -226,6 +231,8 @@ def _annotated(arguments: argparse.Namespace, given: list[str]) -> index.Dataset
         arguments.keep_overlap,
         arguments.allow_missing,
     )
+    if arguments.transcripts is not None:
+        narration.add_split(corpus, arguments.transcripts)
     open_source = features_options.source_opener(arguments)
     new_writer = _writer(arguments, open_source)
     return annotated.write(corpus, open_source(), arguments.output, choices, new_writer)

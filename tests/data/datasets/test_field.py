@@ -17,6 +17,7 @@ from videobert_jax.data.datasets import (
     evaluated_ids,
     hirest,
     msrvtt,
+    narration,
     youcook2,
 )
 
@@ -286,3 +287,37 @@ def test_files_of_another_form_are_named(tmp_path):
         msrvtt.read(None, path.with_suffix(".csv"))
     with pytest.raises(index.DatasetError, match="column video_id"):
         evaluated_ids.read([path.with_suffix(".csv")])
+
+
+def test_what_is_said_in_training_videos_alone_becomes_a_split(tmp_path):
+    said = tmp_path / "said"
+    said.mkdir()
+    for name in (NAMES[0], NAMES[2]):  # one is trained on, one evaluated
+        cues = "00:01.000 --> 00:04.000\nNow we cut the fish for the soup.\n"
+        (said / f"{name}.en.vtt").write_text(f"WEBVTT\n\n{cues}")
+    features = made_features(tmp_path / "f", NAMES)
+    assert prepare(tmp_path, features, f"--transcripts={said}") == 0
+    dataset = index.open_dataset(tmp_path / "set")
+    narrated = dataset.split("train_narration")
+    assert narrated.videos == [NAMES[0]] and narrated.clip_count.tolist() == [3]
+    assert narrated.texts([0]) == ["Now we cut the fish for the soup."]
+    told = (tmp_path / "set" / assembly.FAILURES_FILE).read_text()
+    assert f'"{NAMES[1]}", "reason": "train_narration: no transcript' in told
+    assert NAMES[2] not in told
+
+
+def test_transcripts_of_other_videos_are_refused(tmp_path, capsys):
+    table = tmp_path / "said.csv"
+    table.write_text("video_id,start,end,text\nother,1,2,hello\n")
+    features = made_features(tmp_path / "f", NAMES)
+    assert prepare(tmp_path, features, f"--transcripts={table}") == 2
+    assert "no transcript of any training video (video_00000" in capsys.readouterr().err
+
+
+def test_the_real_narration_of_youcook2():
+    real(YOUCOOK2, SHARED / "youcook2" / "timed_asr.csv")
+    corpus = youcook2.read(YOUCOOK2, None)
+    narration.add_split(corpus, SHARED / "youcook2" / "timed_asr.csv")
+    narrated = corpus.ids("train_narration")
+    assert narrated and narrated <= corpus.ids("train")
+    assert not narrated & corpus.ids("validation")

@@ -5,14 +5,12 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-from videobert_jax.data import index, video_ids, writer
+from videobert_jax.data import index, writer
+from videobert_jax.data.datasets import narration
 from videobert_jax.data.importers import FeatureError, FeatureSource
 from videobert_jax.data.segments import Segment
-from videobert_jax.text import transcripts
-from videobert_jax.text.transcripts import TranscriptError, sentences
 
 NAME = "videos"
-SUFFIXES = (".vtt", ".srt", ".json3", ".json", ".csv")
 SILENT_SECONDS = 16.0  # of an example without words; VideoBERT takes 16 visual words
 
 
@@ -30,7 +28,11 @@ def write(
     the videos, chosen by a hash of their names, make the split `validation`.
     """
     told = list(failures)
-    said = {} if transcripts_folder is None else _transcripts(transcripts_folder)
+    said = {} if transcripts_folder is None else narration.files(transcripts_folder)
+
+    def tell(video: str, reason: str) -> None:
+        told.append({"video": video, "stage": "transcript", "reason": reason})
+
     splits: dict[str, list[str]] = {"train": [], "validation": []}
     for name in source.names:
         splits["validation" if share(name) < validation_fraction else "train"].append(name)
@@ -49,8 +51,9 @@ def write(
                 told.append({"video": name, "stage": "features", "reason": str(error)})
                 continue
             seconds = len(features) * source.contract.stride_seconds
-            segments = _segments(name, said.get(name), seconds, told)
-            out.add_video(split, name, features, segments or silent(seconds))
+            cues = narration.read(name, said[name], seconds, tell) if name in said else []
+            segments = narration.segments(cues) or silent(seconds)
+            out.add_video(split, name, features, segments)
     return out.finish(told)
 
 
@@ -64,42 +67,3 @@ def silent(seconds: float) -> list[Segment]:
     count = max(1, int(-(-seconds // SILENT_SECONDS)))
     edges = [min(i * SILENT_SECONDS, seconds) for i in range(count + 1)]
     return [Segment(start, end, "") for start, end in zip(edges, edges[1:], strict=False)]
-
-
-def _transcripts(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Files by the video they are of. Raises DatasetError where one has two."""
-    if not folder.is_dir():
-        raise index.DatasetError(f"{folder}: no folder; give --transcripts DIR")
-    found: dict[str, pathlib.Path] = {}
-    for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() not in SUFFIXES:
-            continue
-        # YouTube's files name their language: VIDEO.en.vtt.
-        stem = file.name.removesuffix(file.suffix)
-        language = stem.rsplit(".", 1)[-1]
-        if language != stem and len(language) <= 5:
-            stem = stem.rsplit(".", 1)[0]
-        video = video_ids.canonical(stem)
-        if video in found:
-            raise index.DatasetError(
-                f"{found[video]} and {file} are transcripts of one video; keep one of them"
-            )
-        found[video] = file
-    return found
-
-
-def _segments(
-    name: str, file: pathlib.Path | None, seconds: float, told: list[dict[str, Any]]
-) -> list[Segment]:
-    if file is None:
-        return []
-    try:
-        transcript = transcripts.read_transcript(file, duration=seconds)
-    except TranscriptError as error:
-        told.append({"video": name, "stage": "transcript", "reason": str(error)})
-        return []
-    told += [
-        {"video": name, "stage": "transcript", "reason": f"{file.name}: {reason}"}
-        for reason in transcript.dropped
-    ]
-    return [Segment(cue.start, cue.end, cue.text) for cue in sentences.of_cues(transcript.cues)]
