@@ -112,6 +112,7 @@ def test_questions_about_moments(tmp_path, header):
     (video,) = dataset.annotations("validation")
     asked = video["questions"]
     assert [q["candidates"][q["correct"]] for q in asked] == ["white", "none"]
+    assert [q["correct"] for q in asked] == [0, 1]  # not all in one place
     assert sorted(asked[1]["candidates"]) == ["none", "one", "three", "two"]
     assert "from 9.0 to 7.0" in (tmp_path / "set" / "failures.jsonl").read_text()
 

@@ -15,8 +15,8 @@ Tell = Callable[[str, str], None]  # (video, reason) of what is left out
 
 
 def add_split(corpus: Corpus, path: pathlib.Path) -> None:
-    """Adds what is said in the training videos as the split `train_narration`; never what is said
-    in a video that is evaluated.
+    """Adds what is said in the videos of training splits as the split `train_narration`. It is a
+    training split too: videos that are evaluated leave it when the corpus is written.
 
     path: a folder of transcripts, or one file of many videos'. Videos without one, and cues that
     cannot be, are told in the corpus' failures. Raises DatasetError where no training video has
@@ -24,7 +24,6 @@ def add_split(corpus: Corpus, path: pathlib.Path) -> None:
     """
     training = [split for split in corpus.splits if split not in corpus.protocols]
     wanted = {name for split in training for name in corpus.ids(split)}
-    wanted -= {name for split in corpus.protocols for name in corpus.ids(split)}
     said: dict[str, list[Segment]] = {}
     for name, cues in _cues(path, wanted, corpus.drop):
         said[name] = segments(cues)
