@@ -17,7 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "text": {"files"},
     "sharding": set(),
-    "video": {"files", "sharding"},
+    "video": {"text", "files", "sharding"},
     "data": {"text", "sharding", "files"},
     "models": {"sharding"},
     "objectives": {"models", "sharding"},

@@ -10,14 +10,12 @@ import io
 import json
 import pathlib
 import sys
-import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from videobert_jax.data.importers import FeatureSource
 
 HELP = "turn other people's clip features into a folder of arrays with their contract"
-_PROGRESS_SECONDS = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,32 +58,26 @@ def _write(source: "FeatureSource", output: pathlib.Path) -> tuple[list[dict[str
     import numpy as np
 
     from videobert_jax.data import importers
-    from videobert_jax.files import atomic
+    from videobert_jax.files import atomic, progress
 
     left = [name for name in source.names if not _target(output, name).exists()]
     if len(left) < len(source.names):
         kept = len(source.names) - len(left)
         print(f"{kept} of {len(source.names)} videos are there already", file=sys.stderr)
     failures, clips = [], 0
-    start = shown = time.monotonic()
-    for done, name in enumerate(left, start=1):
+    shown = progress.Progress("videos", len(left))
+    for name in left:
         try:
             features = source.features(name)
         except importers.FeatureError as error:
             failures.append({"video": name, "reason": str(error)})
+            shown.step()
             continue
         buffer = io.BytesIO()
         np.save(buffer, features)
         atomic.write_bytes(_target(output, name), buffer.getvalue())
         clips += len(features)
-        now = time.monotonic()
-        if now - shown > _PROGRESS_SECONDS:
-            shown, rate = now, done / (now - start)
-            print(
-                f"{done:,}/{len(left):,} videos, {rate:,.1f} a second, "
-                f"{(len(left) - done) / rate:,.0f} s left",
-                file=sys.stderr,
-            )
+        shown.step()
     return failures, clips
 
 

@@ -29,16 +29,21 @@ class Cue(NamedTuple):
 
 @dataclasses.dataclass
 class Transcript:
-    """Cues in the order of time, and why others were left out."""
+    """Cues in the order of time, and why others were left out.
+
+    are_sentences: each cue is a sentence already, as in the files that this package writes.
+    """
 
     cues: list[Cue]
     dropped: list[str] = dataclasses.field(default_factory=list)
+    are_sentences: bool = False
 
 
 def plain(text: str, noises: bool = False) -> str:
     """Text on one line, without tags, entities, marks of speakers (>>) and, unless `noises`, what
     stands in brackets for sounds ([Music])."""
     text = html.unescape(_TAG.sub("", text)).replace("\x00", " ").replace("\ufffd", " ")
+    text = text.encode("utf-8", "ignore").decode()  # halves of surrogate pairs, as JSON may hold
     text = _SPEAKER.sub(" ", text)
     return " ".join((text if noises else _NOISE.sub(" ", text)).split())
 
@@ -59,6 +64,7 @@ class Collector:
     def __init__(self, duration: float | None):
         self.found: list[Cue] = []
         self.dropped: list[str] = []
+        self.are_sentences = False
         self._duration = duration
 
     def add(
@@ -84,7 +90,7 @@ class Collector:
     def transcript(self) -> Transcript:
         """The cues by their start."""
         cues = sorted(self.found, key=lambda cue: (cue.start, cue.end))
-        return Transcript(cues, self.dropped)
+        return Transcript(cues, self.dropped, self.are_sentences)
 
 
 def without_rolling(

@@ -82,14 +82,36 @@ def read_transcripts(path: str | os.PathLike) -> Iterator[tuple[str, Transcript]
         raise TranscriptError(f"{path}: not UTF-8 ({error}); save it as UTF-8") from error
 
 
+def holds_many(path: str | os.PathLike) -> bool:
+    """Whether a file is of many videos, as `read_transcripts` takes them: JSON whose first member
+    is a video's lists, or a csv with a column of videos. False where it is damaged or absent."""
+    path = pathlib.Path(path)
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            start = file.read(_SNIFFED)
+            file.seek(0)
+            if start.lstrip()[:1] == "{":
+                _, content = next(objects.members(file, str(path)), ("", None))
+                return objects.is_columns(content)
+            if start[:1] in ("", "[") or "-->" in start:
+                return False
+            row = next(iter(_table(path, file) or ()), {})
+            return "video" in row
+    except (OSError, UnicodeDecodeError, TranscriptError):
+        return False
+
+
 def _of_objects(path: pathlib.Path, file) -> Iterator[tuple[str, Transcript]]:
-    for video, content in objects.members(file, str(path)):
+    """A first member of another form is an error, for then the file is of one video, or none."""
+    for place, (video, content) in enumerate(objects.members(file, str(path))):
         cues = Collector(None)
         if not objects.read(content, cues):
-            raise TranscriptError(
-                f"{path}: {video!r} holds a {type(content).__name__}, expected lists of start, end "
-                "and text; a file of one video is read as such"
-            )
+            text = f"a {type(content).__name__}, expected lists of start, end and text"
+            if place == 0:
+                raise TranscriptError(
+                    f"{path}: {video!r} holds {text}; a file of one video is read as such"
+                )
+            cues.dropped.append(text)
         yield video, cues.transcript()
 
 

@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-from videobert_jax.text.transcripts.cue import Cue
+from videobert_jax.text.transcripts.cue import Cue, Transcript
 
 _ENDS = ".?!\u2026\u3002"
 _CLOSING = "\"')]\u201d\u2019"
@@ -26,6 +26,13 @@ class Settings:
     pause: float = 0.6
     max_gap: float = 2.0
     punctuated: float = 1 / 40
+
+
+def of_transcript(transcript: Transcript, settings: Settings | None = None) -> list[Cue]:
+    """Sentences with their times, in order; those of a file of sentences are taken as they are."""
+    if transcript.are_sentences:
+        return list(transcript.cues)
+    return of_cues(transcript.cues, settings)
 
 
 def of_cues(cues: Sequence[Cue], settings: Settings | None = None) -> list[Cue]:

@@ -11,6 +11,7 @@ _CLOCK = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
 _TIMES = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?")
 _WORD_TIME = re.compile(rf"<{_CLOCK}>")
 _BREAK = re.compile(r"\r\n|\r|\n")
+_SENTENCES = "WEBVTT - sentences"  # first line of a file whose cues are whole sentences
 
 
 def read(text: str, cues: Collector) -> None:
@@ -18,7 +19,13 @@ def read(text: str, cues: Collector) -> None:
 
     Where YouTube times every word, they are taken with their times.
     """
-    for start, end, lines in without_rolling(_blocks(text, cues)):
+    cues.are_sentences = _BREAK.split(text, maxsplit=1)[0] == _SENTENCES
+    collect(_blocks(text, cues), cues)
+
+
+def collect(blocks: Iterable[tuple[float, float, list[str]]], cues: Collector) -> None:
+    """Collects cues given as (start, end, lines), in seconds; those of sentences do not roll."""
+    for start, end, lines in blocks if cues.are_sentences else without_rolling(blocks):
         words = [word for line in lines for word in _words(line, start)]
         timed = any(_WORD_TIME.search(line) for line in lines)
         cues.add(f"cue at {start:g} s", start, end, " ".join(lines), words if timed else ())
@@ -59,9 +66,12 @@ def _seconds(clock: tuple[str | None, ...]) -> float:
     return (1000 * whole + int((fraction or "0").ljust(3, "0"))) / 1000
 
 
-def write_webvtt(cues: Iterable[Any]) -> str:
-    """Text of a WebVTT file of whatever has start, end (seconds) and text."""
-    lines = ["WEBVTT", ""]
+def write_webvtt(cues: Iterable[Any], are_sentences: bool = False) -> str:
+    """Text of a WebVTT file of whatever has start, end (seconds) and text.
+
+    `are_sentences` says so in its first line: such cues are not joined and cut anew when read.
+    """
+    lines = [_SENTENCES if are_sentences else "WEBVTT", ""]
     for cue in cues:
         said = cue.text.replace("&", "&amp;").replace("<", "&lt;").replace("-->", "--&gt;")
         lines += [f"{_clock(cue.start)} --> {_clock(cue.end)}", said, ""]
