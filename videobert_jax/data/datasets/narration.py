@@ -1,15 +1,14 @@
 """What is said in videos, as segments: from a file a video, or one file of many."""
 
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
-from videobert_jax.data import index, video_ids
+from videobert_jax.data import index, transcript_files, video_ids
 from videobert_jax.data.datasets.annotated import AnnotatedVideo, Corpus
 from videobert_jax.data.segments import Segment
 from videobert_jax.text import transcripts
-from videobert_jax.text.transcripts import Cue, TranscriptError, sentences
+from videobert_jax.text.transcripts import Transcript, TranscriptError, sentences
 
-SUFFIXES = (".vtt", ".srt", ".json3", ".json", ".csv")
 SPLIT = "train_narration"
 Tell = Callable[[str, str], None]  # (video, reason) of what is left out
 
@@ -25,8 +24,8 @@ def add_split(corpus: Corpus, path: pathlib.Path) -> None:
     training = [split for split in corpus.splits if split not in corpus.protocols]
     wanted = {name for split in training for name in corpus.ids(split)}
     said: dict[str, list[Segment]] = {}
-    for name, cues in _cues(path, wanted, corpus.drop):
-        said[name] = segments(cues)
+    for name, transcript in _said(path, wanted, corpus.drop):
+        said[name] = segments(transcript)
     for name in sorted(wanted):
         if said.get(name):
             corpus.add(SPLIT, AnnotatedVideo(name, tuple(said[name])))
@@ -40,9 +39,12 @@ def add_split(corpus: Corpus, path: pathlib.Path) -> None:
         )
 
 
-def _cues(path: pathlib.Path, wanted: set[str], tell: Tell) -> Iterator[tuple[str, list[Cue]]]:
+def _said(
+    path: pathlib.Path, wanted: set[str], tell: Tell
+) -> Iterator[tuple[str, Transcript | None]]:
     if path.is_dir():
-        for name, file in files(path).items():
+        found = transcript_files.files_by_video(transcript_files.files_in(path))
+        for name, file in found.items():
             if name in wanted:
                 yield name, read(name, file, None, tell)
         return
@@ -51,51 +53,25 @@ def _cues(path: pathlib.Path, wanted: set[str], tell: Tell) -> Iterator[tuple[st
             if (name := video_ids.canonical(video)) in wanted:
                 for reason in transcript.dropped:
                     tell(name, f"{path.name}: {reason}")
-                yield name, transcript.cues
+                yield name, transcript
     except TranscriptError as error:
         raise index.DatasetError(str(error)) from error
 
 
-def files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Transcript files by the canonical id of the video that they are named after.
-
-    Raises DatasetError where there is no folder, and where a video has two.
-    """
-    if not folder.is_dir():
-        raise index.DatasetError(f"{folder}: no folder; give --transcripts DIR")
-    return named(file for file in sorted(folder.rglob("*")) if file.suffix.lower() in SUFFIXES)
-
-
-def named(transcript_files: Iterable[pathlib.Path]) -> dict[str, pathlib.Path]:
-    """Files by the video that they are named after. Raises DatasetError where one has two."""
-    found: dict[str, pathlib.Path] = {}
-    for file in transcript_files:
-        # YouTube's files name their language: VIDEO.en.vtt.
-        stem = file.name.removesuffix(file.suffix)
-        language = stem.rsplit(".", 1)[-1]
-        if language != stem and len(language) <= 5:
-            stem = stem.rsplit(".", 1)[0]
-        video = video_ids.canonical(stem)
-        if video in found:
-            raise index.DatasetError(
-                f"{found[video]} and {file} are transcripts of one video; keep one of them"
-            )
-        found[video] = file
-    return found
-
-
-def read(name: str, file: pathlib.Path, seconds: float | None, tell: Tell) -> list[Cue]:
-    """Cues of a video of `seconds`; none where the file is damaged, which is told."""
+def read(name: str, file: pathlib.Path, seconds: float | None, tell: Tell) -> Transcript | None:
+    """What is said in a video of `seconds`; None where the file is damaged, which is told."""
     try:
         transcript = transcripts.read_transcript(file, duration=seconds)
     except TranscriptError as error:
         tell(name, str(error))
-        return []
+        return None
     for reason in transcript.dropped:
         tell(name, f"{file.name}: {reason}")
-    return transcript.cues
+    return transcript
 
 
-def segments(cues: Sequence[Cue]) -> list[Segment]:
-    """Sentences of cues as captioned intervals."""
-    return [Segment(cue.start, cue.end, cue.text) for cue in sentences.of_cues(cues)]
+def segments(transcript: Transcript | None) -> list[Segment]:
+    """Sentences of a transcript as captioned intervals."""
+    if transcript is None:
+        return []
+    return [Segment(cue.start, cue.end, cue.text) for cue in sentences.of_transcript(transcript)]

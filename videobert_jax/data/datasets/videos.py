@@ -2,7 +2,7 @@
 
 import hashlib
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from videobert_jax.data import index, writer
@@ -16,19 +16,18 @@ SILENT_SECONDS = 16.0  # of an example without words; VideoBERT takes 16 visual 
 
 def write(
     source: FeatureSource,
-    transcripts_folder: pathlib.Path | None,
+    said: Mapping[str, pathlib.Path],
     output: pathlib.Path,
     validation_fraction: float,
     failures: Iterable[dict[str, Any]] = (),
 ) -> index.Dataset:
     """The dataset of all videos of `source`, with `failures.jsonl` where something was left out.
 
-    A video's transcript is the file of its name in the folder; sentences are its examples. Without
-    one, or with a damaged one, runs of 16 seconds are, without captions. `validation_fraction` of
-    the videos, chosen by a hash of their names, make the split `validation`.
+    `said`: the file of a video's transcript, whose sentences are its examples. Without one, or with
+    a damaged one, runs of 16 seconds are, without captions. `validation_fraction` of the videos,
+    chosen by a hash of their names, make the split `validation`.
     """
     told = list(failures)
-    said = {} if transcripts_folder is None else narration.files(transcripts_folder)
 
     def tell(video: str, reason: str) -> None:
         told.append({"video": video, "stage": "transcript", "reason": reason})
@@ -51,8 +50,8 @@ def write(
                 told.append({"video": name, "stage": "features", "reason": str(error)})
                 continue
             seconds = len(features) * source.contract.stride_seconds
-            cues = narration.read(name, said[name], seconds, tell) if name in said else []
-            segments = narration.segments(cues) or silent(seconds)
+            spoken = narration.read(name, said[name], seconds, tell) if name in said else None
+            segments = narration.segments(spoken) or silent(seconds)
             out.add_video(split, name, features, segments)
     return out.finish(told)
 
