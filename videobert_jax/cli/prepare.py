@@ -44,7 +44,7 @@ ANNOTATED: dict[str, tuple[str, ...]] = {
     "msrvtt": ("test_csv", "training"),
     "msrvtt_qa": (),
     "msrvtt_multiple_choice": (),
-    "how2qa": (),
+    "how2qa": ("video_mapping",),
     "howto100m": ("video_csv",),
 }
 _MANY_FILES = ("activitynet_captions", "hirest", "msrvtt_qa", "how2qa")
@@ -69,6 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     field.add_argument("--taxonomy", type=pathlib.Path, help="COIN's taxonomy.xlsx")
     field.add_argument("--video-csv", type=pathlib.Path, help="HowTo100M_v1.csv: the videos' tasks")
+    field.add_argument(
+        "--video-mapping", type=pathlib.Path, help="VALUE's how2_vid_mapping.json, for How2QA"
+    )
     field.add_argument("--test-csv", type=pathlib.Path, help="MSR-VTT's 1k-A test")
     field.add_argument("--training", choices=["7k", "9k", "full"], help="MSR-VTT's training split")
     features_options.add_arguments(parser)

@@ -46,6 +46,26 @@ def read_json(file: pathlib.Path, kind: type[list] | type[dict]) -> Any:
     return content
 
 
+def read_jsonl(file: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line's number, object) of a file with a JSON object a line, one in memory at a time.
+
+    Raises DatasetError where a line is none, and where there are none.
+    """
+    number = 0
+    try:
+        with open(file, encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not isinstance(entry := json.loads(line), dict):
+                    raise ValueError(f"a {type(entry).__name__}")
+                yield number, entry
+    except (ValueError, RecursionError) as error:
+        raise index.DatasetError(
+            f"{file}:{number}: no JSON object ({error}); expected one a line, fetch the file anew"
+        ) from error
+    if number == 0:
+        raise index.DatasetError(f"{file}: the file is empty; fetch it anew")
+
+
 def csv_rows(
     path: pathlib.Path, columns: tuple[str, ...], delimiter: str = ","
 ) -> list[dict[str, str]]:

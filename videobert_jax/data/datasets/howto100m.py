@@ -4,6 +4,7 @@ import itertools
 import pathlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from videobert_jax.data import datasets, index, video_ids
 from videobert_jax.data.datasets.annotated import AnnotatedVideo, Corpus, StreamedVideos
@@ -45,7 +46,7 @@ def read(annotations: pathlib.Path, video_csv: pathlib.Path | None = None) -> Co
     def videos() -> Iterator[AnnotatedVideo]:
         for name, transcript in _captions(annotations):
             cues = tuple(Segment(cue.start, cue.end, cue.text) for cue in transcript.cues)
-            known = dict(zip(_ABOUT, about.get(name, ()), strict=False))
+            known: dict[str, Any] = dict(zip(_ABOUT, about.get(name, ()), strict=False))
             yield AnnotatedVideo(name, cues, None if video_csv is None else known)
 
     corpus.splits["train"] = StreamedVideos(videos, frozenset(names))
