@@ -1,4 +1,4 @@
-"""Questions and the release of CrossTask, on made files of the official form."""
+"""Questions, on made files of the official form."""
 
 import csv
 import json
@@ -6,10 +6,9 @@ import pathlib
 
 import pytest
 
-from tests.data.datasets.preparing import prepare
+from tests.data.datasets.preparing import crosstask_release, prepare
 from videobert_jax.data import index
 from videobert_jax.data.datasets import (
-    crosstask,
     evaluated_ids,
     how2qa,
     msrvtt_multiple_choice,
@@ -127,56 +126,13 @@ def test_moments_of_another_form_are_refused(tmp_path):
         how2qa.read([file])
 
 
-def release(folder: pathlib.Path) -> pathlib.Path:
-    (folder / "annotations").mkdir(parents=True)
-    (folder / "tasks_primary.txt").write_text(
-        "16815\nGrill Steak\nhttps://example.org/grill\n2\nseason steak,put steak on grill\n\n"
-        "23521\nMake Jello Shots\nhttps://example.org/jello\n1\npour jello\n"
-    )
-    (folder / "annotations" / "16815_abcdefghijk.csv").write_text("1,2.5,4\n2,5,9.25\n")
-    (folder / "annotations" / "23521_a_cdefghij-.csv").write_text("1,0,3\n")
-    (folder / "annotations" / "99999_zzzzzzzzzzz.csv").write_text("1,0,3\n")  # a related task
-    return folder
-
-
-def test_crosstasks_release_is_read_as_its_json_is(tmp_path):
-    folder = release(tmp_path / "crosstask_release")
-    videos = ["abcdefghijk", "a_cdefghij-"]
-    dataset = prepare(tmp_path, "crosstask", videos, f"--annotations={folder}")
-    split = dataset.split("primary")
-    assert split.videos == sorted(videos)
-    assert split.texts(range(3)) == ["pour jello", "season steak", "put steak on grill"]
-    labels = split.labels["step"]
-    assert [labels.names[i] for i in labels.ids] == ["23521_1", "16815_1", "16815_2"]
-    assert split.end.tolist() == [3.0, 4.0, 9.25]
-    assert dataset.metadata["protocols"] == {"primary": "crosstask_primary_18"}
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        ("annotations/16815_abcdefghijk.csv", "3,1,2\n", "step 3, its task has 2"),
-        ("annotations/16815_abcdefghijk.csv", "1,one,2\n", "expected a step's number, start"),
-        ("tasks_primary.txt", "16815\nGrill\nurl\n3\na,b\n", "begins '16815' with 2 steps"),
-        ("tasks_primary.txt", None, "expected the folder crosstask_release"),
-    ],
-)
-def test_a_damaged_release_is_named(tmp_path, file, content, message):
-    folder = release(tmp_path / "crosstask_release")
-    (folder / file).unlink()
-    if content is not None:
-        (folder / file).write_text(content)
-    with pytest.raises(index.DatasetError, match=message):
-        crosstask.read(folder)
-
-
 def test_files_of_questions_tell_what_is_evaluated(tmp_path):
     test_file = open_questions(tmp_path)[-1]
     assert evaluated_ids.read([test_file]) == {"video3"}
     lines = tmp_path / "questions.jsonl"
     lines.write_text('{"vid_name": "8e_jI7rLB04", "q": "what?"}\n\n"abcdefghijk"\n')
     assert evaluated_ids.read([lines]) == {"8e_jI7rLB04", "abcdefghijk"}
-    assert evaluated_ids.read([release(tmp_path / "crosstask_release")]) == {
+    assert evaluated_ids.read([crosstask_release(tmp_path / "crosstask_release")]) == {
         "abcdefghijk",
         "a_cdefghij-",
     }

@@ -32,6 +32,8 @@ def read(annotations: pathlib.Path) -> Corpus:
                 f"{annotations}: task {task!r} has no crosstask_annotations; expected CrossTask's "
                 "tasks by number"
             )
+        for name in content.get("unannotated", ()):
+            corpus.drop(name, f"the release lists it for task {task}, without steps in time")
         for name, steps in content["crosstask_annotations"].items():
             video = _video(corpus, str(task), content, name, steps)
             if video.name in videos:

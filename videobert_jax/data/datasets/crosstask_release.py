@@ -7,6 +7,7 @@ from typing import Any
 from videobert_jax.data import index
 
 TASKS_FILE, ANNOTATIONS = "tasks_primary.txt", "annotations"
+LISTS = ("videos.csv", "videos_val.csv")
 _LINES = 5  # of a task: number, title, address, number of steps, the steps
 
 
@@ -14,7 +15,9 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     """Tasks of crosstask_release in the form of the JSON file that `crosstask.read` takes.
 
     tasks_primary.txt has five lines a task and an empty one behind; annotations/TASK_VIDEO.csv a
-    step's number, from 1, start and end in seconds a line. Raises DatasetError on other forms.
+    step's number, from 1, start and end in seconds a line. Videos of these tasks that videos.csv or
+    videos_val.csv (task, video, address), where they are there, list beyond that are `unannotated`.
+    Raises DatasetError on other forms.
     """
     tasks = _tasks(folder / TASKS_FILE)
     files = sorted((folder / ANNOTATIONS).glob("*.csv"))
@@ -24,6 +27,11 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
         task, _, video = file.stem.partition("_")
         if task in tasks:  # related tasks have no steps in time
             tasks[task]["crosstask_annotations"][video] = _steps(file, len(tasks[task]["steps"]))
+    for name in LISTS:
+        if (folder / name).is_file():
+            for task, video in _listed(folder / name):
+                if task in tasks and video not in tasks[task]["crosstask_annotations"]:
+                    tasks[task]["unannotated"].append(video)
     return tasks
 
 
@@ -47,8 +55,21 @@ def _tasks(file: pathlib.Path) -> dict[str, Any]:
             "task_full_name": lines[1].strip(),
             "steps": [step.strip() for step in steps],
             "crosstask_annotations": {},
+            "unannotated": [],
         }
     return tasks
+
+
+def _listed(file: pathlib.Path) -> list[tuple[str, str]]:
+    """(task, video) of a list; addresses are left out."""
+    try:
+        with open(file, newline="", encoding="utf-8") as opened:
+            rows = [row for row in csv.reader(opened) if row]
+        return [(task, video) for task, video, _ in rows]
+    except (ValueError, csv.Error) as error:
+        raise index.DatasetError(
+            f"{file}: {error}; expected a video's task, id and address a line"
+        ) from error
 
 
 def _steps(file: pathlib.Path, num_steps: int) -> list[dict[str, Any]]:
