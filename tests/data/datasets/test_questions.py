@@ -126,6 +126,36 @@ def test_moments_of_another_form_are_refused(tmp_path):
         how2qa.read([file])
 
 
+def test_captions_to_choose_from_are_the_same_in_every_form(tmp_path):
+    expected = msrvtt_multiple_choice.read(choices(tmp_path))
+    rows = [("video7010", CHOICES, 2), ("video7011", CHOICES[::-1], 0)]
+    lines = tmp_path / "msrvtt_mc_test.jsonl"
+    entries = [
+        {"qid": place, "clip_name": name, "options": texts, "answer": correct}
+        for place, (name, texts, correct) in enumerate(rows)
+    ]
+    lines.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    whole = tmp_path / "msrvtt_mc_test.json"
+    entries = [
+        {"video": f"{name}.mp4", "caption": texts, "answer": correct}
+        for name, texts, correct in rows
+    ]
+    whole.write_text(json.dumps(entries))
+    assert msrvtt_multiple_choice.read(lines) == expected == msrvtt_multiple_choice.read(whole)
+    assert evaluated_ids.read([lines]) == {"video7010", "video7011"} == evaluated_ids.read([whole])
+    for damage, message in (
+        ({"caption": CHOICES[:4]}, "row 2: candidates .*expected five captions"),
+        ({"answer": None}, "row 2: int"),
+        ({"video": "a film"}, "row 2: 'a film' is no clip of MSR-VTT"),
+    ):
+        whole.write_text(json.dumps([entries[0], {**entries[1], **damage}]))
+        with pytest.raises(index.DatasetError, match=message):
+            msrvtt_multiple_choice.read(whole)
+    whole.write_text(json.dumps([{"video": "video1", "caption": "a"}]))
+    with pytest.raises(index.DatasetError, match="row 1 is .*; expected video, caption, answer"):
+        msrvtt_multiple_choice.read(whole)
+
+
 def test_files_of_questions_tell_what_is_evaluated(tmp_path):
     test_file = open_questions(tmp_path)[-1]
     assert evaluated_ids.read([test_file]) == {"video3"}

@@ -14,7 +14,7 @@ from videobert_jax.data import index, video_ids
 from videobert_jax.data.datasets import crosstask_release, msrvtt
 
 _TRAINING = ("train", "transcripts")  # splits of these names' beginnings are trained on
-_VIDEO = ("video_id", "vid_name", "video", "vid")  # what lists of questions call it
+_VIDEO = ("video_id", "vid_name", "clip_name", "video", "vid")  # what lists of questions call it
 
 
 def read(files: Iterable[pathlib.Path]) -> set[str]:
