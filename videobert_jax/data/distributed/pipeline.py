@@ -14,9 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.utils.shared import Shared
+import apache_beam as beam  # pyright: ignore[reportMissingImports] (an extra)
+from apache_beam.options.pipeline_options import PipelineOptions  # pyright: ignore[reportMissingImports] (an extra)
+from apache_beam.utils.shared import Shared  # pyright: ignore[reportMissingImports] (an extra)
 
 from videobert_jax.data import index, part
 from videobert_jax.data.distributed.storage import Storage

@@ -7,7 +7,7 @@ change it, and folders are only prefixes of names.
 import pathlib
 import shutil
 
-from apache_beam.io import filesystem, filesystems
+from apache_beam.io import filesystem, filesystems  # pyright: ignore[reportMissingImports] (an extra)
 
 _FILES = filesystems.FileSystems
 _AS_IT_IS = filesystem.CompressionTypes.UNCOMPRESSED
