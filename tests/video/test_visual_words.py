@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -85,45 +86,58 @@ def test_features_go_down_the_tree_to_the_nearest_child():
     ).any()
 
 
-def test_eight_devices_find_the_words_of_one():
+def test_eight_devices_find_the_words_of_one(monkeypatch):
+    monkeypatch.setattr(hierarchical_kmeans, "_PRODUCTS", 1)  # a node at a time, or eight
     features, _ = planted()
     one, eight = fit(features), fit(features, devices=8)
     for mine, theirs in zip(one.levels, eight.levels, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
     sample = hierarchical_kmeans._Data(
         lambda: [features], len(features), one.centre, mesh.create_mesh(mesh.MeshConfig(8, 1, 1))
-    ).placed(features[None].astype(np.float32), 1)
+    ).placed(features[None].astype(np.float32))
     assert len(sample.sharding.device_set) == 8 and not sample.is_fully_replicated
+
+
+def inner_products(sample: np.ndarray) -> jax.Array:
+    return jnp.asarray(np.einsum("psc,ptc->pst", sample, sample))
 
 
 def test_a_lloyd_step_is_the_mean_of_what_is_nearest():
     generator = np.random.default_rng(2)
     sample = generator.normal(size=(2, 40, DIM)).astype(np.float32)
     real = np.arange(40)[None] < np.array([[40], [25]])
-    centroids = generator.normal(size=(2, 4, DIM)).astype(np.float32)
-    centroids[0, 1] = 1e3  # nothing is near
-    centroids[1, 3] = np.nan  # no word
-    moved, error = hierarchical_kmeans.lloyd_step(sample, real, centroids)
+    weights = np.zeros((2, 40, 4), np.float32)
+    for node, child, points in ((0, 0, [3, 7]), (0, 1, [5]), (0, 2, [5]), (0, 3, [9, 11, 12])):
+        weights[node, points, child] = 1 / len(points)  # child 2 never has a point of its own
+    weights[1, [0, 1, 2], [0, 1, 2]] = 1.0  # and child 3 is no word
+    centroids = np.einsum("psb,psc->pbc", weights, sample)
+    found, error = hierarchical_kmeans.lloyd_step(
+        inner_products(sample), jnp.asarray(real), jnp.asarray(weights)
+    )
     expected, total = centroids.copy(), 0.0
-    for node in range(2):
+    for node, children in enumerate((4, 3)):
         points = sample[node][real[node]]
-        distances = squared_distances(points, np.nan_to_num(centroids[node], nan=1e6))
+        distances = squared_distances(points, centroids[node, :children])
         child = distances.argmin(1)
         total += distances.min(1).sum()
         for number in set(child.tolist()):
             expected[node, number] = points[child == number].mean(0)
         if node == 0:  # the child that had nothing goes to the point that is worst off
-            expected[0, 1] = points[distances.min(1).argmax()]
+            expected[0, 2] = points[distances.min(1).argmax()]
+    moved = np.einsum("psb,psc->pbc", found, sample)
     np.testing.assert_allclose(moved, expected, atol=1e-4)
+    assert not np.asarray(found)[1, :, 3].any()
     assert float(error) == pytest.approx(total / real.sum(), rel=1e-5)
 
 
 def test_seeds_are_points_drawn_by_squared_distance():
     points = np.zeros((1, 12, DIM), np.float32)
     points[0, :, 0] = [0] * 10 + [1, 2.5]
-    real = np.ones((1, 12), bool)
-    draw = jax.vmap(lambda key: hierarchical_kmeans.seeds(points, real, key, 2)[0, :, 0])
-    drawn = np.asarray(draw(jax.random.split(jax.random.key(0), 20_000)))
+    real, products = jnp.ones((1, 12), bool), inner_products(points)
+    draw = jax.vmap(lambda key: hierarchical_kmeans.seeds(products, real, key[None], 2)[0])
+    weights = np.asarray(draw(jax.random.split(jax.random.key(0), 20_000)))
+    assert (np.sort(weights, axis=1)[:, -1] == 1).all() and (weights.sum(1) == 1).all()
+    drawn = np.einsum("nsb,s->nb", weights, points[0, :, 0])
     # The first is any of 12 points. Then 1 and 2.5 are drawn as 1 to 6.25, four times; 2.5
     # leaves less error and is taken wherever it is among the four.
     assert abs((drawn[:, 0] == 0).mean() - 10 / 12) < 0.02

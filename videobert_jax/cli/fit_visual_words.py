@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sample",
         type=int,
         default=1 << 18,
-        help="clip features held in memory at a time, 4 bytes a dimension; default 262144",
+        help="clip features held in memory at a time, as they are stored; default 262144",
     )
     parser.add_argument(
         "--passes",

@@ -8,7 +8,7 @@ from jaxtyping import Float16, Int64
 from videobert_jax.data.index import Split
 from videobert_jax.data.reader import ClipReader
 
-CLIPS_AT_A_TIME = 1 << 14  # 32 MiB of 1024 float16
+CLIPS_AT_A_TIME = 1 << 16  # 128 MiB of 1024 float16
 
 
 def undamaged_videos(split: Split) -> Int64[np.ndarray, " v"]:

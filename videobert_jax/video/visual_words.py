@@ -4,16 +4,18 @@ VideoBERT (Sun et al. 2019, section 4.2) makes 20,736 of them: 12 branches, 4 le
 """
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Int32
 from safetensors import SafetensorError, safe_open
 
@@ -21,8 +23,8 @@ from videobert_jax.files import atomic
 from videobert_jax.schema import FeatureContract
 
 FORMAT, FORMAT_VERSION = "videobert-jax visual words", 1
-CHUNK = 16_384  # clips compared at a time; 64 MiB of 1024 float32
-_TILES = 256  # the number of tiles is a multiple of this, so that few programs are compiled
+CHUNK = 1 << 16  # clips compared at a time; 256 MiB of 1024 float32
+_ROWS = 1 << 11  # of them at once in a step of a device
 
 
 class VisualWordsError(ValueError):
@@ -73,10 +75,9 @@ class VisualWords:
         distances = np.zeros(len(features), np.float32)
         for start in range(0, len(features), CHUNK):
             part = slice(start, start + CHUNK)
-            centred = features[part].astype(np.float32) - self.centre
             for centroids in self.levels:
-                words[part], distances[part] = nearest_child(
-                    centred, words[part], centroids, self.branching
+                words[part], distances[part], _ = nearest_child(
+                    features[part], self.centre, words[part], centroids, self.branching
                 )
         return words, distances
 
@@ -98,33 +99,41 @@ def check(features: np.ndarray, dim: int) -> None:
 
 def nearest_child(
     features: Float[np.ndarray, "n c"],
+    centre: Float[np.ndarray, " c"],
     parents: Int[np.ndarray, " n"],
     centroids: Float[np.ndarray, "m c"],
     branching: int,
-    placed: Callable[[np.ndarray], Any] = jnp.asarray,
-) -> tuple[Int32[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """(node, squared distance to it) of every feature among the children of its parent.
+    mesh: Mesh | None = None,
+    sums: bool = False,
+) -> tuple[Int32[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, "m c"] | None]:
+    """(node, squared distance to it) of every feature among the children of its parent, and the
+    sums of the features (minus the centre) that fell to each node, where asked for.
 
     Features of one parent stand together in tiles, each one product with that parent's children:
-    compared one by one, every feature would fetch all its children from memory. `placed` puts
-    arrays whose first axis is the tiles' onto the devices.
+    compared one by one, every feature would fetch all its children from memory. The devices of a
+    mesh share the tiles.
     """
     children = centroids.reshape(-1, branching, centroids.shape[1])
-    size = _tile_size(len(features), len(children))
-    points, owners = tiles(parents, size)
-    if len(owners) % _TILES:
-        extra = -len(owners) % _TILES
-        points = np.pad(points, ((0, extra), (0, 0)), constant_values=-1)
-        owners = np.pad(owners, (0, extra))
-    child, distance = _nearest(
-        placed(features[points].reshape(*points.shape, -1)),
-        placed(children[owners]) if len(children) > 1 else jnp.asarray(children),
+    points, owners = tiles(parents, _tile_size(len(features), len(children)))
+    at_once = _ROWS // points.shape[1]
+    extra = _padding(len(owners), at_once * (1 if mesh is None else mesh.size))
+    points = np.pad(points, ((0, extra), (0, 0)), constant_values=-1)
+    owners = np.pad(owners, (0, extra), mode="edge")
+    child, distance, total = _nearest(
+        features, centre, children, points, owners, at_once=at_once, sums=sums, mesh=mesh
     )
     kept = points >= 0
     nodes, distances = np.zeros(len(features), np.int32), np.zeros(len(features), np.float32)
     nodes[points[kept]] = (owners[:, None] * branching + np.asarray(child))[kept]
     distances[points[kept]] = np.asarray(distance)[kept]
-    return nodes, distances
+    return nodes, distances, None if total is None else np.asarray(total).reshape(centroids.shape)
+
+
+def _padding(count: int, multiple: int) -> int:
+    """How many to add so that few numbers of steps, and so few programs, occur."""
+    steps = -(-count // multiple)
+    granule = max(1, 2 ** (steps.bit_length() - 4))
+    return -(-steps // granule) * granule * multiple - count
 
 
 def _tile_size(num_points: int, num_parents: int) -> int:
@@ -147,20 +156,57 @@ def tiles(
     return points, np.repeat(present, per_group)
 
 
-@jax.jit
+@jax.jit(static_argnames=("at_once", "sums", "mesh"))
 def _nearest(
-    features: Float[Array, "g t c"], children: Float[Array, "o b c"]
-) -> tuple[Int[Array, "g t"], Float[Array, "g t"]]:
-    if len(children) == 1:  # one parent: one product
-        children = children[0]
-        products = jnp.einsum("gtc,bc->gtb", features, children)
-    else:
-        products = jnp.einsum("gtc,gbc->gtb", features, children)
-    lengths = jnp.square(children).sum(-1)
-    lengths = lengths[:, None] if children.ndim == 3 else lengths[None, None]
+    features: Float[Array, "n c"],
+    centre: Float[Array, " c"],
+    children: Float[Array, "o b c"],
+    points: Int[Array, "g t"],
+    owners: Int[Array, " g"],
+    *,
+    at_once: int,
+    sums: bool,
+    mesh: Mesh | None,
+) -> tuple[Int[Array, "g t"], Float[Array, "g t"], Float[Array, "o b c"] | None]:
+    """`at_once` tiles after `at_once`: on a CPU what is compared then stays in its cache."""
+
+    def of_device(
+        features: Array, centre: Array, children: Array, points: Array, owners: Array
+    ) -> Any:
+        step = functools.partial(_step, features, centre[None, None], children)
+        start = jnp.zeros_like(children) if sums else None
+        stacked = (points.reshape(-1, at_once, points.shape[1]), owners.reshape(-1, at_once))
+        total, (child, distance) = jax.lax.scan(step, start, stacked)
+        total = jax.lax.psum(total, mesh.axis_names) if sums and mesh is not None else total
+        return child.reshape(points.shape), distance.reshape(points.shape), total
+
+    if mesh is None:
+        return of_device(features, centre, children, points, owners)
+    whole, shared = PartitionSpec(), PartitionSpec(mesh.axis_names)
+    return jax.shard_map(
+        of_device,
+        mesh=mesh,
+        in_specs=(whole, whole, whole, shared, shared),
+        out_specs=(shared, shared, whole),
+        check_vma=False,
+    )(features, centre, children, points, owners)
+
+
+def _step(
+    features: Array, centre: Array, children: Array, total: Array | None, given: tuple
+) -> tuple[Array | None, tuple[Array, Array]]:
+    points, owners = given
+    inside = features[points].astype(jnp.float32) - centre
+    own = children[owners]
+    products = jnp.einsum("gtc,gbc->gtb", inside, own, precision="highest")
+    lengths = jnp.square(own).sum(-1)[:, None]
     distances = jnp.where(jnp.isnan(lengths), jnp.inf, lengths - 2 * products)
-    own = jnp.square(features).sum(-1)
-    return jnp.argmin(distances, -1), jnp.maximum(own + distances.min(-1), 0.0)
+    child, least = jnp.argmin(distances, -1), distances.min(-1)
+    if total is not None:
+        member = jax.nn.one_hot(child, own.shape[1]) * (points >= 0)[..., None]
+        added = jnp.einsum("gtb,gtc->gbc", member, inside, precision="highest")
+        total = total.at[owners].add(added)
+    return total, (child, jnp.maximum(jnp.square(inside).sum(-1) + least, 0.0))
 
 
 def save(path: str | os.PathLike, words: VisualWords) -> None:
