@@ -70,6 +70,7 @@ def model() -> ml_collections.ConfigDict:
     model.num_heads = 12
     model.feed_forward_dim = 3072
     model.joint_dim = 512  # of the contrastive space
+    model.bag_of_words_head = False  # for objectives.bag_of_words
     model.activation = "gelu"  # exact (erf), or "relu"
     model.norm = "pre"  # "post" where BERT weights are loaded
     model.dropout_rate = 0.1  # of embeddings and of every residual branch
@@ -107,6 +108,7 @@ def objectives() -> ml_collections.ConfigDict:
             "masked_video": {"weight": 1.0, "temperature": 0.07},
             "matching": {"weight": 1.0},
             "contrastive": {"weight": 1.0},
+            "bag_of_words": {"weight": 0.0},  # needs model.bag_of_words_head
             # clips of one video this near are never negatives of each other
             "twin_clip_distance": 2,
         }

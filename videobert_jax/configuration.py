@@ -113,6 +113,11 @@ def parse(config: ml_collections.ConfigDict) -> RunConfig:
     if isinstance(init, dict) and isinstance(init.get("modules"), str):
         init["modules"] = [name.strip() for name in init["modules"].split(",") if name.strip()]
     run = from_fields(RunConfig, fields, "config")
+    if run.objectives.bag_of_words.weight > 0 and not run.model.bag_of_words_head:
+        raise ConfigError(
+            f"objectives.bag_of_words.weight={run.objectives.bag_of_words.weight} needs "
+            "model.bag_of_words_head=True, found False; set both, or the weight to 0."
+        )
     micro = run.data.blocks_per_batch / run.training.accumulation_steps
     if micro != int(micro):
         raise ConfigError(

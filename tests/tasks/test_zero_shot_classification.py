@@ -7,7 +7,14 @@ import pytest
 
 from tests.tasks import conftest
 from videobert_jax.inference.model import PretrainedModel
-from videobert_jax.tasks import labels, prompts, templates, zero_shot_classification
+from videobert_jax.tasks import (
+    cloze,
+    labels,
+    prompts,
+    templates,
+    word_presence,
+    zero_shot_classification,
+)
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
 
@@ -193,12 +200,52 @@ def test_both_is_the_product_of_the_shares(context):
         assert line["verb"]["best"] == [names[i] for i in np.argsort(-share)]
 
 
+def test_words_are_the_expected_presence_of_a_labels_forms(context):
+    runner, forms = context.runner, labels.declared(context.dataset, context.split)
+    presence = np.random.default_rng(0).normal(0.1, 0.2, (30, runner.tokenizer.size))
+    presence = presence.astype(np.float32)  # a squared error does not keep it in 0 to 1
+    told = with_runner(context, runner)
+    encodings = dataclasses.replace(context.encodings, piece_presence=presence)
+    vars(told).update(encodings=encodings)
+    result = zero_shot_classification.evaluate(told, scoring="words")
+    every = zero_shot_classification.evaluate(told, scoring="all")
+    both = zero_shot_classification.evaluate(told, scoring="both")
+    rows = np.arange(30)
+    for slot in ("verb", "object"):
+        names = sorted(forms[slot])
+        expected = np.zeros((30, len(names)))
+        for label, name in enumerate(names):
+            for form in forms[slot][name]:
+                (pieces,) = runner.tokenizer.encode([form])
+                expected[:, label] += presence[:, pieces].min(axis=1)
+        shares = np.maximum(expected, 1e-3)
+        for line, share in zip(result.examples, shares, strict=True):
+            assert line[slot]["best"][0] == names[share.argmax()]
+        candidates = cloze.Candidates.of(forms[slot], runner.tokenizer)
+        found = word_presence.scores(told, candidates, rows)
+        assert found is not None
+        np.testing.assert_allclose(
+            np.exp(found), shares / shares.sum(axis=1, keepdims=True), rtol=1e-4
+        )
+    assert len({str(of.metrics) for of in (result, every, both)}) == 3
+    assert result.metrics == both.details["variants"]["words"]
+    assert every.metrics == result.details["variants"]["all"]
+
+
+def test_without_the_head_there_are_no_words(context):
+    assert "words" not in zero_shot_classification.evaluate(context).details["variants"]
+    for scoring in ("words", "towers", "all"):
+        with pytest.raises(EvaluationError, match=f"'{scoring}' needs .* bag-of-words head"):
+            zero_shot_classification.evaluate(context, scoring=scoring)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"scoring": "towers"}, "scoring 'towers' is none of cloze, joint_space, both"),
+        ({"scoring": "eyes"}, "'eyes' is none of cloze, joint_space, words, both, towers, all"),
         ({"calibration": "much"}, "calibration 'much' is none of none, prior"),
-        ({"scoring": "joint_space", "calibration": "prior"}, "the joint space has no prior"),
+        ({"scoring": "joint_space", "calibration": "prior"}, "'joint_space' has no prior"),
+        ({"scoring": "words", "calibration": "prior"}, "'words' has no prior"),
     ],
 )
 def test_ways_to_score_that_there_are_not(context, settings, message):

@@ -63,8 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scoring",
         choices=zero_shot_classification.SCORINGS,
         default=zero_shot_classification.CLOZE,
-        help="of zero-shot labels: by cloze, by sentences in the joint space, or by both; the "
-        "record has the figures of all",
+        help="of zero-shot labels: by cloze, by sentences in the joint space, by the words that "
+        "the caption is expected to have (networks with that head), by two of them (both: cloze "
+        "and joint space; towers: joint space and words) or by all; the record has every way's "
+        "figures",
     )
     parser.add_argument(
         "--calibration",

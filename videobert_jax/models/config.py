@@ -38,6 +38,7 @@ class ModelConfig:
     num_heads: int
     feed_forward_dim: int
     joint_dim: int
+    bag_of_words_head: bool
     activation: str
     norm: str
     dropout_rate: float

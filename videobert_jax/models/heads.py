@@ -137,6 +137,30 @@ class MatchingHead(nn.Module):
         return logits[..., 0]
 
 
+class BagOfWordsHead(nn.Module):
+    """Presence of every piece in the caption of an example, from the mean of its video.
+
+    Starts from 0, the best constant for most pieces.
+    """
+
+    config: ModelConfig
+    vocabulary_size: int
+
+    @nn.compact
+    def __call__(self, values: Float[Array, "b e d"]) -> Float[Array, "b e w"]:
+        zeros, shape = nn.initializers.zeros_init(), (values.shape[-1], self.vocabulary_size)
+        kernel = parameter(self, "kernel", zeros, ("embed", "vocabulary"), shape)
+        bias = parameter(self, "bias", zeros, ("vocabulary",), shape[1:])
+        dtype = jnp.dtype(self.config.compute_dtype)
+        presence = jnp.einsum(
+            "bed,dw->bew",
+            values.astype(dtype),
+            kernel.astype(dtype),
+            preferred_element_type=jnp.float32,
+        )
+        return constrain(presence + bias[None, None], "act_row", "act_length", "act_vocabulary")
+
+
 class JointHead(nn.Module):
     """Both towers' examples in one space, on the unit sphere, and the scale of similarities."""
 

@@ -33,6 +33,8 @@ class VideoBert(nn.Module):
         self.pooler = heads.Pooler(config)
         self.matching_head = heads.MatchingHead()
         self.joint_head = heads.JointHead(config)
+        if config.bag_of_words_head:
+            self.bag_of_words_head = heads.BagOfWordsHead(config, config.text.vocabulary_size)
 
     def encode_text(
         self, ids: Int[Array, "b t"], segment_ids: Int[Array, "b t"], positions: Int[Array, "b t"]
@@ -72,6 +74,15 @@ class VideoBert(nn.Module):
                 "float32"
             )
         )
+
+    def piece_presence(
+        self, encoded: Float[Array, "b v d"], segment_ids: Int[Array, "b v"], num_examples: int
+    ) -> Float[Array, "b e w"]:
+        """How likely each example's caption has each piece, float32; near 0 to 1, not held there.
+
+        Needs `config.bag_of_words_head`.
+        """
+        return self.bag_of_words_head(heads.example_means(encoded, segment_ids, num_examples))
 
     def contrastive_scale(self) -> Float[Array, ""]:
         """Factor of cosine similarities, learnt, 100 at most (Radford et al. 2021)."""
@@ -131,6 +142,8 @@ class VideoBert(nn.Module):
         self.text_embeddings(text, block.text_segment_ids, num_examples)
         self.video_embeddings(video, block.video_segment_ids, num_examples)
         self.contrastive_scale()
+        if self.config.bag_of_words_head:
+            self.piece_presence(video, block.video_segment_ids, num_examples)
         fused_text, fused_video = self.fuse(
             text, block.text_segment_ids, video, block.video_segment_ids
         )

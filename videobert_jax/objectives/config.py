@@ -25,11 +25,17 @@ class ContrastiveConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class BagOfWordsConfig:
+    weight: float
+
+
+@dataclasses.dataclass(frozen=True)
 class ObjectivesConfig:
     masked_language: MaskedLanguageConfig
     masked_video: MaskedVideoConfig
     matching: MatchingConfig
     contrastive: ContrastiveConfig
+    bag_of_words: BagOfWordsConfig
     twin_clip_distance: int
 
     def __post_init__(self) -> None:
@@ -47,4 +53,5 @@ class ObjectivesConfig:
             "masked_video": self.masked_video.weight,
             "matching": self.matching.weight,
             "contrastive": self.contrastive.weight,
+            "bag_of_words": self.bag_of_words.weight,
         }

@@ -14,7 +14,13 @@ from jaxtyping import Array, Float, Key
 from videobert_jax import schema
 from videobert_jax.models import heads
 from videobert_jax.models.videobert import VideoBert
-from videobert_jax.objectives import contrastive, masked_language, masked_video, matching
+from videobert_jax.objectives import (
+    bag_of_words,
+    contrastive,
+    masked_language,
+    masked_video,
+    matching,
+)
 from videobert_jax.objectives.config import ObjectivesConfig
 
 # Streams of a block's key. Each pass has its own, so that a pass repeated alone (the two-phase
@@ -49,6 +55,7 @@ def block_weights(
         "masked_video": masked_video.weight(block),
         "matching": matching.weight(mismatch, block, config.twin_clip_distance),
         "contrastive": contrastive.weight(block),
+        "bag_of_words": bag_of_words.weight(block),
     }
     return {name: weights[name] for name in active(config)}
 
@@ -101,9 +108,12 @@ def local_totals(
     config: ObjectivesConfig,
 ) -> dict[str, Float[Array, ""]]:
     """Sum of every active objective whose negatives, if any, are the block's own."""
-    names = [name for name in active(config) if name != "contrastive"]
-    if not names:
-        return {}
+    names = set(active(config)) - {"contrastive"}
+    totals = {}
+    if "bag_of_words" in names:
+        totals["bag_of_words"] = _bag_of_words_total(model, variables, block, encoded)
+    if names <= {"bag_of_words"}:
+        return totals
     fused_text, fused_video = _fuse(
         model,
         variables,
@@ -113,7 +123,6 @@ def local_totals(
         encoded.video,
         block.video_segment_ids,
     )
-    totals = {}
     if "masked_language" in names:
         slots = heads.gather_slots(fused_text, block.text_slots)
         logits = _apply(model, variables, None, "piece_logits", slots)
@@ -133,6 +142,14 @@ def local_totals(
         )
         totals["matching"] = _matching_total(model, variables, block, encoded, key, config, matched)
     return totals
+
+
+def _bag_of_words_total(
+    model: VideoBert, variables: Any, block: schema.Batch, encoded: Encoded
+) -> Float[Array, ""]:
+    count = block.example_ids.shape[-1]
+    inputs = (encoded.video, block.video_segment_ids, count)
+    return bag_of_words.total(_apply(model, variables, None, "piece_presence", *inputs), block)
 
 
 def _matching_total(

@@ -38,7 +38,8 @@ class Encodings:
     """The towers' outputs of examples, in the order of their ids, in host memory.
 
     text [n, t, d], video [n, v, d] and their segment ids (0: padding); the embeddings [n, joint]
-    have norm 1, or are 0 where the side is absent.
+    have norm 1, or are 0 where the side is absent. `piece_presence` [n, w] is None where the
+    network has no such head.
     """
 
     example_ids: np.ndarray
@@ -49,6 +50,7 @@ class Encodings:
     video_segment_ids: np.ndarray
     text_embeddings: np.ndarray
     video_embeddings: np.ndarray
+    piece_presence: np.ndarray | None = None
 
     def rows_of(self, example_ids: Int[np.ndarray, " n"]) -> np.ndarray:
         """Rows, int64 [n], of examples. Raises EvaluationError where some were not encoded."""
@@ -284,7 +286,12 @@ def encode_block(model: VideoBert, block: schema.Batch) -> dict[str, jax.Array]:
     video = model.encode_video(
         block.video_features, block.video_segment_ids, block.video_positions, block.video_masked
     )
+    presence = {}
+    if model.config.bag_of_words_head:
+        of_examples = model.piece_presence(video, block.video_segment_ids, 1)
+        presence["piece_presence"] = of_examples[:, 0]
     return {
+        **presence,
         "example_ids": block.example_ids[:, 0],
         "text": text,
         "text_segment_ids": block.text_segment_ids,

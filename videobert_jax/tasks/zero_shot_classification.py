@@ -1,10 +1,12 @@
-"""Zero-shot classification of labels: by cloze, in the joint space, or by both.
+"""Zero-shot classification of labels: by cloze, in the joint space, by words, or by several.
 
 By cloze (Sun et al. 2019, section 4.3) the network sees the clips and a template such as "now let
 me show you how to [MASK] the [MASK]", and ranks a declared list of verbs, then of objects; no label
 was used in training. While verbs are ranked the object is one [MASK], and the other way round. In
 the joint space (`prompts`) the towers compare the clips with whole sentences, which means nothing
-unless the contrastive loss trained them. Both: the product of the two probabilities.
+unless the contrastive loss trained them. By words (`word_presence`) the head of the bag-of-words
+objective says which words the clips' caption has. Several: the product of their probabilities,
+"both" by cloze and in the joint space, "towers" in the joint space and by words, "all" by all.
 Further kinds of labels need templates of their own; where there is none, the record has the
 baselines alone.
 """
@@ -15,14 +17,23 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from videobert_jax.tasks import cloze, labels, prompts, supervised, templates
+from videobert_jax.tasks import cloze, labels, prompts, supervised, templates, word_presence
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import classification, ranking
 from videobert_jax.tasks.report import TaskResult
 
 NAME = "zero_shot_classification"
-CLOZE, JOINT_SPACE, BOTH = SCORINGS = ("cloze", "joint_space", "both")
+CLOZE, JOINT_SPACE, WORDS = "cloze", "joint_space", "words"
+_PARTS = {  # scoring -> whose log-probabilities are added
+    CLOZE: (CLOZE,),
+    JOINT_SPACE: (JOINT_SPACE,),
+    WORDS: (WORDS,),
+    "both": (CLOZE, JOINT_SPACE),
+    "towers": (JOINT_SPACE, WORDS),
+    "all": (CLOZE, JOINT_SPACE, WORDS),
+}
+SCORINGS = tuple(_PARTS)
 NO_CALIBRATION, PRIOR = CALIBRATIONS = ("none", "prior")
 
 
@@ -55,8 +66,9 @@ def evaluate(
         slot: [templates.blank(text, slot, tokenizer) for text in texts[slot]] for slot in asked
     }
     answers = _answers(context, candidates, blanks, texts, slots)
+    known = _known_variants(context, chosen)
     baselines, notes = _baseline_ranks(context, slots, answers)
-    variants = {of.name: _figures(_ranks(slots, answers, of)) for of in VARIANTS}
+    variants = {of.name: _figures(_ranks(slots, answers, of)) for of in known}
     expected = np.unique(np.concatenate([slot.ids for slot in slots]))
     return TaskResult(
         task=NAME,
@@ -101,11 +113,15 @@ class _Variant:
         ):
             if value not in known:
                 raise EvaluationError(f"{name} {value!r} is none of {', '.join(known)}.")
-        if self.scoring == JOINT_SPACE and self.calibration == PRIOR:
+        if CLOZE not in _PARTS[self.scoring] and self.calibration == PRIOR:
             raise EvaluationError(
-                "calibration 'prior' is of scores by cloze, and the joint space has no prior; "
-                f"take scoring {CLOZE!r} or {BOTH!r}, or no calibration."
+                f"calibration 'prior' is of scores by cloze, and {self.scoring!r} has no prior; "
+                "take scoring 'cloze', 'both' or 'all', or no calibration."
             )
+
+    @property
+    def by_words(self) -> bool:
+        return WORDS in _PARTS[self.scoring]
 
     @property
     def name(self) -> str:
@@ -116,8 +132,21 @@ VARIANTS = tuple(
     _Variant(scoring, calibration)
     for scoring in SCORINGS
     for calibration in CALIBRATIONS
-    if (scoring, calibration) != (JOINT_SPACE, PRIOR)
+    if CLOZE in _PARTS[scoring] or calibration == NO_CALIBRATION
 )
+
+
+def _known_variants(context: EvaluationContext, chosen: _Variant) -> list[_Variant]:
+    """The ways to score that the network knows. Raises EvaluationError where `chosen` is none."""
+    if context.encodings.piece_presence is not None:
+        return list(VARIANTS)
+    if chosen.by_words:
+        raise EvaluationError(
+            f"scoring {chosen.scoring!r} needs a network with the bag-of-words head, and "
+            f"{context.bundle.name} has none; train with objectives.bag_of_words, or take another "
+            "scoring."
+        )
+    return [of for of in VARIANTS if not of.by_words]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,29 +162,28 @@ class _Slot:
 
 @dataclasses.dataclass(frozen=True)
 class _Answer:
-    """Scores of the labels of a slot: by cloze, [n, k] with the video and [1, k] without it, and
-    in the joint space [n, k]."""
+    """Scores of the labels of a slot: by cloze, [n, k] with the video and [1, k] without it, in
+    the joint space [n, k], and by words [n, k], None where the network does not tell them."""
 
     cloze: np.ndarray
     prior: np.ndarray
     joint_space: np.ndarray
+    words: np.ndarray | None
     num_cut: int
 
     def by(self, of: _Variant) -> Float[np.ndarray, "n k"]:
-        if of.scoring == JOINT_SPACE:
-            return self.joint_space
         by_cloze = self.cloze - self.prior if of.calibration == PRIOR else self.cloze
-        if of.scoring == CLOZE:
-            return by_cloze
-        return prompts.log_softmax(by_cloze) + self.joint_space
+        parts = {CLOZE: by_cloze, JOINT_SPACE: self.joint_space, WORDS: self.words}
+        chosen = [parts[part] for part in _PARTS[of.scoring]]
+        return np.sum([prompts.log_softmax(part) for part in chosen], axis=0)
 
 
 def _protocol(slots: Sequence[_Slot], chosen: _Variant) -> str:
     return (
         f"declared lists ({', '.join(f'{len(slot.forms)} {slot.name}s' for slot in slots)}); "
         f"by cloze: {cloze.SCORE}; other slots are one [MASK] each; in the joint space: "
-        f"{prompts.SCORE}; templates are averaged in log-probability; scoring={chosen.scoring}, "
-        f"calibration={chosen.calibration}"
+        f"{prompts.SCORE}; by words: {word_presence.SCORE}; templates are averaged in "
+        f"log-probability; scoring={chosen.scoring}, calibration={chosen.calibration}"
     )
 
 
@@ -211,6 +239,7 @@ def _answers(
             cloze=ensemble(slot.name, slot.rows, True),
             prior=ensemble(slot.name, slot.rows[:1], False),
             joint_space=prompts.scores(context, slot.name, texts[slot.name], forms, slot.rows),
+            words=word_presence.scores(context, candidates[slot.name], slot.rows),
             num_cut=scorer.num_cut(slot.name, blanks[slot.name]),
         )
         for slot in slots

@@ -1,0 +1,110 @@
+"""The bag-of-words objective and its head, beside loops in NumPy and a least-squares solution."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import tiny
+from tests import fakes
+from videobert_jax import configuration
+from videobert_jax.models.videobert import VideoBert
+from videobert_jax.objectives import bag_of_words
+
+VOCABULARY = fakes.VOCABULARY
+
+
+@pytest.fixture
+def block():
+    made = fakes.block(5)
+    made.text_ids[0, :3] = 2, 150, 3  # [CLS], a piece, [SEP]
+    made.video_segment_ids[1][made.video_segment_ids[1] == 1] = 0  # an example without clips
+    made.video_masked[2][made.video_segment_ids[2] == 2] = True  # one whose clips are all hidden
+    made.text_segment_ids[3][made.text_segment_ids[3] == 1] = 0  # one without a caption
+    made.text_slot_weights[3, 0] = 0
+    made.text_slots[4, 3], made.text_targets[4, 3] = 0, 299  # an unused slot points at place 0
+    return made
+
+
+def expected_targets(block) -> np.ndarray:
+    """One place at a time: the piece it had before masking, unless it is a special one."""
+    found = np.zeros((*block.example_ids.shape, VOCABULARY))
+    for row, place in zip(*np.nonzero(block.text_segment_ids), strict=True):
+        piece = block.text_ids[row, place]
+        for slot in np.flatnonzero(block.text_slot_weights[row]):
+            if block.text_slots[row, slot] == place:
+                piece = block.text_targets[row, slot]
+        if piece >= 5:
+            found[row, block.text_segment_ids[row, place] - 1, piece] = 1
+    return found
+
+
+def test_targets_are_the_pieces_before_masking(block):
+    block.text_ids[:, 1] = 4  # [MASK], where a slot says what it was
+    found = bag_of_words.targets(fakes.on_device(block), VOCABULARY)
+    np.testing.assert_array_equal(found, expected_targets(block))
+    assert found[0, 0, block.text_targets[0, 0]] == 1
+
+
+def test_the_loss_is_the_squared_error_over_all_pieces_of_whole_examples(block):
+    presence = np.random.default_rng(0).random((5, 2, VOCABULARY)).astype(np.float32)
+    left_out = {(1, 0), (2, 1), (3, 0)}
+    expected, targets = 0.0, expected_targets(block)
+    for example in np.ndindex(5, 2):
+        if example not in left_out:
+            expected += np.square(presence[example] - targets[example]).sum()
+    on_device = fakes.on_device(block)
+    found = bag_of_words.total(jnp.asarray(presence), on_device)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    assert float(bag_of_words.weight(on_device)) == 10 - len(left_out)
+
+
+def test_the_head_learns_the_least_squares_solution(block):
+    config = dataclasses.replace(
+        configuration.parse(tiny.get_config()).model, bag_of_words_head=True
+    )
+    run = dataclasses.replace(configuration.parse(tiny.get_config()), model=config)
+    config = configuration.resolve_model(
+        run, vocabulary_size=VOCABULARY, feature_dim=fakes.FEATURE_DIM
+    )
+    model, on_device = VideoBert(config), fakes.on_device(block)
+    variables = jax.jit(model.init)(jax.random.key(0), on_device)
+    head = variables["params"]["bag_of_words_head"]
+    assert not any(jnp.any(leaf) for leaf in jax.tree.leaves(head))  # it starts from 0
+    encoded = jnp.asarray(
+        np.random.default_rng(1).normal(size=(5, 8, config.embed_dim)).astype(np.float32)
+    )
+    segments = on_device.video_segment_ids
+
+    def loss(head):
+        params = {**variables["params"], "bag_of_words_head": head}
+        presence: Any = model.apply(
+            {**variables, "params": params}, encoded, segments, 2, method="piece_presence"
+        )
+        return bag_of_words.total(presence, on_device)
+
+    optimizer = optax.adam(optax.cosine_decay_schedule(0.05, 1500))
+
+    @jax.jit
+    def fitted(head):
+        def step(_, state):
+            head, opt_state = state
+            updates, opt_state = optimizer.update(jax.grad(loss)(head), opt_state)
+            return optax.apply_updates(head, updates), opt_state
+
+        return jax.lax.fori_loop(0, 1500, step, (head, optimizer.init(head)))[0]
+
+    # examples that count, their means over clips with a 1 behind, and what their captions have
+    rows, targets = [], expected_targets(block)
+    for row, example in np.ndindex(5, 2):
+        if (row, example) not in {(1, 0), (2, 1), (3, 0)}:
+            mean = np.asarray(encoded)[row][block.video_segment_ids[row] == example + 1].mean(0)
+            rows.append((np.append(mean, 1.0), targets[row, example]))
+    inputs, outputs = np.stack([r[0] for r in rows]), np.stack([r[1] for r in rows])
+    best = np.square(inputs @ np.linalg.lstsq(inputs, outputs, rcond=None)[0] - outputs).sum()
+    assert float(loss(head)) == pytest.approx(outputs.sum())
+    assert float(loss(fitted(head))) == pytest.approx(best, abs=0.05)
