@@ -6,6 +6,7 @@ import pathlib
 import re
 import shlex
 import sys
+from collections.abc import Iterable
 
 import pytest
 
@@ -19,10 +20,10 @@ _INLINE = re.compile(r"`([^`]+)`")
 _COMMAND = re.compile(r"(python (-m |\w+\.py)|videobert |make \w)")
 
 
-def commands() -> list[str]:
+def commands(documents: Iterable[pathlib.Path] = DOCUMENTS) -> list[str]:
     """Commands in fences and in line, without comments; abbreviated ones ("...") are left out."""
     found = []
-    for document in DOCUMENTS:
+    for document in documents:
         text = document.read_text(encoding="utf-8")
         lines = [line for fence in _FENCE.findall(text) for line in fence.splitlines()]
         lines += [" ".join(code.split()) for code in _INLINE.findall(_FENCE.sub("", text))]

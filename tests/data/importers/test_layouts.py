@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests import fakes
+from tests.data.importers import published
 from videobert_jax.data import importers
 from videobert_jax.data.importers import FeatureError, Settings
 from videobert_jax.schema import UNKNOWN
@@ -73,7 +74,7 @@ def test_archives(tmp_path):
 
 def test_univl_and_its_contract(tmp_path):
     features = made(1024)
-    (tmp_path / "features.pickle").write_bytes(pickle.dumps(features))
+    published.write("univl_pickle", tmp_path / "features.pickle", features)
     source = importers.open_source("univl_pickle", tmp_path / "features.pickle")
     check(source, features)
     contract = source.contract
@@ -86,10 +87,7 @@ def test_univl_and_its_contract(tmp_path):
 
 def test_mmpt_shards(tmp_path):
     features = made(512, unit=True)
-    names = list(features)
-    (tmp_path / "train_meta.pkl").write_bytes(pickle.dumps({0: names}))
-    np.save(tmp_path / "train_0_data.npy", np.concatenate(list(features.values())))
-    np.save(tmp_path / "train_0_starts.npy", np.cumsum([0, *map(len, features.values())]))
+    published.write("mmpt", tmp_path, features)
     source = importers.open_source("mmpt", tmp_path)
     check(source, features)
     assert source.contract.normalised and source.contract.fps == 30
@@ -127,30 +125,9 @@ def test_video_features_says_its_stride(tmp_path):
         importers.open_source("video_features", tmp_path, said)
 
 
-def torch_file(values: np.ndarray) -> bytes:
-    """What torch.save writes of one float32 tensor, by the format's definition."""
-    rows, columns = values.shape
-    pickled = (
-        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
-        b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
-        + pickle.dumps(rows * columns, 2)[2:-1]
-        + b"tQK\x00"
-        + pickle.dumps((rows, columns), 2)[2:-1]
-        + pickle.dumps((columns, 1), 2)[2:-1]
-        + b"\x89ccollections\nOrderedDict\n)RtR."
-    )
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("archive/data.pkl", pickled)
-        archive.writestr("archive/data/0", values.astype("<f4").tobytes())
-        archive.writestr("archive/version", "3\n")
-    return buffer.getvalue()
-
-
 def test_tan_tensors(tmp_path):
     features = made()
-    for name, values in features.items():
-        (tmp_path / f"{name}.pth.tar").write_bytes(torch_file(values))
+    published.write("tan", tmp_path, features)
     source = importers.open_source("tan", tmp_path, Settings(normalised=False))
     check(source, features)
     assert source.contract.stride_seconds == 1.0
@@ -158,8 +135,7 @@ def test_tan_tensors(tmp_path):
 
 def test_crosstask_parts(tmp_path):
     features = made(3200)
-    for name, values in features.items():
-        np.save(tmp_path / f"{name}.npy", values)
+    published.write("crosstask", tmp_path, features)
     check(importers.open_source("crosstask", tmp_path), features)
     for part, columns in (("i3d", slice(0, 1024)), ("vggish", slice(3072, 3200))):
         source = importers.open_source("crosstask", tmp_path, Settings(part=part))
@@ -265,7 +241,7 @@ def _npy(values: np.ndarray) -> bytes:
 def test_damaged_files_are_refused_one_by_one(tmp_path):
     """300 files with bytes changed, cut out or cut off, beside a whole one."""
     generator = np.random.default_rng(7)
-    whole = {"npy": _npy(made()[VIDEOS[0]]), "tan": torch_file(made()[VIDEOS[0]])}
+    whole = {"npy": _npy(made()[VIDEOS[0]]), "tan": published.torch_file(made()[VIDEOS[0]])}
     outcomes = {"read": 0, "refused": 0}
     for number in range(300):
         layout = ("npy", "tan")[number % 2]
