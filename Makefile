@@ -67,12 +67,13 @@ pretrain: setup
 	@$(RUN) -m videobert_jax summarize $(WORKDIR)
 
 test: setup
-	$(RUN) -m pytest tests --ignore=tests/parity -q -n 2 --dist loadfile
+	$(RUN) -m pytest tests --ignore=tests/parity -q -n 2 --dist loadfile \
+	  --no-loadscope-reorder
 
 # The tests of rooms that need an extra, which `make test` skips, run here too.
 test-parity: setup-parity
 	$(RUN) -m pytest tests/parity tests/video tests/weights tests/kitchen tests/inference \
-	  tests/cli tests/data/distributed -q -n 2 --dist loadfile
+	  tests/cli tests/data/distributed -q -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: setup
 	$(RUN) -m tests.drills.kill_and_resume --kills 10
