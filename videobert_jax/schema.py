@@ -12,6 +12,7 @@ import numpy as np
 PADDING_EXAMPLE = -1  # example id of a place in a block that holds no example
 NO_SEGMENT = 0  # segment id of padding; examples of a row are numbered from 1
 UNKNOWN = "unknown"
+SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # the first piece ids, no words
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,16 +6,14 @@ import hashlib
 import os
 import pathlib
 import shutil
-import sys
-import time
 from typing import Any
 
 from videobert_jax.data import index
 from videobert_jax.data.config import DataConfig, SourceConfig
 from videobert_jax.files import atomic, digests
+from videobert_jax.files.progress import Progress
 
 _PIECE = 1 << 22  # bytes copied at a time
-_PROGRESS_SECONDS = 5.0
 
 
 def dataset_path(data: DataConfig, source: SourceConfig) -> str:
@@ -74,7 +72,7 @@ def _copy_all(source: Any, files: dict[str, dict[str, Any]], target: pathlib.Pat
             f"{target}: {free / 1e9:,.1f} GB are free, the copy of {source} needs "
             f"{total / 1e9:,.1f} GB; give another --config.data.local_copy, or leave it out"
         )
-    progress = _Progress(total)
+    progress = Progress("MB", total / 1e6, "local copy")
     for name in wanted:
         _copy_file(source / name, target / name, files[name], progress)
     # read_digests wants this one too; dataset.json says that all is there.
@@ -90,7 +88,7 @@ def _is_whole(file: pathlib.Path, expected: dict[str, Any]) -> bool:
 
 
 def _copy_file(
-    source: Any, target: pathlib.Path, expected: dict[str, Any], progress: "_Progress"
+    source: Any, target: pathlib.Path, expected: dict[str, Any], progress: Progress
 ) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.unfinished")
@@ -100,7 +98,7 @@ def _copy_file(
             while piece := read.read(_PIECE):
                 digest.update(piece)
                 write.write(piece)
-                progress.add(len(piece))
+                progress.step(len(piece) / 1e6)
     except OSError as error:
         raise index.DatasetError(
             f"{source}: cannot be copied to {target} ({error}); the same command goes on from there"
@@ -112,24 +110,3 @@ def _copy_file(
             f"damaged; {index.REMEDY}"
         )
     os.replace(unfinished, target)
-
-
-class _Progress:
-    """A line on standard error every few seconds: bytes copied, a second, and time left."""
-
-    def __init__(self, total: int):
-        self._total, self._done = total, 0
-        self._begun = self._shown = time.monotonic()
-
-    def add(self, count: int) -> None:
-        self._done += count
-        now = time.monotonic()
-        if now - self._shown < _PROGRESS_SECONDS:
-            return
-        self._shown = now
-        rate = self._done / (now - self._begun)
-        text = (
-            f"local copy: {self._done / 1e9:,.1f} of {self._total / 1e9:,.1f} GB, "
-            f"{rate / 1e6:,.0f} MB/s, {max(0, self._total - self._done) / rate:,.0f} s left"
-        )
-        print(text, file=sys.stderr, flush=True)

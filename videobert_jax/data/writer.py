@@ -8,8 +8,6 @@ a directory with that file is complete.
 import os
 import pathlib
 import shutil
-import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,11 +17,10 @@ from videobert_jax.data.segments import Segment
 from videobert_jax.data.split_writer import SplitWriter
 from videobert_jax.data.writing_plan import PARTIAL, PLAN_FILE, WritingPlan, check_name
 from videobert_jax.files import atomic
+from videobert_jax.files.progress import Progress
 from videobert_jax.schema import FeatureContract
 
 __all__ = ["DatasetWriter", "Segment"]
-
-_PROGRESS_SECONDS = 5.0
 
 
 class DatasetWriter:
@@ -49,7 +46,8 @@ class DatasetWriter:
         self._plan = WritingPlan(name, contract, dict(metadata or {}), part_size or PartSize())
         self._partial = self.output / PARTIAL
         self._splits: dict[str, SplitWriter] = {}
-        self._progress = _Progress(dict(num_videos or {}))
+        self._expected = dict(num_videos or {})
+        self._progress: dict[str, Progress] = {}
         plan_file = self._partial / PLAN_FILE
         written = plan_file.read_bytes() if plan_file.is_file() else None
         found = os.listdir(self.output) if self.output.is_dir() else []
@@ -81,9 +79,9 @@ class DatasetWriter:
             check_name("split", split)
             stem = self._partial / split
             self._splits[split] = SplitWriter(stem, self._plan.contract, self._plan.size)
-        writer = self._splits[split]
-        writer.add(video_name, features, segments, annotation, damaged)
-        self._progress.show(split, writer.num_videos)
+            self._progress[split] = Progress("videos", self._expected.get(split), split)
+        self._splits[split].add(video_name, features, segments, annotation, damaged)
+        self._progress[split].step()
 
     def finish(self, failures: Iterable[Mapping[str, Any]] = ()) -> index.Dataset:
         """The dataset, complete on disk and opened.
@@ -108,27 +106,3 @@ class DatasetWriter:
                 source.replace(self.output / file)
                 return
         raise finished.missing(str(self.output))
-
-
-class _Progress:
-    """A line on standard error every few seconds: videos done, a second, and time left."""
-
-    def __init__(self, expected: dict[str, int]):
-        self._expected = expected
-        self._split = ""
-        self._begun = self._shown = time.monotonic()
-
-    def show(self, split: str, done: int) -> None:
-        now = time.monotonic()
-        if split != self._split:
-            self._split, self._begun, self._first = split, now, done
-        if now - self._shown < _PROGRESS_SECONDS or now == self._begun:
-            return
-        self._shown = now
-        rate = (done - self._first) / (now - self._begun)
-        text, left = "", ""
-        if (total := self._expected.get(split)) is not None:
-            text = f" of {total:,}"
-            left = f", {(total - done) / rate:,.0f} s left" if rate > 0 else ""
-        text = f"{split}: {done:,}{text} videos, {rate:,.1f} a second{left}"
-        print(text, file=sys.stderr, flush=True)

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from videobert_jax import schema
-from videobert_jax.text.tokenizer import SPECIAL_PIECES
 
 
 def weight(block: schema.Batch) -> Float[Array, ""]:
@@ -31,7 +30,9 @@ def targets(block: schema.Batch, vocabulary_size: int) -> Float[Array, "r e w"]:
     ids = block.text_ids.at[row, places].set(block.text_targets, mode="drop")
     shape = (ids.shape[0], block.example_ids.shape[1] + 1, vocabulary_size)
     found = jnp.zeros(shape).at[row, block.text_segment_ids, ids].set(1.0)[:, 1:]
-    return jnp.where(jnp.arange(vocabulary_size)[None, None] < len(SPECIAL_PIECES), 0.0, found)
+    return jnp.where(
+        jnp.arange(vocabulary_size)[None, None] < len(schema.SPECIAL_PIECES), 0.0, found
+    )
 
 
 def _weights(block: schema.Batch) -> Float[Array, "r e"]:

@@ -8,8 +8,9 @@ import numpy as np
 import sentencepiece
 
 from videobert_jax.files import digests
+from videobert_jax.schema import SPECIAL_PIECES
 
-PAD, UNKNOWN, BEGIN, END, MASK = SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+PAD, UNKNOWN, BEGIN, END, MASK = SPECIAL_PIECES
 _BYTES = 256  # pieces <0x00> to <0xFF>, right behind the special ones
 _WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
 _LONGEST_TEXT = 1 << 16  # bytes; sentencepiece leaves out longer sentences without a word

@@ -5,7 +5,6 @@ import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -326,9 +325,3 @@ LAYOUTS: dict[str, Layout] = {
         Known("the user says it", frames_per_clip=1),
     ),
 }
-
-
-def describe(layout: str) -> dict[str, Any]:
-    """A row of the table of layouts, for documents and messages."""
-    form = LAYOUTS[layout]
-    return {"layout": layout, "about": form.about, **dataclasses.asdict(form.known)}
