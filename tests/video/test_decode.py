@@ -149,3 +149,36 @@ def test_uneven_times_are_shown_as_they_are(tmp_path):
         container.mux(stream.encode())
     found = [round(float(frame.mean()) / 40) for frame in decode.read_frames(path, 10.0, 16)]
     assert found[:11] == [1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels", "options"),
+    [
+        ("alpha.mov", "qtrle", "argb", {}),
+        ("alpha.png.mov", "png", "rgba", {}),
+        ("interlaced.mpg", "mpeg2video", "yuv420p", {"flags": "+ilme+ildct"}),
+        ("interlaced.mp4", "libx264", "yuv420p", {"x264-params": "tff=1:interlaced=1"}),
+    ],
+)
+def test_transparent_and_interlaced_pictures_keep_their_colours(
+    tmp_path, name, codec, pixels, options
+):
+    picture = np.zeros((64, 64, 4), np.uint8)
+    picture[..., 0], picture[..., 3] = 200, 255
+    picture[:, 32:, 3] = 40  # nearly transparent: of the same colour all the same
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width = stream.height = 64
+        stream.pix_fmt, stream.options = pixels, options
+        for _ in range(20):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgba").reformat(format=pixels)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(str(tmp_path / name)) as container:
+        first = next(container.decode(video=0))
+        assert first.interlaced_frame == name.startswith("interlaced")
+        assert first.format.name == pixels
+    frames = list(decode.read_frames(tmp_path / name, 10, 32))
+    assert len(frames) == 20
+    for frame in frames:
+        np.testing.assert_allclose(frame, np.broadcast_to([200, 0, 0], frame.shape), atol=6)
