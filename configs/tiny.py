@@ -16,12 +16,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.num_heads = 4
     config.model.feed_forward_dim = 64
     config.model.joint_dim = 16
+    config.model.bag_of_words_head = True
     config.model.compute_dtype = "float32"
     config.model.text.num_layers = 2
     config.model.text.max_length = 32
     config.model.video.num_layers = 2
     config.model.video.max_length = 32
     config.model.cross.num_layers = 1
+    config.objectives.bag_of_words.weight = 0.1  # so that tests run every objective
     config.optimizer.learning_rate = 1e-3
     config.optimizer.warmup_steps = 5
     config.training.num_steps = 20

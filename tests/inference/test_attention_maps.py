@@ -124,7 +124,7 @@ def test_weights_are_the_softmax_of_the_parameters(tiny_run, videos, norm, share
             weights_in_numpy(*by_video[::-1], video_reads),
             atol=2e-5,
         )
-    assert np.ptp(found.text_reads_video[1, layer, :, 0]) > 0.01  # not the uniform distribution
+    assert np.ptp(found.text_reads_video[1, layer, :, 0]) > 0.001  # not the uniform distribution
 
 
 def test_rows_sum_to_one_and_padding_is_zero(model, videos):

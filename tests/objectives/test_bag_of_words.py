@@ -1,6 +1,5 @@
 """The bag-of-words objective and its head, beside loops in NumPy and a least-squares solution."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -64,12 +63,10 @@ def test_the_loss_is_the_squared_error_over_all_pieces_of_whole_examples(block):
 
 
 def test_the_head_learns_the_least_squares_solution(block):
-    config = dataclasses.replace(
-        configuration.parse(tiny.get_config()).model, bag_of_words_head=True
-    )
-    run = dataclasses.replace(configuration.parse(tiny.get_config()), model=config)
     config = configuration.resolve_model(
-        run, vocabulary_size=VOCABULARY, feature_dim=fakes.FEATURE_DIM
+        configuration.parse(tiny.get_config()),
+        vocabulary_size=VOCABULARY,
+        feature_dim=fakes.FEATURE_DIM,
     )
     model, on_device = VideoBert(config), fakes.on_device(block)
     variables = jax.jit(model.init)(jax.random.key(0), on_device)

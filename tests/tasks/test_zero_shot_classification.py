@@ -233,10 +233,14 @@ def test_words_are_the_expected_presence_of_a_labels_forms(context):
 
 
 def test_without_the_head_there_are_no_words(context):
-    assert "words" not in zero_shot_classification.evaluate(context).details["variants"]
+    headless = with_runner(context, context.runner)
+    encodings = dataclasses.replace(context.encodings, piece_presence=None)
+    vars(headless).update(encodings=encodings)
+    variants = zero_shot_classification.evaluate(headless).details["variants"]
+    assert "cloze" in variants and "words" not in variants
     for scoring in ("words", "towers", "all"):
         with pytest.raises(EvaluationError, match=f"'{scoring}' needs .* bag-of-words head"):
-            zero_shot_classification.evaluate(context, scoring=scoring)
+            zero_shot_classification.evaluate(headless, scoring=scoring)
 
 
 @pytest.mark.parametrize(
