@@ -168,7 +168,7 @@ def test_a_new_run_takes_over_the_parameters_of_another(
         evaluators=(FirstParameters(),),
         stop=lambda step: step == 2,
     )
-    assert "random: cross_encoder" in capsys.readouterr().out
+    assert "random: bag_of_words_head, cross_encoder" in capsys.readouterr().out
     source = checkpoint.load_bundle(str(reference)).variables["params"]
     [found] = [bundle.variables["params"] for bundle in evaluated]
     same = {name: _equal(found[name], source[name]) for name in source}

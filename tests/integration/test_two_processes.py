@@ -68,7 +68,7 @@ def test_two_processes_stop_together_and_resume_bit_for_bit(
     reference, stopped = tmp_path / "reference", tmp_path / "stopped"
     output = finish(start_both(reference, tiny_dataset, tmp_path, started), tmp_path)
     assert "devices: 8 x cpu (cpu), process 0 of 2" in output
-    assert "gradient norm of each objective at step 0: contrastive" in output
+    assert "gradient norm of each objective at step 0: bag_of_words" in output
     assert "retrieval: num_candidates" in output
 
     processes = start_both(stopped, tiny_dataset, tmp_path, started)

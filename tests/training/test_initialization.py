@@ -123,6 +123,7 @@ def test_another_tokenizer_or_other_features_are_refused(tiny_run, tmp_path: pat
         ((), True),
         (("text_tower",), True),
         (("masked_language_head",), True),
+        (("bag_of_words_head",), True),
         (("heads", "cross_encoder"), True),
         (("video_tower", "cross_encoder"), False),
     ],
@@ -130,3 +131,12 @@ def test_another_tokenizer_or_other_features_are_refused(tiny_run, tmp_path: pat
 def test_a_tokenizer_comes_with_the_parts_that_read_its_pieces(modules, taken):
     heads = initialization.GROUPS["heads"]
     assert initialization.takes_text(modules, [*MODULES, *heads]) is taken
+
+
+def test_the_heads_are_those_that_the_model_has():
+    heads = sorted(initialization.GROUPS["heads"])
+    assert initialization.top_level_names(("heads",), heads) == heads
+    without = [name for name in heads if name != "bag_of_words_head"]
+    assert initialization.top_level_names(("heads",), without) == without
+    with pytest.raises(initialization.InitializationError, match="'heads'"):
+        initialization.top_level_names(("heads",), without[1:])

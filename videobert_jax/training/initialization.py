@@ -16,10 +16,18 @@ from videobert_jax.training.state import TrainState
 GROUPS: dict[str, tuple[str, ...]] = {
     "text_tower": ("text_embedding", "text_encoder"),
     "video_tower": ("video_embedding", "video_encoder"),
-    "heads": ("masked_language_head", "masked_video_head", "pooler", "matching_head", "joint_head"),
+    "heads": (
+        "masked_language_head",
+        "masked_video_head",
+        "pooler",
+        "matching_head",
+        "joint_head",
+        "bag_of_words_head",
+    ),
 }
+OPTIONAL = {"bag_of_words_head"}  # of a group, where the model has it
 # Parts whose parameters mean something only with the tokenizer, or the features, they learnt from.
-OF_TOKENIZER = {"text_embedding", "masked_language_head"}
+OF_TOKENIZER = {"text_embedding", "masked_language_head", "bag_of_words_head"}
 OF_FEATURES = {"video_embedding", "masked_video_head"}
 _SHOWN = 8
 
@@ -50,13 +58,15 @@ def top_level_names(modules: Sequence[str], available: Sequence[str]) -> list[st
         return sorted(available)
     found: set[str] = set()
     for module in modules:
-        names = GROUPS.get(module, (module,))
-        if not set(names) <= set(available):
+        names = set(GROUPS.get(module, (module,)))
+        if module in GROUPS:
+            names -= OPTIONAL - set(available)
+        if not names <= set(available):
             raise InitializationError(
                 f"init.modules names {module!r}; the model has the groups {', '.join(GROUPS)} and "
                 f"the modules {', '.join(sorted(available))}."
             )
-        found |= set(names)
+        found |= names
     return sorted(found)
 
 
