@@ -26,6 +26,7 @@ from videobert_jax.weights import backbones
 from videobert_jax.weights import s3d as weights
 
 BATCH, SIDE = 2, 224
+BATCHES_A_RUN = 4  # a single one takes half a second, and says more of the machine than of it
 Peer = Callable[[np.ndarray], np.ndarray]
 MEAN, DEVIATION = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 
@@ -62,8 +63,9 @@ def peer_features(network: Any, layout: str) -> Peer:
 
 def rate(features: Callable[[np.ndarray], Any], given: np.ndarray) -> float:
     start = time.perf_counter()
-    np.asarray(features(given))
-    return len(given) / (time.perf_counter() - start)
+    for _ in range(BATCHES_A_RUN):
+        np.asarray(features(given))
+    return BATCHES_A_RUN * len(given) / (time.perf_counter() - start)
 
 
 class WholeVideo:
