@@ -173,8 +173,8 @@ def objective_weights(**weights: float) -> objectives.ObjectivesConfig:
     return objectives.ObjectivesConfig(
         masked_language=objectives.MaskedLanguageConfig(weights.get("masked_language", 0.0)),
         masked_video=objectives.MaskedVideoConfig(weights.get("masked_video", 0.0), 0.07),
-        matching=objectives.MatchingConfig(weights.get("matching", 0.0)),
-        contrastive=objectives.ContrastiveConfig(weights.get("contrastive", 0.0)),
+        matching=objectives.MatchingConfig(weights.get("matching", 0.0), "uniform"),
+        contrastive=objectives.ContrastiveConfig(weights.get("contrastive", 0.0), 0, 1),
         twin_clip_distance=2,
     )
 

@@ -50,6 +50,10 @@ def data() -> ml_collections.ConfigDict:
     # words are drawn in proportion to frequency ** -exponent: 0 all alike, 0.5 as word2vec
     # thins out frequent words (Mikolov et al. 2013, section 2.3), for captions full of phrases
     data.masking.text_frequency_exponent = 0.0
+    data.masking.text_mean_span = 1.0  # words; SpanBERT (Joshi et al. 2020, section 3.1) has 3.8
+    # share of examples whose text is hidden as a whole, to be told from the clips: UniVL's
+    # "enhanced video representation" (Luo et al. 2020, section 3.4) has 0.15
+    data.masking.whole_text_examples = 0.0
     data.masking.video_rate = 0.15  # of clip features; VideoBERT (Sun et al. 2019), section 3.2
     data.masking.video_mean_span = 2.0  # clips; neighbours overlap in content and give it away
     data.masking.video_examples = 1.0  # share of examples of which clips are hidden at all
@@ -106,8 +110,12 @@ def objectives() -> ml_collections.ConfigDict:
         {
             "masked_language": {"weight": 1.0},
             "masked_video": {"weight": 1.0, "temperature": 0.07},
-            "matching": {"weight": 1.0},
-            "contrastive": {"weight": 1.0},
+            # negatives: "uniform", or "hard": drawn by the joint space's similarity, as in ALBEF
+            "matching": {"weight": 1.0, "negatives": "uniform"},
+            # near_clips: neighbours of a video whose first clips are this near are positives too
+            # (MIL-NCE); it takes a data.read_group above 1 to meet any. chunks: parts of a block's
+            # rows whose similarities are made one after the other; more of them for less memory
+            "contrastive": {"weight": 1.0, "near_clips": 0, "chunks": 1},
             "bag_of_words": {"weight": 0.0},  # needs model.bag_of_words_head
             # clips of one video this near are never negatives of each other
             "twin_clip_distance": 2,

@@ -24,6 +24,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.video.max_length = 32
     config.model.cross.num_layers = 1
     config.objectives.bag_of_words.weight = 0.1  # so that tests run every objective
+    config.objectives.matching.negatives = "hard"
+    config.objectives.contrastive.near_clips = 3
+    config.objectives.contrastive.chunks = 2
     config.optimizer.learning_rate = 1e-3
     config.optimizer.warmup_steps = 5
     config.training.num_steps = 20

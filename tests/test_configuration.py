@@ -37,7 +37,7 @@ def test_a_bad_override_says_what_is_wrong(config, key, text, message):
 @pytest.mark.parametrize(
     ("key", "text", "message"),
     [
-        ("data.block_size", "7", None),
+        ("data.block_size", "6", None),
         ("data.masking.text_rate", "1.5", r"text_rate=1.5 is outside \[0, 1\]"),
         ("data.masking.text_frequency_exponent", "-1", "exponent=-1.0 is below 0"),
         ("data.masking.text_examples", "1.5", r"text_examples=1.5 is outside \[0, 1\]"),
@@ -47,12 +47,19 @@ def test_a_bad_override_says_what_is_wrong(config, key, text, message):
         ("data.executor", "beam", "none of auto, tf, threads"),
         ("training.num_steps", "0", "num_steps=0 is less than 1"),
         ("objectives.matching.weight", "-1", "none may be negative"),
+        ("objectives.matching.negatives", "soft", "negatives='soft' is none of uniform, hard"),
+        ("objectives.contrastive.near_clips", "-1", "near_clips=-1; expected 0"),
+        ("objectives.contrastive.chunks", "0", "chunks=0; expected 1 or more"),
+        ("objectives.contrastive.chunks", "7", "chunks=7 does not divide the 8 rows of a block"),
+        ("data.masking.text_mean_span", "0.5", "text_mean_span=0.5; expected 1"),
+        ("data.masking.whole_text_examples", "1", "would hide every text"),
+        ("data.masking.whole_text_examples", "-0.1", r"whole_text_examples=-0.1 is outside"),
     ],
 )
 def test_contradictions_stop_before_anything_runs(config, key, text, message):
     configuration.apply_override(config, key, text)
     if message is None:
-        assert configuration.parse(config).data.block_size == 7
+        assert configuration.parse(config).data.block_size == 6
         return
     with pytest.raises(configuration.ConfigError, match=message):
         configuration.parse(config)

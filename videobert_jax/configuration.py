@@ -118,6 +118,12 @@ def parse(config: ml_collections.ConfigDict) -> RunConfig:
             f"objectives.bag_of_words.weight={run.objectives.bag_of_words.weight} needs "
             "model.bag_of_words_head=True, found False; set both, or the weight to 0."
         )
+    chunks = run.objectives.contrastive.chunks
+    if run.data.rows % chunks:
+        raise ConfigError(
+            f"objectives.contrastive.chunks={chunks} does not divide the {run.data.rows} rows of a "
+            "block (data.block_size / data.examples_per_row); use a divisor of them."
+        )
     micro = run.data.blocks_per_batch / run.training.accumulation_steps
     if micro != int(micro):
         raise ConfigError(

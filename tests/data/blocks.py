@@ -15,6 +15,8 @@ MASKING = MaskingConfig(
     text_rate=0.15,
     text_examples=1.0,
     text_frequency_exponent=0.0,
+    text_mean_span=1.0,
+    whole_text_examples=0.0,
     video_rate=0.15,
     video_examples=1.0,
     video_mean_span=2.0,
@@ -40,7 +42,7 @@ def settings(
     read_group: int = 1,
     max_damaged_fraction: float = 0.0,
 ) -> block.BlockSettings:
-    slots = 0 if masking.text_rate == 0 else 16
+    slots = 48 if masking.whole_text_examples else 0 if masking.text_rate == 0 else 16
     shape = RowShape(examples, text_length, video_length, slots, slots, drawn.DIM)
     return block.BlockSettings(shape, block_size, masking, seed, read_group, max_damaged_fraction)
 

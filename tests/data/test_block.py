@@ -103,6 +103,20 @@ def test_pairs_may_be_whole_examples_alone(dataset, tokenizer):
     assert _with_hidden(dataset, tokenizer, **shares)["pair"].sum() > 1.5 * whole.sum()
 
 
+def test_a_text_hidden_as_a_whole_is_told_from_the_clips_and_pairs_with_nothing(dataset, tokenizer):
+    masking = dataclasses.replace(blocks.MASKING, text_rate=0.0, whole_text_examples=0.4)
+    builder = _builder(dataset, tokenizer, block_size=18, masking=masking)
+    whole = 0
+    for found in (f for k in range(8) for f in blocks.examples_of(builder.build(k)).values()):
+        seen, ids = found["seen"][1:-1], found["ids"][1:-1]
+        if not ids or seen == ids:
+            continue
+        whole += 1
+        assert set(seen) == {tokenizer.mask_id} and found["pair"] == 0.0
+        assert len(found["features"]) and not found["masked"].all()  # or nothing would be seen
+    assert whole > 20
+
+
 def test_a_block_is_a_pure_function_of_its_number(dataset, tokenizer):
     builder = _builder(dataset, tokenizer, examples=2, text_length=96)
     copy = pickle.loads(pickle.dumps(builder))

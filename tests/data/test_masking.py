@@ -64,12 +64,27 @@ def test_the_number_of_hidden_clips_is_the_rate_rounded(lengths, rate, seed):
             assert min(max(low, 1), n - 1) <= number <= min(max(high, 1), n - 1)
 
 
-def test_spans_are_as_long_as_asked():
-    """Few clips of long examples: spans hardly meet, so runs show the drawn lengths."""
+def _clips_in_spans(units: masking.Ragged, mean_span: float) -> np.ndarray:
+    return masking.select_clips(units, 0.05, mean_span)
+
+
+def _words_in_spans(units: masking.Ragged, mean_span: float) -> np.ndarray:
+    """Words of two pieces, told by their first ones."""
+    pieces = masking.Ragged.of(2 * units.lengths, units.seeds)
+    word = masking.words(pieces, np.tile([True, False], len(units.owners)), whole_words=True)
+    selected = masking.select_words(pieces, word, 0.05, None, mean_span).reshape(-1, 2)
+    assert (selected[:, 0] == selected[:, 1]).all()
+    return selected[:, 0]
+
+
+@pytest.mark.parametrize("select", [_clips_in_spans, _words_in_spans])
+def test_spans_are_as_long_as_asked(select):
+    """Few units of long examples: spans hardly meet, so runs show the drawn lengths."""
     clips = _ragged(np.full(400, 400))
 
     def mean_run(mean_span: float) -> float:
-        selected = masking.select_clips(clips, 0.05, mean_span)
+        selected = select(clips, mean_span)
+        assert abs(selected.mean() - 0.05) < 0.003
         runs = [
             sum(1 for _ in run)
             for hidden in _groups(selected, clips)
@@ -117,7 +132,13 @@ def test_eighty_ten_ten_and_never_a_special_piece():
     pieces = _ragged(np.full(1000, 30))
     ids = np.full(30_000, 400, np.int32)
     selected = np.arange(30_000) % 2 == 0
-    seen = masking.corrupt(ids, selected, pieces, mask_id=4, first_regular_id=261, size=500)
+    always = np.arange(1000) >= 900
+    selected |= always[pieces.owners]
+    seen = masking.corrupt(
+        ids, selected, pieces, always=always, mask_id=4, first_regular_id=261, size=500
+    )
+    assert (seen[always[pieces.owners]] == 4).all()
+    seen, selected = seen[: 900 * 30], selected[: 900 * 30]
     assert (seen[~selected] == 400).all()
     changed = seen[selected]
     masked, kept = (changed == 4).mean(), (changed == 400).mean()
@@ -144,3 +165,14 @@ def test_a_word_is_as_heavy_as_its_rarest_piece():
     assert (selected[:, 0] == selected[:, 1]).all()
     # the word of two pieces comes first with 4/5 and is hidden then; the last always stays
     np.testing.assert_allclose(selected[:, 0].mean(), 0.8, atol=0.01)
+
+
+def test_texts_are_hidden_as_a_whole_with_the_share():
+    pieces = _ragged(np.tile([5, 0, 3, 8], 2000))
+    some = np.zeros(len(pieces.owners), np.bool_)
+    some[::7] = True
+    hidden, whole = masking.of_whole_texts(pieces, some, 0.2)
+    assert not whole[1::4].any()
+    assert abs(whole[pieces.lengths > 0].mean() - 0.2) < 0.02
+    assert (hidden == (some | whole[pieces.owners])).all()
+    assert (pieces.wholly(hidden) == whole).all()

@@ -7,6 +7,7 @@ import pytest
 
 from tests import fakes
 from videobert_jax.objectives import contrastive, masked_language, masked_video, matching, twins
+from videobert_jax.objectives.config import ContrastiveConfig
 
 DISTANCE = 2
 
@@ -86,30 +87,56 @@ def test_masked_video_leaves_alike_clips_and_padding_out(block):
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
-def test_contrastive_is_symmetric_infonce_without_alike_pairs(block):
-    generator = np.random.default_rng(2)
-    text, video = unit(generator, 12, 16), unit(generator, 12, 16)
-    places = [(row, example) for row in range(6) for example in range(2)]
+PLACES = [(row, example) for row in range(6) for example in range(2)]
+
+
+def near_in_words(block, one: tuple[int, int], other: tuple[int, int], near_clips: int) -> bool:
+    apart = abs(int(block.clip_indices[one]) - int(block.clip_indices[other]))
+    return bool(block.video_ids[one] == block.video_ids[other] and apart <= near_clips)
+
+
+def contrastive_in_words(block, text, video, near_clips: int) -> float:
+    """The loss at scale 10: candidates and positives of every pair, listed one by one."""
     expected = 0.0
-    for index, own in enumerate(places):
+    for own in PLACES:
         if not block.pair_weights[own]:
             continue
-        candidates = [
-            other
-            for other, place in enumerate(places)
-            if other == index
-            or (block.pair_weights[place] and not alike_in_words(block, own, place))
-        ]
-        assert len(candidates) < 11
+        paired = [other for other in PLACES if other == own or block.pair_weights[other]]
+        positives = [o for o in paired if o == own or near_in_words(block, own, o, near_clips)]
+        candidates = [o for o in paired if o in positives or not alike_in_words(block, own, o)]
+        assert len(candidates) < 12
         for one, other in ((text, video), (video, text)):
-            scores = [10.0 * one[index] @ other[candidate] for candidate in candidates]
-            expected += 0.5 * (logsumexp(scores) - 10.0 * one[index] @ other[index])
-    on_device = fakes.on_device(block)
+            all_scores = [10.0 * one[own] @ other[candidate] for candidate in candidates]
+            own_scores = [10.0 * one[own] @ other[positive] for positive in positives]
+            expected += 0.5 * (logsumexp(all_scores) - logsumexp(own_scores))
+    return expected
+
+
+@pytest.mark.parametrize("near_clips", [0, 3])
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_contrastive_is_symmetric_and_leaves_alike_pairs_out(block, near_clips, chunks):
+    generator = np.random.default_rng(2)
+    text, video = unit(generator, 6, 2, 16), unit(generator, 6, 2, 16)
+    # clips of a video lie 2 apart: within the twins' distance, and within `near_clips` of 3
+    expected = contrastive_in_words(block, text, video, near_clips if near_clips else -1)
+    batch = jax.tree.map(lambda values: values[None], fakes.on_device(block))
     found = contrastive.total(
-        jnp.asarray(text), jnp.asarray(video), jnp.asarray(10.0), on_device, DISTANCE
+        jnp.asarray(text)[None],
+        jnp.asarray(video)[None],
+        jnp.asarray(10.0),
+        batch,
+        ContrastiveConfig(1.0, near_clips, chunks),
+        DISTANCE,
     )
     assert float(found) == pytest.approx(expected, rel=1e-5)
-    assert float(contrastive.weight(on_device)) == 11
+    assert float(contrastive.weight(batch)) == 11
+
+
+def test_neighbours_in_time_are_positives_that_change_the_loss(block):
+    generator = np.random.default_rng(2)
+    text, video = unit(generator, 6, 2, 16), unit(generator, 6, 2, 16)
+    alone, near = (contrastive_in_words(block, text, video, clips) for clips in (-1, 3))
+    assert near < alone - 1
 
 
 def test_mismatched_video_moves_whole_examples_and_never_an_alike_one(block):
@@ -119,12 +146,12 @@ def test_mismatched_video_moves_whole_examples_and_never_an_alike_one(block):
     owner = np.take_along_axis(block.example_ids, place, axis=1).astype(np.float32)
     seen = set()
     for seed in range(20):
-        mismatch = matching.draw_mismatch(jax.random.key(seed), 6, 2)
+        mismatch = matching.draw_uniform(jax.random.key(seed), 6, 2)
         video, segments = matching.mismatched_video(
             mismatch, jnp.asarray(owner)[..., None], on_device.video_segment_ids, 2
         )
         weights = np.asarray(matching.mismatched_weights(mismatch, on_device, DISTANCE))
-        seen.add((int(mismatch.row_shift), int(mismatch.segment_shift)))
+        seen.add((int(mismatch.rows[0]), int(mismatch.rotations[0])))
         for row in range(6):
             for example in range(2):
                 met = np.unique(np.asarray(video)[row, np.asarray(segments)[row] == example + 1])
@@ -136,23 +163,76 @@ def test_mismatched_video_moves_whole_examples_and_never_an_alike_one(block):
                     * (not alike_in_words(block, (row, example), other))
                 )
                 assert weights[row, example] == expected
-    assert len(seen) > 5 and all(shift > 0 for shift, _ in seen)
+    assert len(seen) > 5 and all(row > 0 for row, _ in seen)
+
+
+def partners_in_words(block, row: int, other_row: int, rotation: int) -> list:
+    """((row, example), (row, example)) of the pairs that may be judged when two rows meet."""
+    pairs = [((row, e), (other_row, (e - rotation) % 2)) for e in range(2)]
+    return [
+        (one, other)
+        for one, other in pairs
+        if block.pair_weights[one]
+        and block.pair_weights[other]
+        and not alike_in_words(block, one, other)
+    ]
+
+
+def test_hard_partners_are_drawn_in_proportion_to_their_probability(block):
+    generator = np.random.default_rng(4)
+    text, video = unit(generator, 6, 2, 16), unit(generator, 6, 2, 16)
+    inputs = (jnp.asarray(text), jnp.asarray(video), jnp.asarray(3.0), fakes.on_device(block))
+    draws = jax.vmap(lambda key: matching.draw_hard(key, *inputs, DISTANCE))(
+        jax.random.split(jax.random.key(0), 4000)
+    )
+    for row in range(6):
+        logits = {}
+        for other, rotation in np.ndindex(6, 2):
+            if pairs := partners_in_words(block, row, other, rotation):
+                cosines = [text[one] @ video[partner] for one, partner in pairs]
+                logits[other, rotation] = 2 * 3.0 * np.mean(cosines)
+        normaliser = logsumexp(list(logits.values()))
+        places = np.asarray(draws.rows)[:, row], np.asarray(draws.rotations)[:, row]
+        found = np.histogram2d(*places, bins=[np.arange(7), np.arange(3)])[0] / 4000
+        for other, rotation in np.ndindex(6, 2):
+            expected = np.exp(logits.get((other, rotation), -np.inf) - normaliser)
+            assert found[other, rotation] == pytest.approx(expected, abs=0.03)
+    assert found.max() > 2 / 12  # not all alike
+
+
+def test_hard_partners_weigh_in_a_row_what_the_matched_pairs_do(block):
+    generator = np.random.default_rng(4)
+    lonely = fakes.block(6)
+    lonely.pair_weights[:] = block.pair_weights
+    lonely.caption_hashes[:] = block.caption_hashes
+    lonely.video_ids[3] = lonely.caption_hashes[:] = 7  # all captions the same: nobody to meet
+    for made, rows_with_partner in ((block, 6), (lonely, 0)):
+        on_device = fakes.on_device(made)
+        text, video = unit(generator, 6, 2, 16), unit(generator, 6, 2, 16)
+        inputs = (jnp.asarray(text), jnp.asarray(video), jnp.asarray(100.0), on_device)
+        mismatch = matching.draw_hard(jax.random.key(1), *inputs, DISTANCE)
+        weights = matching.mismatched_weights(mismatch, on_device, DISTANCE)
+        balanced = np.asarray(matching.balanced(weights, on_device))
+        expected = made.pair_weights.sum(1) * (np.arange(6) < rows_with_partner)
+        np.testing.assert_allclose(balanced.sum(1), expected)
+        assert ((balanced > 0) == (np.asarray(weights) > 0)).all()
+        total = made.pair_weights.sum() + balanced.sum()
+        assert float(matching.hard_weight(on_device, DISTANCE)) == pytest.approx(total)
 
 
 def test_matching_is_logistic_loss_over_both_kinds_of_pairs(block):
     generator = np.random.default_rng(3)
     matched, mismatched = generator.normal(size=(2, 6, 2)).astype(np.float32)
-    mismatch = matching.draw_mismatch(jax.random.key(0), 6, 2)
+    mismatch = matching.draw_uniform(jax.random.key(0), 6, 2)
     on_device = fakes.on_device(block)
-    weights = np.asarray(matching.mismatched_weights(mismatch, on_device, DISTANCE))
+    weights = matching.mismatched_weights(mismatch, on_device, DISTANCE)
     assert 0 < weights.sum() < 11
     expected = (np.log1p(np.exp(-matched)) * block.pair_weights).sum()
-    expected += (np.log1p(np.exp(mismatched)) * weights).sum()
-    found = matching.total(
-        jnp.asarray(matched), jnp.asarray(mismatched), mismatch, on_device, DISTANCE
-    )
+    expected += (np.log1p(np.exp(mismatched)) * np.asarray(weights)).sum()
+    found = matching.total(jnp.asarray(matched), jnp.asarray(mismatched), weights, on_device)
     assert float(found) == pytest.approx(expected, rel=1e-5)
-    assert float(matching.weight(mismatch, on_device, DISTANCE)) == 11 + weights.sum()
+    found = matching.uniform_weight(mismatch, on_device, DISTANCE)
+    assert float(found) == 11 + weights.sum()
 
 
 def test_alike_broadcasts(block):

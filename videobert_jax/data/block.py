@@ -5,6 +5,7 @@ A block is `block_size` consecutive positions of one source laid out as rows of
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -99,11 +100,20 @@ class BlockSettings:
 
 
 def _text_slots(data: DataConfig) -> int:
-    """Room for the rate and for a word an example that crosses it, in whole vectors of 8."""
-    rate = data.masking.text_rate
-    if rate == 0:
+    """Room for the rate and for a word an example that crosses it, in whole vectors of 8; and,
+    but for one row in a thousand, for the texts hidden as a whole."""
+    rate, share, examples = (
+        data.masking.text_rate,
+        data.masking.whole_text_examples,
+        data.examples_per_row,
+    )
+    if rate == share == 0:
         return 0
-    expected = int(rate * data.text_length) + data.examples_per_row
+    whole = 0.0
+    if share:  # of examples a row: mean and three deviations of their binomial number
+        number = share * examples + 3 * math.sqrt(share * (1 - share) * examples)
+        whole = min(number, examples) / examples
+    expected = int((rate * (1 - whole) + whole) * data.text_length) + examples
     return min(-(-expected // 8) * 8, data.text_length)
 
 

@@ -20,6 +20,8 @@ class MaskingConfig:
     text_rate: float
     text_examples: float
     text_frequency_exponent: float
+    text_mean_span: float
+    whole_text_examples: float
     video_rate: float
     video_examples: float
     video_mean_span: float
@@ -27,9 +29,23 @@ class MaskingConfig:
     whole_pairs: bool
 
     def __post_init__(self) -> None:
-        for name in ("text_rate", "text_examples", "video_rate", "video_examples"):
+        for name in (
+            "text_rate",
+            "text_examples",
+            "whole_text_examples",
+            "video_rate",
+            "video_examples",
+        ):
             if not 0.0 <= (share := getattr(self, name)) <= 1.0:
                 raise ValueError(f"data.masking.{name}={share} is outside [0, 1].")
+        for name in ("text_mean_span", "video_mean_span"):
+            if (span := getattr(self, name)) < 1:
+                raise ValueError(f"data.masking.{name}={span}; expected 1 (no spans) or more.")
+        if self.whole_text_examples == 1.0:
+            raise ValueError(
+                "data.masking.whole_text_examples=1.0 would hide every text from the matching and "
+                "contrastive objectives, and from the model; use a share such as 0.15."
+            )
         if self.text_frequency_exponent < 0:
             raise ValueError(
                 f"data.masking.text_frequency_exponent={self.text_frequency_exponent} is below 0, "

@@ -78,8 +78,8 @@ def fill(
     )
     damaged = _fill_video(batch, chosen, plan)
     clips = masking.Ragged.of(plan.video_lengths.reshape(-1), plan.seeds)
-    masked_pieces, masked_clips, word = _select(plan, clips, damaged, tokenizer, config)
-    shown_text = _fill_text(batch, plan, masked_pieces, word, tokenizer)
+    masked_pieces, masked_clips, word, whole = _select(plan, clips, damaged, tokenizer, config)
+    shown_text = _fill_text(batch, plan, masked_pieces, word, whole, tokenizer)
     shown_video = _mask_video(batch, plan, clips, masked_clips) & ~damaged
     _fill_identity(batch, chosen, plan)
     pairs = shown_text & shown_video & ~damaged
@@ -135,28 +135,32 @@ def _select(
     damaged: Bool[np.ndarray, " n"],
     tokenizer: Tokenizer,
     config: MaskingConfig,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(hidden pieces, hidden clips, word of each piece); nothing of a damaged example is."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(hidden pieces, hidden clips, word of each piece, examples whose text is hidden whole);
+    nothing of a damaged example is."""
     word = masking.words(
         plan.pieces, tokenizer.word_starts[plan.piece_ids], whole_words=config.whole_words
     )
     weights = None
     if config.text_frequency_exponent:
         weights = tokenizer.frequencies[plan.piece_ids] ** -config.text_frequency_exponent
-    hidden_pieces = masking.select_words(plan.pieces, word, config.text_rate, weights)
+    hidden_pieces = masking.select_words(
+        plan.pieces, word, config.text_rate, weights, config.text_mean_span
+    )
     hidden_pieces = masking.of_share(
         plan.pieces, hidden_pieces, config.text_examples, order.TEXT_SHARE
+    )
+    hidden_pieces, whole = masking.of_whole_texts(
+        plan.pieces, hidden_pieces, config.whole_text_examples
     )
     hidden_clips = masking.select_clips(clips, config.video_rate, config.video_mean_span)
     hidden_clips = masking.of_share(clips, hidden_clips, config.video_examples, order.VIDEO_SHARE)
     hidden_pieces, hidden_clips = masking.show_one_side(
         plan.pieces, hidden_pieces, clips, hidden_clips
     )
-    return (
-        hidden_pieces & ~damaged[plan.pieces.owners],
-        hidden_clips & ~damaged[clips.owners],
-        word,
-    )
+    hidden_pieces &= ~damaged[plan.pieces.owners]
+    whole &= plan.pieces.wholly(hidden_pieces)  # it is seen after all where no clip is
+    return hidden_pieces, hidden_clips & ~damaged[clips.owners], word, whole
 
 
 def _starts(lengths: Int64[np.ndarray, "r e"], row_length: int) -> Int64[np.ndarray, " n"]:
@@ -170,18 +174,24 @@ def _fill_text(
     plan: _Plan,
     masked: Bool[np.ndarray, " p"],
     word: Int64[np.ndarray, " p"],
+    whole: Bool[np.ndarray, " n"],
     tokenizer: Tokenizer,
 ) -> Bool[np.ndarray, " n"]:
-    """Fills the text side; examples of which some piece is seen."""
+    """Fills the text side; examples of which some piece is seen.
+
+    Of texts hidden as a whole no piece is seen, even where one finds no slot to be told in.
+    """
     row_length, examples = batch.text_ids.shape[1], plan.text_lengths.shape[1]
     lengths, pieces = plan.text_lengths.reshape(-1), plan.pieces
     starts = _starts(plan.text_lengths, row_length)
     rows = pieces.owners // examples
     masked, rank = masking.fit_slots(masked, rows, word, batch.text_slots.shape[1])
+    hidden = masked | whole[pieces.owners]
     seen = masking.corrupt(
         plan.piece_ids,
-        masked,
+        hidden,
         pieces,
+        always=whole,
         mask_id=tokenizer.mask_id,
         first_regular_id=tokenizer.first_regular_id,
         size=tokenizer.size,
@@ -198,7 +208,7 @@ def _fill_text(
     batch.text_slots[slots] = (at - rows * row_length)[masked]
     batch.text_targets[slots] = plan.piece_ids[masked]
     batch.text_slot_weights[slots] = 1
-    return present & ~pieces.wholly(masked)
+    return present & ~pieces.wholly(hidden)
 
 
 def _fill_segments(segment_ids, positions, starts, owners, places, examples: int) -> None:

@@ -60,11 +60,14 @@ def select_words(
     word: Int64[np.ndarray, " p"],
     rate: float,
     weights: Float64[np.ndarray, " p"] | None = None,
+    mean_span: float = 1.0,
 ) -> Bool[np.ndarray, " p"]:
     """Pieces to hide: whole words in random order until `rate` of the example's pieces are.
 
     `weights`, above 0: a word is drawn next in proportion to that of its heaviest piece
-    (exponential clocks: Efraimidis and Spirakis 2006), not every word alike.
+    (exponential clocks: Efraimidis and Spirakis 2006), not every word alike. `mean_span`: a drawn
+    word takes those behind it along, in spans of geometric length (SpanBERT, Joshi et al. 2020,
+    section 3.1).
     The word that crosses the rate is taken with the probability that keeps the expected number
     exact. Of two words or more at least one is hidden and one is not; a single word is hidden
     with probability `rate`.
@@ -82,7 +85,12 @@ def select_words(
         waits = -np.log1p(-order.uniform(seeds, order.WORD_ORDER, 0, place))
         waits /= np.maximum.reduceat(weights, first_piece)
         clocks = waits.view(np.uint64)  # numbers above 0 are in the order of their bits
-    by_chance = _sorted_within(owners, clocks, place)
+    ranks = clocks
+    if mean_span > 1:
+        number = _number_within(owners)
+        reach = _span_lengths(seeds, order.WORD_SPAN, number, mean_span)
+        ranks = _first_laid(owners, clocks, reach)
+    by_chance = _sorted_within(owners, ranks, place)
     before = np.empty(len(lengths), np.int64)
     before[by_chance] = np.cumsum(lengths[by_chance]) - lengths[by_chance]
     before -= (np.cumsum(pieces.lengths) - pieces.lengths)[owners]  # pieces of this example
@@ -110,17 +118,31 @@ def select_clips(clips: Ragged, rate: float, mean_span: float) -> Bool[np.ndarra
     number = np.where(several, np.clip(number, 1, np.maximum(clips.lengths - 1, 1)), number)
     seeds = clips.seeds[clips.owners]
     rank = order.bits(seeds, order.SPAN_ORDER, 0, clips.places)
-    reach = _span_lengths(seeds, clips.places, mean_span)
-    # Every clip begins a span; a clip belongs to the first-laid of the spans that cover it.
-    earliest = rank.copy()
-    for offset in range(1, min(int(reach.max()), int(clips.lengths.max()))):
-        covers = (reach[:-offset] > offset) & (clips.owners[:-offset] == clips.owners[offset:])
-        covered = np.where(covers, rank[:-offset], earliest[offset:])
-        earliest[offset:] = np.minimum(earliest[offset:], covered)
+    reach = _span_lengths(seeds, order.SPAN_LENGTH, clips.places, mean_span)
+    earliest = _first_laid(clips.owners, rank, reach)
     laid = _sorted_within(clips.owners, earliest, clips.places)
     selected = np.empty(total, np.bool_)
     selected[laid] = clips.places < number[clips.owners]  # places count within an owner, as laid
     return selected
+
+
+def _first_laid(
+    owners: Int64[np.ndarray, " p"], ranks: UInt64[np.ndarray, " p"], reach: Int64[np.ndarray, " p"]
+) -> UInt64[np.ndarray, " p"]:
+    """Rank of the first-laid of the spans that cover each unit; every unit begins one."""
+    earliest = ranks.copy()
+    for offset in range(1, int(reach.max())):
+        if offset >= len(owners):
+            break
+        covers = (reach[:-offset] > offset) & (owners[:-offset] == owners[offset:])
+        covered = np.where(covers, ranks[:-offset], earliest[offset:])
+        earliest[offset:] = np.minimum(earliest[offset:], covered)
+    return earliest
+
+
+def _number_within(owners: Int64[np.ndarray, " p"]) -> Int64[np.ndarray, " p"]:
+    """Number of each unit within its owner, from 0; `owners` ascend."""
+    return np.arange(len(owners)) - np.searchsorted(owners, owners)
 
 
 def _sorted_within(
@@ -138,11 +160,11 @@ def _sorted_within(
 
 
 def _span_lengths(
-    seeds: UInt64[np.ndarray, " p"], places: Int64[np.ndarray, " p"], mean_span: float
+    seeds: UInt64[np.ndarray, " p"], stream: int, places: Int64[np.ndarray, " p"], mean_span: float
 ) -> Int64[np.ndarray, " p"]:
     if mean_span <= 1:
         return np.ones(len(places), np.int64)
-    chance = order.uniform(seeds, order.SPAN_LENGTH, 0, places)
+    chance = order.uniform(seeds, stream, 0, places)
     lengths = 1 + np.floor(np.log1p(-chance) / np.log1p(-1 / mean_span))
     return np.minimum(lengths, _LONGEST_SPAN * mean_span).astype(np.int64)
 
@@ -154,6 +176,20 @@ def of_share(
     if share == 1.0:
         return hidden
     return hidden & (order.uniform(units.seeds, stream, 0, 0) < share)[units.owners]
+
+
+def of_whole_texts(
+    pieces: Ragged, hidden: Bool[np.ndarray, " p"], share: float
+) -> tuple[Bool[np.ndarray, " p"], Bool[np.ndarray, " n"]]:
+    """(hidden pieces, examples of which all are): all pieces of a `share` of the examples too.
+
+    UniVL (Luo et al. 2020, section 3.4, "enhanced video representation"): what was said has then
+    to be told from the clips alone.
+    """
+    whole = np.zeros(len(pieces.lengths), np.bool_)
+    if share > 0:
+        whole = (order.uniform(pieces.seeds, order.WHOLE_TEXT, 0, 0) < share) & (pieces.lengths > 0)
+    return hidden | whole[pieces.owners], whole
 
 
 def show_one_side(
@@ -207,15 +243,17 @@ def corrupt(
     selected: Bool[np.ndarray, " p"],
     pieces: Ragged,
     *,
+    always: Bool[np.ndarray, " n"],
     mask_id: int,
     first_regular_id: int,
     size: int,
 ) -> np.ndarray:
     """Ids as the model sees them: of the selected 80 % are [MASK], 10 % a random regular piece,
-    10 % unchanged."""
+    10 % unchanged; all are [MASK] in examples `always` hidden."""
     where = np.flatnonzero(selected)
     seeds, places = pieces.seeds[pieces.owners[where]], pieces.places[where]
     chance = order.uniform(seeds, order.REPLACEMENT, 0, places)
+    chance[always[pieces.owners[where]]] = 0.0
     regular = size - first_regular_id
     other = first_regular_id + order.integers(seeds, order.REPLACEMENT_PIECE, 0, places, regular)
     changed = np.where(chance < _MASK, mask_id, ids[where])

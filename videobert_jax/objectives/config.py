@@ -14,14 +14,36 @@ class MaskedVideoConfig:
     temperature: float
 
 
+NEGATIVES = ("uniform", "hard")
+
+
 @dataclasses.dataclass(frozen=True)
 class MatchingConfig:
     weight: float
+    negatives: str
+
+    def __post_init__(self) -> None:
+        if self.negatives not in NEGATIVES:
+            raise ValueError(
+                f"objectives.matching.negatives={self.negatives!r} is none of "
+                f"{', '.join(NEGATIVES)}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
 class ContrastiveConfig:
     weight: float
+    near_clips: int
+    chunks: int
+
+    def __post_init__(self) -> None:
+        if self.near_clips < 0:
+            raise ValueError(
+                f"objectives.contrastive.near_clips={self.near_clips}; expected 0 (the pair itself "
+                "alone) or more."
+            )
+        if self.chunks < 1:
+            raise ValueError(f"objectives.contrastive.chunks={self.chunks}; expected 1 or more.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,14 +1,21 @@
 """Symmetric contrastive alignment over the global batch (CLIP, Radford et al. 2021, section 2.3).
 
-Alike pairs are left out of the candidates, so that a twin is neither positive nor negative.
+With `near_clips` several captions near in time are positives of a clip, and several clips of a
+caption (MIL-NCE, Miech et al. 2020, section 3.2, but a softmax for each direction instead of one
+over both): data.read_group brings neighbours into one block. Alike pairs that are not positives
+are left out of the candidates: a twin is no negative.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from videobert_jax import schema
 from videobert_jax.objectives import cross_entropy, twins
+from videobert_jax.objectives.config import ContrastiveConfig
+from videobert_jax.sharding.partitioning import constrain
 
 
 def weight(batch: schema.Batch) -> Float[Array, ""]:
@@ -17,25 +24,67 @@ def weight(batch: schema.Batch) -> Float[Array, ""]:
 
 
 def total(
-    text: Float[Array, "n j"],
-    video: Float[Array, "n j"],
+    text: Float[Array, "k r e j"],
+    video: Float[Array, "k r e j"],
     scale: Float[Array, ""],
     batch: schema.Batch,
+    config: ContrastiveConfig,
     clip_distance: int,
 ) -> Float[Array, ""]:
-    """Sum of -log p(partner), nats, averaged over the two directions.
+    """Sum of -log p(partners), nats, averaged over the two directions.
 
-    `text` and `video` have norm 1 and the order of `batch.example_ids` flattened; a row without a
-    pair (weight 0) is no candidate.
+    `text` and `video` have norm 1; a place without a pair (weight 0) is no candidate. With
+    `config.chunks` above 1 the similarities of so many parts of every block's rows are made one
+    after the other, in the backward pass too, so that no device holds its share of all of them.
     """
-    identity = twins.example_identity(batch)
-    weights = batch.pair_weights.reshape(-1)
-    alike = twins.alike_pairs(identity, identity, clip_distance)
-    allowed = ~alike & (weights > 0)[None]
-    positive = jnp.eye(weights.shape[0], dtype=bool)
-    similarities = scale * jax.lax.dot_general(
-        text, video, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
+    numbers = jnp.arange(batch.example_ids.size).reshape(batch.example_ids.shape)
+    own = (text, video, twins.example_identity(batch), batch.pair_weights, numbers)
+    # gathered once, not once a chunk
+    others = jax.tree.map(
+        lambda values: constrain(_flat(values), *(None,) * (values.ndim - 2)), own
     )
-    to_video = cross_entropy.with_positive(similarities, positive, allowed)
-    to_text = cross_entropy.with_positive(similarities.T, positive, allowed)
-    return 0.5 * ((to_video + to_text) * weights).sum()
+    of_rows = functools.partial(
+        _total_of_rows, others, scale, near_clips=config.near_clips, clip_distance=clip_distance
+    )
+    if config.chunks == 1:
+        return of_rows(own)
+
+    def chunk(values: Array) -> Array:  # [k, r, ...] -> [chunks, k, r / chunks, ...]
+        blocks, rows, *rest = values.shape
+        split = values.reshape(blocks, config.chunks, rows // config.chunks, *rest)
+        return jnp.swapaxes(split, 0, 1)
+
+    return jax.lax.map(jax.checkpoint(of_rows), jax.tree.map(chunk, own)).sum()
+
+
+def _total_of_rows(
+    others: tuple, scale: Array, own: tuple, *, near_clips: int, clip_distance: int
+) -> Float[Array, ""]:
+    """The sum over the pairs of `own` `[k, r, e, ...]` among all of `others` `[n, ...]`."""
+    text, video, identity, weights, numbers = jax.tree.map(_flat, own)
+    every_text, every_video, every_identity, every_weight, every_number = others
+    itself = numbers[:, None] == every_number[None]
+    alike = twins.alike_pairs(identity, every_identity, clip_distance)
+    paired = (every_weight > 0)[None]
+    positive = itself
+    if near_clips > 0:
+        positive |= _near(identity, every_identity, near_clips) & paired
+    losses = []
+    for queries, candidates in ((text, every_video), (video, every_text)):
+        similarities = scale * jax.lax.dot_general(
+            queries, candidates, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
+        )
+        losses.append(cross_entropy.with_positives(similarities, positive, ~alike & paired))
+    return 0.5 * (sum(losses) * weights).sum()
+
+
+def _near(one: twins.Identity, other: twins.Identity, near_clips: int) -> Bool[Array, "m n"]:
+    """Pairs of one video whose first clips are at most `near_clips` apart."""
+    same_video = one.video_ids[:, None] == other.video_ids[None]
+    apart = jnp.abs(one.clip_indices[:, None] - other.clip_indices[None])
+    return same_video & (apart <= near_clips)
+
+
+def _flat(values: Array) -> Array:
+    """`[k, r, e, ...]` as `[k r e, ...]`."""
+    return values.reshape(-1, *values.shape[3:])

@@ -16,12 +16,15 @@ def with_labels(logits: Float[Array, "*n w"], labels: Int[Array, "*n"]) -> Float
     return jax.nn.logsumexp(logits, axis=-1) - chosen
 
 
-def with_positive(
+def with_positives(
     logits: Float[Array, "m n"], positive: Bool[Array, "m n"], allowed: Bool[Array, "m n"]
 ) -> Float[Array, " m"]:
-    """-log of the positive's share among the allowed columns (InfoNCE, van den Oord et al. 2018).
+    """-log of the positives' share among the allowed columns.
 
-    `positive` is true once a row, and always takes part, allowed or not.
+    With one positive a row InfoNCE (van den Oord et al. 2018), with several MIL-NCE (Miech et al.
+    2020, section 3.2). `positive` is true once a row or more often, and always takes part, allowed
+    or not.
     """
-    masked = jnp.where(allowed | positive, logits, jnp.finfo(jnp.float32).min)
-    return jax.nn.logsumexp(masked, axis=-1) - jnp.where(positive, logits, 0.0).sum(-1)
+    lowest = jnp.finfo(jnp.float32).min
+    candidates = jax.nn.logsumexp(jnp.where(allowed | positive, logits, lowest), axis=-1)
+    return candidates - jax.nn.logsumexp(jnp.where(positive, logits, lowest), axis=-1)

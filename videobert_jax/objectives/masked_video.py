@@ -41,5 +41,5 @@ def total(
         (((1,), (1,)), ((), ())),
         preferred_element_type=jnp.float32,
     )
-    losses = cross_entropy.with_positive(logits / temperature, positive, real & ~alike)
+    losses = cross_entropy.with_positives(logits / temperature, positive, real & ~alike)
     return (losses * block.video_slot_weights.reshape(-1)).sum()

@@ -49,11 +49,16 @@ def block_weights(
     block: schema.Batch, key: Key[Array, ""], config: ObjectivesConfig
 ) -> dict[str, Float[Array, ""]]:
     """Weight of every active objective; of the batch alone, known before any forward pass."""
-    mismatch = _mismatch(block, key)
+    distance = config.twin_clip_distance
+    matching_weight = (
+        matching.hard_weight(block, distance)
+        if config.matching.negatives == "hard"
+        else matching.uniform_weight(_uniform_mismatch(block, key), block, distance)
+    )
     weights = {
         "masked_language": masked_language.weight(block),
         "masked_video": masked_video.weight(block),
-        "matching": matching.weight(mismatch, block, config.twin_clip_distance),
+        "matching": matching_weight,
         "contrastive": contrastive.weight(block),
         "bag_of_words": bag_of_words.weight(block),
     }
@@ -161,7 +166,7 @@ def _matching_total(
     config: ObjectivesConfig,
     matched: Float[Array, "r e"],
 ) -> Float[Array, ""]:
-    mismatch = _mismatch(block, key)
+    mismatch, weights = _mismatch(model, variables, block, encoded, key, config)
     video, segment_ids = matching.mismatched_video(
         mismatch, encoded.video, block.video_segment_ids, block.example_ids.shape[-1]
     )
@@ -175,11 +180,36 @@ def _matching_total(
         segment_ids,
     )
     mismatched = _matching_logits(model, variables, block, fused_text, fused_video, segment_ids)
-    return matching.total(matched, mismatched, mismatch, block, config.twin_clip_distance)
+    return matching.total(matched, mismatched, weights, block)
 
 
-def _mismatch(block: schema.Batch, key: Key[Array, ""]) -> matching.Mismatch:
-    return matching.draw_mismatch(jax.random.fold_in(key, _MISMATCH), *block.example_ids.shape)
+def _uniform_mismatch(block: schema.Batch, key: Key[Array, ""]) -> matching.Mismatch:
+    return matching.draw_uniform(jax.random.fold_in(key, _MISMATCH), *block.example_ids.shape)
+
+
+def _mismatch(
+    model: VideoBert,
+    variables: Any,
+    block: schema.Batch,
+    encoded: Encoded,
+    key: Key[Array, ""],
+    config: ObjectivesConfig,
+) -> tuple[matching.Mismatch, Float[Array, "r e"]]:
+    """(whom the texts meet, weight of each such pair)."""
+    distance = config.twin_clip_distance
+    if config.matching.negatives == "uniform":
+        mismatch = _uniform_mismatch(block, key)
+        return mismatch, matching.mismatched_weights(mismatch, block, distance)
+    mismatch = matching.draw_hard(
+        jax.random.fold_in(key, _MISMATCH),
+        encoded.text_embeddings,
+        encoded.video_embeddings,
+        _apply(model, variables, None, "contrastive_scale"),
+        block,
+        distance,
+    )
+    weights = matching.mismatched_weights(mismatch, block, distance)
+    return mismatch, matching.balanced(weights, block)
 
 
 def _apply(

@@ -158,12 +158,12 @@ class _Problem:
 
     def contrastive(self, text: Array, video: Array, scale: Array) -> Float[Array, ""]:
         """Sum of the contrastive objective over embeddings `[k, r, e, j]` of the whole batch."""
-        dim = text.shape[-1]
         return contrastive.total(
-            text.reshape(-1, dim),
-            video.reshape(-1, dim),
+            text,
+            video,
             scale,
             self.batch,
+            self.config.contrastive,
             self.config.twin_clip_distance,
         )
 
