@@ -44,6 +44,7 @@ def data() -> ml_collections.ConfigDict:
     data.video_length = 32  # clip features a row
     data.read_group = 1  # neighbouring examples that stay together in the order; >1 for slow disks
     data.vocabulary_size = 8192  # asked of sentencepiece; small corpora give fewer pieces
+    data.drawing = drawing()
     data.masking = ml_collections.ConfigDict()
     data.masking.text_rate = 0.15  # of pieces; BERT (Devlin et al. 2019), section 3.1
     data.masking.text_examples = 1.0  # share of examples of which words are hidden at all
@@ -66,6 +67,26 @@ def data() -> ml_collections.ConfigDict:
     data.prefetch = 2  # built blocks kept ahead
     data.max_damaged_fraction = 0.01  # of examples with NaN features before the run stops
     return data
+
+
+def drawing() -> ml_collections.ConfigDict:
+    """What an example takes of its video; in evaluation always the segment as it was written."""
+    return ml_collections.ConfigDict(
+        {
+            # Share of examples that take clips overlapping their segment instead of the segment's:
+            # centred on any of its clips, of min to max clips. VideoCLIP (Xu et al. 2021), section
+            # 3.2, all examples, 3 to 32 s
+            "overlapped_examples": 0.0,
+            "overlapped_min_clips": 3,
+            "overlapped_max_clips": 32,
+            # Share of examples joined with the next segment of their video; VideoBERT, section 3.3
+            "joined_examples": 0.0,
+            # Every k-th clip, k from 1 to this, an example; VideoBERT, section 3.3, has 5
+            "highest_rate": 1,
+            # Clips of an example that has no text, 0: all; VideoBERT, section 4.1, has 16
+            "run_clips": 0,
+        }
+    )
 
 
 def model() -> ml_collections.ConfigDict:

@@ -53,6 +53,7 @@ class Batch:
     example_ids: Any  # int32 [r, e], PADDING_EXAMPLE where there is none
     video_ids: Any  # int32 [r, e]
     clip_indices: Any  # int32 [r, e], the example's first clip within its video
+    clip_steps: Any  # int32 [r, e], from one of its clips to the next; 1 unless subsampled
     caption_hashes: Any  # uint32 [r, e], 0 where there is no caption
     pair_weights: Any  # float32 [r, e]
 
@@ -77,6 +78,7 @@ def batch_fields(shape: RowShape) -> dict[str, tuple[tuple[int, ...], Any]]:
         "example_ids": (example, np.int32),
         "video_ids": (example, np.int32),
         "clip_indices": (example, np.int32),
+        "clip_steps": (example, np.int32),
         "caption_hashes": (example, np.uint32),
         "pair_weights": (example, np.float32),
     }
@@ -99,6 +101,7 @@ def zero_block(shape: RowShape, rows: int) -> Batch:
         for name, (sizes, dtype) in batch_fields(shape).items()
     }
     fields["example_ids"][:] = PADDING_EXAMPLE
+    fields["clip_steps"][:] = 1
     return Batch(**fields)
 
 

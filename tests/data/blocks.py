@@ -7,7 +7,7 @@ import numpy as np
 
 from tests.data import drawn
 from videobert_jax.data import block, index
-from videobert_jax.data.config import MaskingConfig
+from videobert_jax.data.config import AS_WRITTEN, DrawingConfig, MaskingConfig
 from videobert_jax.schema import RowShape
 from videobert_jax.text import tokenizer
 
@@ -37,6 +37,7 @@ def settings(
     examples: int = 1,
     text_length: int = 48,
     video_length: int = 40,
+    drawing: DrawingConfig = AS_WRITTEN,
     masking: MaskingConfig = MASKING,
     seed: int = 0,
     read_group: int = 1,
@@ -44,7 +45,9 @@ def settings(
 ) -> block.BlockSettings:
     slots = 48 if masking.whole_text_examples else 0 if masking.text_rate == 0 else 16
     shape = RowShape(examples, text_length, video_length, slots, slots, drawn.DIM)
-    return block.BlockSettings(shape, block_size, masking, seed, read_group, max_damaged_fraction)
+    return block.BlockSettings(
+        shape, block_size, drawing, masking, seed, read_group, max_damaged_fraction
+    )
 
 
 def assert_same(one: block.HostBlock, other: block.HostBlock) -> None:

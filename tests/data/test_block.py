@@ -8,6 +8,7 @@ import pytest
 from tests.data import blocks, drawn
 from videobert_jax import schema
 from videobert_jax.data import block, index, writer
+from videobert_jax.data.config import AS_WRITTEN
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +153,54 @@ def test_sources_number_their_examples_apart_and_share_a_split(dataset, tokenize
     assert videos == {0: set(range(6)), 1: {6}, 2: set(range(6))}
 
 
+DRAWN = dataclasses.replace(
+    AS_WRITTEN,
+    overlapped_examples=0.5,
+    overlapped_min_clips=2,
+    overlapped_max_clips=6,
+    highest_rate=3,
+)
+
+
+@pytest.mark.parametrize("examples", [1, 2])
+def test_overlapped_and_subsampled_clips_are_those_of_the_video(dataset, tokenizer, examples):
+    split, videos = dataset.split("train"), drawn.drawn_videos("train")
+    lengths = {"text_length": 48 * examples, "video_length": 40 * examples}
+    builder = _builder(
+        dataset, tokenizer, drawing=DRAWN, examples=examples, block_size=18, **lengths
+    )
+    steps, outside = set(), 0
+    for k in range(20):
+        batch = builder.build(k).batch
+        for row, place in np.ndindex(batch.example_ids.shape):
+            example = batch.example_ids[row, place]
+            mine = batch.video_segment_ids[row] == place + 1
+            found = batch.video_features[row][mine]
+            first, step = batch.clip_indices[row, place], batch.clip_steps[row, place]
+            whole = videos[split.videos[split.video[example]]]
+            expected = whole[first : first + step * len(found) : step]
+            assert found.tobytes() == expected.tobytes()
+            steps.add(int(step))
+            begin = split.first_clip[example]
+            last = first + step * (len(found) - 1)
+            outside += len(found) > 0 and not (
+                begin <= first and last < begin + split.clip_count[example]
+            )
+    assert steps == {1, 2, 3} and outside > 20
+
+
+def test_a_run_without_text_is_as_short_as_asked(dataset, tokenizer):
+    drawing = dataclasses.replace(AS_WRITTEN, run_clips=7)
+    builder = _builder(dataset, tokenizer, "video_only", drawing=drawing, block_size=18)
+    firsts, lengths = [], []
+    for k in range(10):
+        batch = builder.build(k).batch
+        lengths += (batch.video_segment_ids > 0).sum(1).tolist()
+        firsts += batch.clip_indices[:, 0].tolist()
+    assert max(lengths) == 7 and len(set(firsts)) > 15
+    assert builder.build(0).cut_clips == 0  # a draw, not a loss
+
+
 def test_what_does_not_fit_is_cut_and_counted(dataset, tokenizer):
     split = dataset.split("train")
     builder = _builder(dataset, tokenizer, block_size=18, text_length=8, video_length=8)
@@ -264,5 +313,5 @@ def test_contradictory_settings_are_refused(dataset, tokenizer):
     with pytest.raises(ValueError, match="24 dimensions, expected 7"):
         settings = blocks.settings()
         shape = schema.RowShape(1, 48, 40, 8, 8, 7)
-        settings = block.BlockSettings(shape, 8, settings.masking, 0, 1, 0.0)
+        settings = block.BlockSettings(shape, 8, settings.drawing, settings.masking, 0, 1, 0.0)
         block.BlockBuilder([(dataset.split("train"), "text_video", 1.0)], tokenizer, settings)

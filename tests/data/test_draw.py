@@ -1,9 +1,12 @@
+import dataclasses
+
 import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies
 
-from videobert_jax.data import draw, order
+from videobert_jax.data import draw, index, order, writer
+from videobert_jax.data.config import AS_WRITTEN
 
 
 @hypothesis.given(strategies.lists(strategies.floats(0.01, 100), min_size=1, max_size=5))
@@ -47,3 +50,96 @@ def test_random_windows_take_every_start_and_stay_inside():
 
 def test_centred_windows():
     assert draw.centred_window(np.array([9, 8, 3]), np.array([4, 4, 3])).tolist() == [2, 2, 0]
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory, contract) -> index.Split:
+    """Up to five segments a video, some without clips or caption."""
+    generator = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("draw") / "dataset"
+    out = writer.DatasetWriter(path, "draw", contract)
+    for video in range(40):
+        clips = int(generator.integers(1, 60))
+        segments = []
+        for first in np.sort(generator.integers(0, clips, generator.integers(1, 6))).tolist():
+            count = int(generator.integers(1, clips - first + 1) * (generator.random() < 0.9))
+            text = ("", "stir", "cut", "pour")[generator.integers(0, 4)]
+            segments.append(writer.Segment(0, 1, text, clips=(first * (count > 0), count)))
+        features = np.zeros((clips, contract.dim), np.float16)
+        out.add_video("train", f"video{video}", features, segments)
+    out.finish()
+    return index.open_dataset(path).split("train")
+
+
+def _drawn(split, regime="text_video", repeats=200, **changes) -> tuple[np.ndarray, draw.Runs]:
+    ids = np.tile(np.arange(len(split)), repeats)
+    seeds = order.bits(3, order.EXAMPLE, np.arange(len(ids)), 0)
+    return ids, draw.runs(split, ids, seeds, regime, dataclasses.replace(AS_WRITTEN, **changes))
+
+
+def test_as_written_nothing_is_drawn(split):
+    ids, runs = _drawn(split, repeats=2)
+    np.testing.assert_array_equal(runs.firsts, split.first_clip[ids])
+    np.testing.assert_array_equal(runs.counts, split.clip_count[ids])
+    assert (runs.steps == 1).all() and (runs.joined == -1).all()
+
+
+def test_joined_examples_are_neighbours_of_one_video_and_hold_the_clips_of_both(split):
+    ids, runs = _drawn(split, joined_examples=0.3)
+    may = [
+        n + 1 < len(split)
+        and split.video[n] == split.video[n + 1]
+        and bool(split.caption_hash[n] and split.caption_hash[n + 1])
+        for n in range(len(split))
+    ]
+    joined = runs.joined >= 0
+    assert not joined[~np.array(may)[ids]].any()
+    assert abs(joined[np.array(may)[ids]].mean() - 0.3) < 0.02
+    for n, first, count, other in zip(ids, runs.firsts, runs.counts, runs.joined, strict=True):
+        clips = set(range(split.first_clip[n], split.first_clip[n] + split.clip_count[n]))
+        if other >= 0:
+            assert other == n + 1
+            end = split.first_clip[other] + split.clip_count[other]
+            clips |= set(range(split.first_clip[other], end))
+        if not clips:
+            assert count == 0
+        else:
+            assert (first, first + count) == (min(clips), max(clips) + 1)
+
+
+def test_overlapped_clips_lie_around_a_clip_of_the_segment(split):
+    ids, runs = _drawn(
+        split, overlapped_examples=1.0, overlapped_min_clips=4, overlapped_max_clips=9
+    )
+    begin, count = split.first_clip[ids], split.clip_count[ids]
+    whole = split.num_clips[split.video[ids]]
+    some = count > 0
+    assert (runs.counts[~some] == 0).all()
+    assert (runs.firsts >= 0).all() and (runs.firsts + runs.counts <= whole)[some].all()
+    overlap = np.minimum(runs.firsts + runs.counts, begin + count) - np.maximum(runs.firsts, begin)
+    assert (overlap[some] >= 1).all()
+    inside = some & (runs.firsts > 0) & (runs.firsts + runs.counts < whole)
+    lengths = runs.counts[inside]
+    assert (lengths.min(), lengths.max()) == (4, 9)
+    centres = runs.firsts[inside] + lengths // 2 - begin[inside]
+    assert (centres >= 0).all() and (centres < count[inside]).all()
+    # the draw covers whole segments: some centres at the first clip, some at the last
+    assert (centres == 0).any() and (centres == count[inside] - 1).any()
+    shares = _drawn(
+        split, overlapped_examples=0.25, overlapped_min_clips=70, overlapped_max_clips=70
+    )
+    assert abs((shares[1].counts != split.clip_count[shares[0]])[some].mean() - 0.25) < 0.05
+
+
+def test_rates_thin_out_and_runs_without_text_are_cut(split):
+    ids, runs = _drawn(split, highest_rate=5)
+    np.testing.assert_array_equal(runs.counts, -(-split.clip_count[ids] // runs.steps))
+    np.testing.assert_allclose(np.bincount(runs.steps, minlength=6)[1:] / len(ids), 0.2, atol=0.01)
+    ids, runs = _drawn(split, "video_only", highest_rate=2, run_clips=3, joined_examples=1.0)
+    assert runs.counts.max() == 3 and (runs.joined == -1).all()
+    last = runs.firsts + (runs.counts - 1) * runs.steps
+    inside = (runs.firsts >= split.first_clip[ids]) & (
+        last < split.first_clip[ids] + split.clip_count[ids]
+    )
+    assert inside[split.clip_count[ids] > 0].all()
+    assert _drawn(split, run_clips=3)[1].counts.max() > 3  # of examples with text nothing is cut

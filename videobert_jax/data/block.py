@@ -13,7 +13,13 @@ import numpy as np
 
 from videobert_jax import schema
 from videobert_jax.data import draw, fill, masking, order
-from videobert_jax.data.config import REGIMES, DataConfig, MaskingConfig
+from videobert_jax.data.config import (
+    AS_WRITTEN,
+    REGIMES,
+    DataConfig,
+    DrawingConfig,
+    MaskingConfig,
+)
 from videobert_jax.data.fill import Chosen, HostBlock
 from videobert_jax.data.index import Split
 from videobert_jax.data.reader import ClipReader
@@ -40,6 +46,7 @@ class BlockSettings:
 
     shape: schema.RowShape
     block_size: int
+    drawing: DrawingConfig
     masking: MaskingConfig
     seed: int
     read_group: int
@@ -88,6 +95,7 @@ class BlockSettings:
                 feature_dim=feature_dim,
             ),
             block_size=data.block_size,
+            drawing=data.drawing,
             masking=data.masking,
             seed=seed,
             read_group=data.read_group,
@@ -161,6 +169,7 @@ class BlockBuilder:
             regime=source.regime,
             ids=order.example_ids(order_seed, len(source.split), settings.read_group, positions),
             seeds=order.bits(settings.seed, order.EXAMPLE, positions, number),
+            drawing=settings.drawing,
             first_example=self._first_examples[number],
             first_video=self._first_videos[number],
             window=draw.random_window,
@@ -197,6 +206,7 @@ class EvaluationBuilder:
             regime="text_video",
             ids=ids,
             seeds=order.bits(settings.seed, order.EVALUATION, ids, 0),
+            drawing=AS_WRITTEN,
             first_example=0,
             first_video=0,
             window=lambda counts, kept, seeds: draw.centred_window(counts, kept),

@@ -64,6 +64,46 @@ class MaskingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DrawingConfig:
+    overlapped_examples: float
+    overlapped_min_clips: int
+    overlapped_max_clips: int
+    joined_examples: float
+    highest_rate: int
+    run_clips: int
+
+    def __post_init__(self) -> None:
+        for name in ("overlapped_examples", "joined_examples"):
+            if not 0.0 <= (share := getattr(self, name)) <= 1.0:
+                raise ValueError(f"data.drawing.{name}={share} is outside [0, 1].")
+        if not 1 <= self.overlapped_min_clips <= self.overlapped_max_clips:
+            raise ValueError(
+                f"data.drawing.overlapped_min_clips={self.overlapped_min_clips} and "
+                f"overlapped_max_clips={self.overlapped_max_clips}; expected 1 or more, the first "
+                "at most the second."
+            )
+        if self.highest_rate < 1:
+            raise ValueError(
+                f"data.drawing.highest_rate={self.highest_rate}; expected 1 (every clip) or more."
+            )
+        if self.run_clips < 0:
+            raise ValueError(
+                f"data.drawing.run_clips={self.run_clips}; expected 0 (the whole run) or more."
+            )
+
+
+# As in evaluation: every example is what the dataset says, and all of it.
+AS_WRITTEN = DrawingConfig(
+    overlapped_examples=0.0,
+    overlapped_min_clips=1,
+    overlapped_max_clips=1,
+    joined_examples=0.0,
+    highest_rate=1,
+    run_clips=0,
+)
+
+
+@dataclasses.dataclass(frozen=True)
 class DataConfig:
     path: str
     local_copy: str
@@ -75,6 +115,7 @@ class DataConfig:
     video_length: int
     read_group: int
     vocabulary_size: int
+    drawing: DrawingConfig
     masking: MaskingConfig
     executor: str
     workers: int

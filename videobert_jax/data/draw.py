@@ -1,4 +1,4 @@
-"""What a block takes, decided from the index alone: source, sides and clips; nothing is read."""
+"""What a block takes, decided from the index alone: source, texts and clips; nothing is read."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int64, UInt64
 
-from videobert_jax.data import order
+from videobert_jax.data import order, random_reads
+from videobert_jax.data.config import DrawingConfig
+from videobert_jax.data.index import Split
 
 _ONE = 1 << 32  # shares are fractions of it, so that block numbers are exact for ever
 
@@ -54,6 +56,96 @@ def schedule(weights: Sequence[float]) -> Schedule:
         share = round(weight / sum(weights[source:]) * _ONE)
         shares.append(min(max(share, 1), _ONE))
     return Schedule(tuple(shares))
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """Clips `firsts`, `firsts + steps`, ..., `counts` of them, of every example's video.
+
+    joined: the example whose text follows the example's own, -1 where none does.
+    """
+
+    firsts: Int64[np.ndarray, " n"]
+    counts: Int64[np.ndarray, " n"]
+    steps: Int64[np.ndarray, " n"]
+    joined: Int64[np.ndarray, " n"]
+
+
+def runs(
+    split: Split,
+    ids: Int64[np.ndarray, " n"],
+    seeds: UInt64[np.ndarray, " n"],
+    regime: str,
+    config: DrawingConfig,
+) -> Runs:
+    """What these examples take, before rows cut it; draws depend on an example's seed alone."""
+    firsts = random_reads.take(split.first_clip, ids).astype(np.int64)
+    counts = random_reads.take(split.clip_count, ids).astype(np.int64)
+    joined = np.full(len(ids), -1)
+    if config.joined_examples and regime != "video_only":
+        joined = _joined(split, ids, seeds, config.joined_examples)
+        firsts, counts = _with_next(split, firsts, counts, joined)
+    if config.overlapped_examples and regime == "text_video":
+        whole = random_reads.take(split.num_clips, random_reads.take(split.video, ids))
+        firsts, counts = _overlapped(firsts, counts, whole.astype(np.int64), seeds, config)
+    steps = np.ones(len(ids), np.int64)
+    if config.highest_rate > 1:
+        steps += order.integers(seeds, order.RATE, 0, 0, config.highest_rate)
+        counts = -(-counts // steps)
+    if config.run_clips and regime == "video_only":
+        kept = np.minimum(counts, config.run_clips)
+        firsts = firsts + steps * order.integers(seeds, order.RUN, 0, 0, counts - kept + 1)
+        counts = kept
+    return Runs(firsts, counts, steps, joined)
+
+
+def _joined(
+    split: Split, ids: Int64[np.ndarray, " n"], seeds: UInt64[np.ndarray, " n"], share: float
+) -> Int64[np.ndarray, " n"]:
+    """The next example, for a share of those that have one: of their video, both with captions."""
+    following = np.minimum(ids + 1, len(split) - 1)
+    same_video = random_reads.take(split.video, ids) == random_reads.take(split.video, following)
+    captioned = random_reads.take(split.caption_hash, ids) != 0
+    captioned &= random_reads.take(split.caption_hash, following) != 0
+    drawn = order.uniform(seeds, order.JOINED, 0, 0) < share
+    return np.where((following > ids) & same_video & captioned & drawn, following, -1)
+
+
+def _with_next(
+    split: Split,
+    firsts: Int64[np.ndarray, " n"],
+    counts: Int64[np.ndarray, " n"],
+    joined: Int64[np.ndarray, " n"],
+) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """(first, count) of the clips from the beginning of the first to the end of the last of both;
+    a side without clips adds none."""
+    following = np.where(joined >= 0, joined, 0)
+    next_count = np.where(joined >= 0, random_reads.take(split.clip_count, following), 0)
+    next_first = random_reads.take(split.first_clip, following).astype(np.int64)
+    begin = np.where(counts > 0, np.minimum(firsts, next_first), next_first)
+    end = np.maximum(np.where(counts > 0, firsts + counts, 0), next_first + next_count)
+    changed = next_count > 0
+    return np.where(changed, begin, firsts), np.where(changed, end - begin, counts)
+
+
+def _overlapped(
+    firsts: Int64[np.ndarray, " n"],
+    counts: Int64[np.ndarray, " n"],
+    whole: Int64[np.ndarray, " n"],
+    seeds: UInt64[np.ndarray, " n"],
+    config: DrawingConfig,
+) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """(first, count) of clips around any clip of the run, cut to the video's `whole` clips
+    (VideoCLIP, Xu et al. 2021, section 3.2)."""
+    shortest, longest = config.overlapped_min_clips, config.overlapped_max_clips
+    centres = firsts + order.integers(seeds, order.CENTRE, 0, 0, np.maximum(counts, 1))
+    span = longest - shortest + 1
+    lengths = shortest + order.integers(seeds, order.CENTRE, 1, 0, span)
+    begins = np.maximum(centres - lengths // 2, 0)
+    ends = np.minimum(centres - lengths // 2 + lengths, whole)
+    drawn = order.uniform(seeds, order.CENTRE, 2, 0) < config.overlapped_examples
+    drawn &= counts > 0
+    return np.where(drawn, begins, firsts), np.where(drawn, ends - begins, counts)
 
 
 def random_window(

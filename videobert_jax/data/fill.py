@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Int, Int64, UInt64
 
 from videobert_jax import schema
-from videobert_jax.data import masking, order, packing, random_reads
-from videobert_jax.data.config import MaskingConfig
+from videobert_jax.data import draw, masking, order, packing, random_reads
+from videobert_jax.data.config import DrawingConfig, MaskingConfig
 from videobert_jax.data.index import Split
 from videobert_jax.data.reader import ClipReader
 from videobert_jax.text.tokenizer import Tokenizer
@@ -37,8 +37,9 @@ class HostBlock:
 class Chosen:
     """The examples of a block in data order. ids -1: none there, only padding.
 
-    seeds: of all draws of an example. first_example, first_video: numbers of the split's first
-    ones among all sources. window(counts, kept, seeds): first clip to keep.
+    seeds: of all draws of an example. drawing: what is taken of its video. first_example,
+    first_video: numbers of the split's first ones among all sources. window(counts, kept, seeds):
+    first clip to keep of what does not fit.
     """
 
     split: Split
@@ -46,6 +47,7 @@ class Chosen:
     regime: str
     ids: Int64[np.ndarray, " n"]
     seeds: UInt64[np.ndarray, " n"]
+    drawing: DrawingConfig
     first_example: int
     first_video: int
     window: Window
@@ -60,6 +62,7 @@ class _Plan:
     text_lengths: Int64[np.ndarray, "r e"]
     video_lengths: Int64[np.ndarray, "r e"]
     first_clips: Int64[np.ndarray, " n"]
+    clip_steps: Int64[np.ndarray, " n"]
     pieces: masking.Ragged
     piece_ids: Int[np.ndarray, " p"]
     cut_pieces: int
@@ -95,15 +98,15 @@ def _plan(chosen: Chosen, tokenizer: Tokenizer, shape: schema.RowShape, rows: in
     with_text = real & (chosen.regime != "video_only")
     with_video = real & (chosen.regime != "text_only")
 
+    taken = draw.runs(split, rows_of_index, chosen.seeds, chosen.regime, chosen.drawing)
     texts = np.flatnonzero(with_text)
-    encoded = tokenizer.encode(split.texts(rows_of_index[texts]))
+    encoded = tokenizer.encode(_texts(split, rows_of_index[texts], taken.joined[texts]))
     num_pieces = np.zeros(len(real), np.int64)
     num_pieces[texts] = np.fromiter(map(len, encoded), np.int64, len(encoded))
     all_pieces = np.fromiter(
         itertools.chain.from_iterable(encoded), np.int32, int(num_pieces.sum())
     )
-    counts = random_reads.take(split.clip_count, rows_of_index)
-    counts = np.where(with_video, counts, 0).astype(np.int64)
+    counts = np.where(with_video, taken.counts, 0)
     text = np.where(num_pieces > 0, num_pieces + NUM_ENDS, 0)
     text, video = np.minimum(text, shape.text_length), np.minimum(counts, shape.video_length)
 
@@ -112,8 +115,8 @@ def _plan(chosen: Chosen, tokenizer: Tokenizer, shape: schema.RowShape, rows: in
     video_lengths = packing.fit(video[at].reshape(rows, -1), shape.video_length)
     seeds, kept = chosen.seeds[at], video_lengths.reshape(-1)
     window = chosen.window(counts[at], kept, seeds)
-    first_clips = random_reads.take(split.first_clip, rows_of_index[at])
-    first_clips = np.where(kept > 0, first_clips + window, 0)
+    clip_steps = np.where(kept > 0, taken.steps[at], 1)
+    first_clips = np.where(kept > 0, taken.firsts[at] + window * clip_steps, 0)
     pieces = masking.Ragged.of(np.maximum(text_lengths.reshape(-1) - NUM_ENDS, 0), seeds)
     first_piece = (np.cumsum(num_pieces) - num_pieces)[at]
     return _Plan(
@@ -122,11 +125,23 @@ def _plan(chosen: Chosen, tokenizer: Tokenizer, shape: schema.RowShape, rows: in
         text_lengths=text_lengths,
         video_lengths=video_lengths,
         first_clips=first_clips,
+        clip_steps=clip_steps,
         pieces=pieces,
         piece_ids=all_pieces[first_piece[pieces.owners] + pieces.places],
         cut_pieces=len(all_pieces) - len(pieces.owners),
         cut_clips=int(counts.sum() - kept.sum()),
     )
+
+
+def _texts(
+    split: Split, ids: Int64[np.ndarray, " m"], joined: Int64[np.ndarray, " m"]
+) -> list[str]:
+    """Captions, each with that of the example it is joined with behind it."""
+    texts = split.texts(ids)
+    places = np.flatnonzero(joined >= 0)
+    for place, following in zip(places.tolist(), split.texts(joined[places]), strict=True):
+        texts[place] = f"{texts[place]} {following}"
+    return texts
 
 
 def _select(
@@ -225,14 +240,22 @@ def _fill_video(batch: schema.Batch, chosen: Chosen, plan: _Plan) -> Bool[np.nda
     present = np.flatnonzero(lengths)
     for row, used in enumerate(plan.video_lengths.sum(axis=1).tolist()):
         batch.video_features[row, used:] = 0  # the memory is not zeroed as a whole: 3 ms a block
-    damaged = np.zeros(len(lengths), np.bool_)
-    damaged[present] = chosen.reader.read_into(
-        batch.video_features.reshape(-1, batch.video_features.shape[-1]),
-        starts[present],
-        random_reads.take(chosen.split.video, plan.ids[present]).astype(np.int64),
-        plan.first_clips[present],
-        lengths[present],
+    # A run of neighbouring clips is read as one; of a subsampled one every clip is.
+    apart = np.where(plan.clip_steps[present] > 1, lengths[present], 1)
+    pieces, number = packing.spread(apart)
+    owners = present[pieces]
+    features = batch.video_features.reshape(-1, batch.video_features.shape[-1])
+    damaged_pieces = chosen.reader.read_into(
+        features,
+        starts[owners] + number,
+        random_reads.take(chosen.split.video, plan.ids[owners]).astype(np.int64),
+        plan.first_clips[owners] + number * plan.clip_steps[owners],
+        np.where(plan.clip_steps[owners] > 1, 1, lengths[owners]),
     )
+    damaged = np.zeros(len(lengths), np.bool_)
+    damaged[owners[damaged_pieces]] = True
+    for example in np.flatnonzero(damaged):
+        features[starts[example] : starts[example] + lengths[example]] = 0
     owners, places = packing.spread(np.where(damaged, 0, lengths))
     _fill_segments(batch.video_segment_ids, batch.video_positions, starts, owners, places, examples)
     return damaged
@@ -262,6 +285,7 @@ def _fill_identity(batch: schema.Batch, chosen: Chosen, plan: _Plan) -> None:
         random_reads.take(chosen.split.video, ids) + chosen.first_video
     )
     batch.clip_indices.reshape(-1)[real] = plan.first_clips[real]
+    batch.clip_steps.reshape(-1)[real] = plan.clip_steps[real]
     has_text = plan.text_lengths.reshape(-1)[real] > 0
     batch.caption_hashes.reshape(-1)[real] = np.where(
         has_text, random_reads.take(chosen.split.caption_hash, ids), 0

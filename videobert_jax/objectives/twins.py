@@ -34,7 +34,8 @@ def position_identity(block: schema.Batch) -> Identity:
         return jnp.take_along_axis(values, place, axis=1)
 
     example = Identity(*(of_example(values) for values in example_identity(block)))
-    return example._replace(clip_indices=example.clip_indices + block.video_positions)
+    ahead = block.video_positions * of_example(block.clip_steps)
+    return example._replace(clip_indices=example.clip_indices + ahead)
 
 
 def alike(one: Identity, other: Identity, clip_distance: int) -> Bool[Array, "..."]:
