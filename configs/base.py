@@ -44,6 +44,7 @@ def data() -> ml_collections.ConfigDict:
     data.video_length = 32  # clip features a row
     data.read_group = 1  # neighbouring examples that stay together in the order; >1 for slow disks
     data.vocabulary_size = 8192  # asked of sentencepiece; small corpora give fewer pieces
+    data.visual_words = ""  # file of fit-visual-words, for model.masked_video_head="visual_words"
     data.drawing = drawing()
     data.masking = ml_collections.ConfigDict()
     data.masking.text_rate = 0.15  # of pieces; BERT (Devlin et al. 2019), section 3.1
@@ -96,6 +97,11 @@ def model() -> ml_collections.ConfigDict:
     model.feed_forward_dim = 3072
     model.joint_dim = 512  # of the contrastive space
     model.bag_of_words_head = False  # for objectives.bag_of_words
+    # what is told of a hidden clip: itself among the block's ("nce"), its visual word
+    # ("visual_words", which need data.visual_words), or its features ("regression")
+    model.masked_video_head = "nce"
+    # of the file that data.visual_words names; VideoBERT (Sun et al. 2019), section 4.2
+    model.visual_words = ml_collections.ConfigDict({"branching": 12, "depth": 4})
     model.activation = "gelu"  # exact (erf), or "relu"
     model.norm = "pre"  # "post" where BERT weights are loaded
     model.dropout_rate = 0.1  # of embeddings and of every residual branch
@@ -130,6 +136,7 @@ def objectives() -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(
         {
             "masked_language": {"weight": 1.0},
+            # temperature: of cosines, with clips or words; regression has none
             "masked_video": {"weight": 1.0, "temperature": 0.07},
             # negatives: "uniform", or "hard": drawn by the joint space's similarity, as in ALBEF
             "matching": {"weight": 1.0, "negatives": "uniform"},

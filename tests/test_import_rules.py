@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "objectives": {"models", "sharding"},
     "weights": {"models", "video", "text", "files"},
     "kitchen": {"video", "weights", "text", "data", "files"},
-    "training": {"objectives", "weights", "models", "sharding", "data", "text", "files"},
+    "training": {"objectives", "weights", "models", "sharding", "data", "video", "text", "files"},
     "tasks": {"objectives", "models", "sharding", "data", "text", "files"},
     "export": {"models", "weights", "text", "files"},
     "inference": {"export", "models", "weights", "video", "text", "sharding", "files"},

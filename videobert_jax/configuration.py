@@ -118,6 +118,12 @@ def parse(config: ml_collections.ConfigDict) -> RunConfig:
             f"objectives.bag_of_words.weight={run.objectives.bag_of_words.weight} needs "
             "model.bag_of_words_head=True, found False; set both, or the weight to 0."
         )
+    if (run.model.masked_video_head == "visual_words") != bool(run.data.visual_words):
+        raise ConfigError(
+            f"model.masked_video_head={run.model.masked_video_head!r} and data.visual_words="
+            f"{run.data.visual_words!r}: visual words need a file of fit-visual-words, and the "
+            "file needs them; set both, or neither."
+        )
     chunks = run.objectives.contrastive.chunks
     if run.data.rows % chunks:
         raise ConfigError(

@@ -77,7 +77,7 @@ def test_masked_video_leaves_alike_clips_and_padding_out(block):
             scores.append(predictions[row, slot] @ targets[other_row, other_place] / 0.07)
         expected += logsumexp(scores) - own_score
     assert left_out > 12 * 2  # more than the clips of the example itself
-    found = masked_video.total(
+    found = masked_video.nce_total(
         jnp.asarray(predictions),
         jnp.asarray(targets),
         fakes.on_device(block),
@@ -85,6 +85,24 @@ def test_masked_video_leaves_alike_clips_and_padding_out(block):
         clip_distance=DISTANCE,
     )
     assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_words_and_features_of_hidden_clips_count_at_the_slots(block):
+    generator = np.random.default_rng(5)
+    cosines = generator.uniform(-1, 1, (6, 4, 30)).astype(np.float32)
+    words = generator.integers(0, 30, (6, 4), dtype=np.int32)
+    predicted, features = generator.normal(size=(2, 6, 4, 8)).astype(np.float32)
+    at_slots = list(zip(*np.nonzero(block.video_slot_weights), strict=True))
+    assert 0 < len(at_slots) < 24
+    on_device = fakes.on_device(block)
+    expected = sum(logsumexp(cosines[s] / 0.1) - cosines[s][words[s]] / 0.1 for s in at_slots)
+    found = masked_video.word_total(
+        jnp.asarray(cosines), jnp.asarray(words), on_device, temperature=0.1
+    )
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    expected = sum(np.mean((predicted[s] - features[s]) ** 2) for s in at_slots)
+    found = masked_video.regression_total(jnp.asarray(predicted), jnp.asarray(features), on_device)
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
 PLACES = [(row, example) for row in range(6) for example in range(2)]

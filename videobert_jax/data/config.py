@@ -115,6 +115,7 @@ class DataConfig:
     video_length: int
     read_group: int
     vocabulary_size: int
+    visual_words: str
     drawing: DrawingConfig
     masking: MaskingConfig
     executor: str

@@ -7,6 +7,7 @@ ACTIVATIONS = ("gelu", "relu")
 COMPUTE_DTYPES = ("float32", "bfloat16")
 REMAT_POLICIES = ("none", "dots", "full")
 INPUT_NORMALIZATIONS = ("none", "l2", "standardize")
+MASKED_VIDEO_HEADS = ("nce", "visual_words", "regression")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +34,20 @@ class CrossConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class VisualWordsConfig:
+    branching: int
+    depth: int
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
     embed_dim: int
     num_heads: int
     feed_forward_dim: int
     joint_dim: int
     bag_of_words_head: bool
+    masked_video_head: str
+    visual_words: VisualWordsConfig
     activation: str
     norm: str
     dropout_rate: float
@@ -61,6 +70,7 @@ class ModelConfig:
             ("activation", self.activation, ACTIVATIONS),
             ("compute_dtype", self.compute_dtype, COMPUTE_DTYPES),
             ("remat", self.remat, REMAT_POLICIES),
+            ("masked_video_head", self.masked_video_head, MASKED_VIDEO_HEADS),
             (
                 "video.input_normalization",
                 self.video.input_normalization,

@@ -74,30 +74,6 @@ class MaskedLanguageHead(nn.Module):
         return constrain(logits + bias[None, None], "act_row", "act_length", "act_vocabulary")
 
 
-class MaskedVideoHead(nn.Module):
-    """Predictions of masked clips and their targets, both on the unit sphere of the joint space.
-
-    Targets are a projection of the *uncorrupted input features*, so that no clip's target depends
-    on what the towers make of its neighbours.
-    """
-
-    config: ModelConfig
-
-    def setup(self) -> None:
-        config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
-        self.hidden = Linear((config.embed_dim,), ("embed", "embed_out"), dtype, ("bias",))
-        self.norm = LayerNorm(dtype)
-        self.predict = Linear((config.joint_dim,), ("embed", "joint"), dtype, ("joint",))
-        self.target = Linear((config.joint_dim,), ("feature", "joint"), dtype)
-
-    def predictions(self, values: Float[Array, "b m d"]) -> Float[Array, "b m j"]:
-        hidden = self.norm(activation(self.config.activation)(self.hidden(values)))
-        return unit_norm(self.predict(hidden).astype(jnp.float32))
-
-    def targets(self, features: Float[Array, "b v c"]) -> Float[Array, "b v j"]:
-        return unit_norm(self.target(features).astype(jnp.float32))
-
-
 class Pooler(nn.Module):
     """One vector an example: [CLS] of the fused text beside the mean of the fused video."""
 

@@ -6,10 +6,10 @@ text and visual words. Every method takes rows `[b, ...]`; padding has segment i
 
 import flax.linen as nn
 import jax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from videobert_jax import schema
-from videobert_jax.models import heads
+from videobert_jax.models import clip_heads, heads
 from videobert_jax.models.attention import allowed_pairs
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.embeddings import TextEmbedding, VideoEmbedding
@@ -29,7 +29,7 @@ class VideoBert(nn.Module):
         self.video_encoder = Encoder(config, config.video.num_layers)
         self.cross_encoder = CrossEncoder(config)
         self.masked_language_head = heads.MaskedLanguageHead(config)
-        self.masked_video_head = heads.MaskedVideoHead(config)
+        self.masked_video_head = clip_heads.HEADS[config.masked_video_head](config)
         self.pooler = heads.Pooler(config)
         self.matching_head = heads.MatchingHead()
         self.joint_head = heads.JointHead(config)
@@ -107,12 +107,16 @@ class VideoBert(nn.Module):
         """Logits over pieces, float32, of fused text gathered at slots."""
         return self.masked_language_head(values, self.text_embedding.table)
 
-    def video_predictions(self, values: Float[Array, "b m d"]) -> Float[Array, "b m j"]:
-        """Predicted clips, of norm 1, of fused video gathered at slots."""
+    def video_predictions(self, values: Float[Array, "b m d"]) -> Float[Array, "b m o"]:
+        """What is told of hidden clips, of fused video gathered at slots: points of the joint space
+        of norm 1, cosines with every visual word, or features (`config.masked_video_head`)."""
         return self.masked_video_head.predictions(values)
 
-    def video_targets(self, features: Float[Array, "b v c"]) -> Float[Array, "b v j"]:
-        """What `video_predictions` should give: uncorrupted clip features, projected, of norm 1."""
+    def video_targets(self, features: Float[Array, "b v c"]) -> Shaped[Array, "b v *o"]:
+        """What `video_predictions` should give of these uncorrupted clip features: points of the
+        joint space of norm 1, int32 ids of visual words, or the features as they are read."""
+        if self.config.masked_video_head == "visual_words":
+            return self.masked_video_head.targets(features)
         return self.masked_video_head.targets(self.video_embedding.normalize(features))
 
     def pool(

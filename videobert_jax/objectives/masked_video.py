@@ -1,12 +1,14 @@
-"""Masked video modelling: which clip of the block was here? Noise-contrastive, not regression.
+"""Masked video modelling: what was here? One of three questions, by the model's head.
 
-As in HERO (Li et al. 2020, section 3.2, MNCE) and UniVL (Luo et al. 2020, section 3.3): the
-candidates are the uncorrupted clips of the whole block, which costs no communication.
+Which clip of the block (noise-contrastive: HERO, Li et al. 2020, section 3.2, MNCE; UniVL, Luo et
+al. 2020, section 3.3; the candidates are the uncorrupted clips of the whole block, which costs no
+communication), which visual word (VideoBERT, Sun et al. 2019, section 3.2), or which features
+(HERO, MFFR).
 """
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from videobert_jax import schema
 from videobert_jax.objectives import cross_entropy, twins
@@ -17,7 +19,7 @@ def weight(block: schema.Batch) -> Float[Array, ""]:
     return block.video_slot_weights.sum()
 
 
-def total(
+def nce_total(
     predictions: Float[Array, "r m j"],
     targets: Float[Array, "r v j"],
     block: schema.Batch,
@@ -43,3 +45,23 @@ def total(
     )
     losses = cross_entropy.with_positives(logits / temperature, positive, real & ~alike)
     return (losses * block.video_slot_weights.reshape(-1)).sum()
+
+
+def word_total(
+    cosines: Float[Array, "r m w"],
+    words: Int[Array, "r m"],
+    block: schema.Batch,
+    *,
+    temperature: float,
+) -> Float[Array, ""]:
+    """Sum of -log p(visual word), nats, over the slots."""
+    losses = cross_entropy.with_labels(cosines / temperature, words)
+    return (losses * block.video_slot_weights).sum()
+
+
+def regression_total(
+    predictions: Float[Array, "r m c"], features: Float[Array, "r m c"], block: schema.Batch
+) -> Float[Array, ""]:
+    """Sum over the slots of the mean squared error of a clip's features."""
+    errors = jnp.square(predictions - features).mean(-1)
+    return (errors * block.video_slot_weights).sum()

@@ -133,14 +133,7 @@ def local_totals(
         logits = _apply(model, variables, None, "piece_logits", slots)
         totals["masked_language"] = masked_language.total(logits, block)
     if "masked_video" in names:
-        slots = heads.gather_slots(fused_video, block.video_slots)
-        totals["masked_video"] = masked_video.total(
-            _apply(model, variables, None, "video_predictions", slots),
-            _apply(model, variables, None, "video_targets", block.video_features),
-            block,
-            temperature=config.masked_video.temperature,
-            clip_distance=config.twin_clip_distance,
-        )
+        totals["masked_video"] = _masked_video_total(model, variables, block, fused_video, config)
     if "matching" in names:
         matched = _matching_logits(
             model, variables, block, fused_text, fused_video, block.video_segment_ids
@@ -155,6 +148,33 @@ def _bag_of_words_total(
     count = block.example_ids.shape[-1]
     inputs = (encoded.video, block.video_segment_ids, count)
     return bag_of_words.total(_apply(model, variables, None, "piece_presence", *inputs), block)
+
+
+def _masked_video_total(
+    model: VideoBert,
+    variables: Any,
+    block: schema.Batch,
+    fused_video: Float[Array, "r v d"],
+    config: ObjectivesConfig,
+) -> Float[Array, ""]:
+    slots = heads.gather_slots(fused_video, block.video_slots)
+    predictions = _apply(model, variables, None, "video_predictions", slots)
+    features, temperature = block.video_features, config.masked_video.temperature
+    form = model.config.masked_video_head
+    if form != "nce":  # what was hidden is all that has to be known; nothing learns through it
+        features = jnp.take_along_axis(features, block.video_slots[..., None], axis=1)
+    targets = _apply(model, variables, None, "video_targets", features)
+    if form == "visual_words":
+        return masked_video.word_total(predictions, targets, block, temperature=temperature)
+    if form == "regression":
+        return masked_video.regression_total(predictions, targets, block)
+    return masked_video.nce_total(
+        predictions,
+        targets,
+        block,
+        temperature=temperature,
+        clip_distance=config.twin_clip_distance,
+    )
 
 
 def _matching_total(

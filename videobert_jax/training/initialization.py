@@ -106,8 +106,8 @@ def initialize(
     """`state` with the parameters of `bundle`, laid out as they were; and what was taken.
 
     With modules named, those are taken whole and the rest stays random; without, everything must
-    match. The input statistics come with the video tower, whose weights expect them. Raises
-    InitializationError listing the leaves that do not match.
+    match. Constants come with their modules, such as the input statistics with the video tower.
+    Raises InitializationError listing the leaves that do not match.
     """
     own = manifest.named_leaves(state.params)
     given = manifest.named_leaves(bundle.variables["params"])
@@ -131,12 +131,16 @@ def initialize(
             f"name what to take: --config.init.modules=text_tower,video_tower."
         )
     params = {name: _placed(given[name], own[name]) for name in wanted}
-    leaves = [params.get(name, leaf) for name, leaf in own.items()]
-    constants = state.constants
-    if "video_embedding" in names:
-        constants = jax.tree.map(_placed, bundle.variables["constants"], constants)
+    merged_leaves = [params.get(name, leaf) for name, leaf in own.items()]
+    given_constants = bundle.variables["constants"]
+    constants = {
+        module: jax.tree.map(_placed, given_constants[module], leaves)
+        if module in names & set(given_constants)
+        else leaves
+        for module, leaves in state.constants.items()
+    }
     fresh = tuple(name for name in own if name not in params)
-    merged = jax.tree.unflatten(jax.tree.structure(state.params), leaves)
+    merged = jax.tree.unflatten(jax.tree.structure(state.params), merged_leaves)
     return (
         dataclasses.replace(state, params=merged, constants=constants),
         Taken(tuple(wanted), fresh),

@@ -19,6 +19,8 @@ from videobert_jax.models.config import ModelConfig
 from videobert_jax.schema import FeatureContract, InputStatistics
 from videobert_jax.text import tokenizer as tokenizers
 from videobert_jax.training import initialization, run_record
+from videobert_jax.video import visual_words
+from videobert_jax.video.visual_words import VisualWords
 
 _TOKENIZER_TEXTS = 1_000_000  # captions, evenly spaced; sentencepiece holds them in memory
 _CHUNK = 10_000  # captions read at a time
@@ -36,6 +38,7 @@ class RunInputs:
     tokenizer: tokenizers.Tokenizer
     contract: FeatureContract
     statistics: InputStatistics | None
+    visual_words: VisualWords | None
     model: ModelConfig
     trained_on: dict[str, Any]
     names: tuple[str, ...]
@@ -65,6 +68,7 @@ def open_inputs(run: RunConfig, workdir: pathlib.Path, initial: ModelBundle | No
         tokenizer=tokenizer,
         contract=main.contract,
         statistics=main.statistics,
+        visual_words=_visual_words(run, main.contract),
         model=model,
         trained_on=_trained_on(opened, splits, initial),
         names=tuple(
@@ -72,6 +76,24 @@ def open_inputs(run: RunConfig, workdir: pathlib.Path, initial: ModelBundle | No
             for dataset, split, source in zip(opened, splits, sources, strict=True)
         ),
     )
+
+
+def _visual_words(run: RunConfig, contract: FeatureContract) -> VisualWords | None:
+    """The words that data.visual_words names. Raises VisualWordsError, ContractMismatch, and
+    InputError where the tree is not the model's."""
+    if not run.data.visual_words:
+        return None
+    words = visual_words.load(run.data.visual_words)
+    words.contract.verify_against(contract, found=run.data.visual_words, expected="the dataset")
+    tree = run.model.visual_words
+    if (words.branching, words.depth) != (tree.branching, tree.depth):
+        raise InputError(
+            f"data.visual_words={run.data.visual_words} has {words.branching} branches, "
+            f"{words.depth} levels deep, but model.visual_words says {tree.branching} and "
+            f"{tree.depth}; set --config.model.visual_words.branching={words.branching} "
+            f"--config.model.visual_words.depth={words.depth}."
+        )
+    return words
 
 
 def _builder(

@@ -159,7 +159,12 @@ class _Training:
             _say(f"{self.workdir}: continues at step {restored.step} of {self._num_steps}")
         else:
             self.state = state.create_state(
-                self.model, self.optimizer, self.mesh, self.run.seed, self.inputs.statistics
+                self.model,
+                self.optimizer,
+                self.mesh,
+                self.run.seed,
+                self.inputs.statistics,
+                self.inputs.visual_words,
             )
             if initial is not None:
                 inputs.require_initial(self.run, self.inputs, initial)

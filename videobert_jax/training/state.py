@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from videobert_jax import schema
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import partitioning
+from videobert_jax.video.visual_words import VisualWords
 
 
 @jax.tree_util.register_dataclass
@@ -108,22 +109,36 @@ def create_state(
     mesh: Mesh,
     seed: int,
     statistics: schema.InputStatistics | None,
+    visual_words: VisualWords | None = None,
 ) -> TrainState:
     """State at step 0, each shard made where it lives. Call it outside any mesh context.
 
-    `statistics` become constants; None keeps mean 0 and scale 1.
+    `statistics` become constants; None keeps mean 0 and scale 1. So do `visual_words`, whose
+    centroids the embeddings of the words start from.
     """
     shardings = state_shardings(state_structs(model, optimizer, mesh))
 
     def create(key: jax.Array) -> TrainState:
         created = nn.unbox(_boxed_state(model, optimizer, key))
         if statistics is not None:
-            created.constants = {
-                "video_embedding": {
-                    "mean": jnp.asarray(statistics.mean, jnp.float32),
-                    "scale": jnp.asarray(statistics.scale, jnp.float32),
-                }
+            created.constants["video_embedding"] = {
+                "mean": jnp.asarray(statistics.mean, jnp.float32),
+                "scale": jnp.asarray(statistics.scale, jnp.float32),
             }
+        if visual_words is not None:
+            _give_words(created, visual_words)
         return created
 
     return jax.jit(create, out_shardings=shardings)(jax.random.key(seed))
+
+
+def _give_words(created: TrainState, words: VisualWords) -> None:
+    """Puts the tree of words into the constants, and its leaves into the words' embeddings."""
+    levels = {f"level_{n}": jnp.asarray(level) for n, level in enumerate(words.levels, start=1)}
+    created.constants["masked_video_head"] = {"centre": jnp.asarray(words.centre), **levels}
+    head = created.params["masked_video_head"]
+    leaves = jnp.asarray(words.levels[-1])
+    random = head["words"][: len(leaves)]  # kept where there is no word, NaN
+    head["words"] = (
+        head["words"].at[: len(leaves)].set(jnp.where(jnp.isnan(leaves), random, leaves))
+    )
