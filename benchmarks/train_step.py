@@ -132,6 +132,7 @@ def ours_like_lxmert(sizes: lxmert.Sizes) -> TrainingStep:
         joint_dim=8,  # heads that take no part are kept small
         activation="gelu",
         norm="post",
+        norm_epsilon=1e-12,  # LXMERT's
         dropout_rate=sizes.hidden_dropout,
         attention_dropout_rate=sizes.attention_dropout,
         compute_dtype="float32",

@@ -104,6 +104,7 @@ def model() -> ml_collections.ConfigDict:
     model.visual_words = ml_collections.ConfigDict({"branching": 12, "depth": 4})
     model.activation = "gelu"  # exact (erf), or "relu"
     model.norm = "pre"  # "post" where BERT weights are loaded
+    model.norm_epsilon = 1e-6  # added to the variance; BERT's is 1e-12
     model.dropout_rate = 0.1  # of embeddings and of every residual branch
     model.attention_dropout_rate = 0.0  # of attention probabilities; 0 is the fast path
     model.compute_dtype = "bfloat16"  # of matmuls; params, softmax, norms, losses are float32

@@ -44,6 +44,7 @@ def test_a_bad_override_says_what_is_wrong(config, key, text, message):
         ("data.masking.whole_pairs", "true", "no example would be whole; lower data.masking.text"),
         ("training.accumulation_steps", "2", "blocks_per_batch=1 is not divisible"),
         ("model.norm", "middle", "model.norm='middle' is none of pre, post"),
+        ("model.norm_epsilon", "0", "model.norm_epsilon=0.0 is not above 0"),
         ("data.executor", "beam", "none of auto, tf, threads"),
         ("training.num_steps", "0", "num_steps=0 is less than 1"),
         ("objectives.matching.weight", "-1", "none may be negative"),

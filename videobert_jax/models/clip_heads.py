@@ -27,7 +27,7 @@ class _ClipHead(nn.Module):
     def setup(self) -> None:
         config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
         self.hidden = Linear((config.embed_dim,), ("embed", "embed_out"), dtype, ("bias",))
-        self.norm = LayerNorm(dtype)
+        self.norm = LayerNorm(config)
 
     def transform(self, values: Float[Array, "b m d"]) -> Float[Array, "b m d"]:
         return self.norm(activation(self.config.activation)(self.hidden(values)))

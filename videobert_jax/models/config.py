@@ -50,6 +50,7 @@ class ModelConfig:
     visual_words: VisualWordsConfig
     activation: str
     norm: str
+    norm_epsilon: float
     dropout_rate: float
     attention_dropout_rate: float
     compute_dtype: str
@@ -79,6 +80,8 @@ class ModelConfig:
         ):
             if value not in allowed:
                 raise ValueError(f"model.{name}={value!r} is none of {', '.join(allowed)}.")
+        if not self.norm_epsilon > 0.0:
+            raise ValueError(f"model.norm_epsilon={self.norm_epsilon} is not above 0.")
         for name, rate in (
             ("dropout_rate", self.dropout_rate),
             ("attention_dropout_rate", self.attention_dropout_rate),

@@ -26,7 +26,7 @@ class TextEmbedding(nn.Module):
         text, dim = self.config.text, self.config.embed_dim
         self.table = _table(self, "pieces", text.vocabulary_size, "vocabulary", dim)
         self.positions = _table(self, "positions", text.max_length, "position", dim)
-        self.norm = LayerNorm(jnp.dtype(self.config.compute_dtype))
+        self.norm = LayerNorm(self.config)
         self.dropout = Dropout(self.config.dropout_rate)
 
     def __call__(
@@ -60,7 +60,7 @@ class VideoEmbedding(nn.Module):
         init = nn.initializers.truncated_normal(EMBEDDING_DEVIATION)
         self.mask = parameter(self, "mask", init, ("bias",), (dim,))
         self.positions = _table(self, "positions", video.max_length, "position", dim)
-        self.norm = LayerNorm(dtype)
+        self.norm = LayerNorm(self.config)
         self.dropout = Dropout(self.config.dropout_rate)
 
     def _constant(self, name: str, value: float) -> nn.Variable:

@@ -22,7 +22,7 @@ class Residual(nn.Module):
     def __call__(
         self, inputs: Float[Array, "b n d"], branch: Callable[[jax.Array], jax.Array]
     ) -> Float[Array, "b n d"]:
-        norm = LayerNorm(jnp.dtype(self.config.compute_dtype), name="norm")
+        norm = LayerNorm(self.config, name="norm")
         dropout = Dropout(self.config.dropout_rate)
         if self.config.norm == "pre":
             return inputs + dropout(branch(norm(inputs)))
@@ -73,9 +73,8 @@ class CrossLayer(nn.Module):
         # Under pre-norm the side that is read is normed by its own direction's norm, which
         # `Residual` applies to the reading side alone: both are normed before they meet.
         if self.config.norm == "pre":
-            dtype = jnp.dtype(self.config.compute_dtype)
-            read_video = LayerNorm(dtype, name="read_video_norm")(video)
-            read_text = LayerNorm(dtype, name="read_text_norm")(text)
+            read_video = LayerNorm(self.config, name="read_video_norm")(video)
+            read_text = LayerNorm(self.config, name="read_text_norm")(text)
         else:
             read_video, read_text = video, text
         read_by_video = jnp.swapaxes(text_to_video, 1, 2)
@@ -161,7 +160,7 @@ class Encoder(nn.Module):
     ) -> Float[Array, "b n d"]:
         outputs = Stack(EncoderLayer, self.config, self.num_layers, name="stack")(inputs, allowed)
         if self.config.norm == "pre":
-            return LayerNorm(jnp.dtype(self.config.compute_dtype), name="norm")(outputs)
+            return LayerNorm(self.config, name="norm")(outputs)
         return outputs
 
 
@@ -182,7 +181,6 @@ class CrossEncoder(nn.Module):
             (text, video), allowed
         )
         if self.config.norm == "pre":
-            dtype = jnp.dtype(self.config.compute_dtype)
-            text = LayerNorm(dtype, name="text_norm")(text)
-            video = LayerNorm(dtype, name="video_norm")(video)
+            text = LayerNorm(self.config, name="text_norm")(text)
+            video = LayerNorm(self.config, name="video_norm")(video)
         return text, video

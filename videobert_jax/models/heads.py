@@ -65,7 +65,7 @@ class MaskedLanguageHead(nn.Module):
         hidden = Linear(
             (config.embed_dim,), ("embed", "embed_out"), dtype, ("bias",), name="hidden"
         )(values)
-        hidden = LayerNorm(dtype, name="norm")(activation(config.activation)(hidden))
+        hidden = LayerNorm(config, name="norm")(activation(config.activation)(hidden))
         zeros = nn.initializers.zeros_init()
         bias = parameter(self, "bias", zeros, ("vocabulary",), table.shape[:1])
         logits = jnp.einsum(

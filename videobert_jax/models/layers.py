@@ -12,8 +12,6 @@ from jaxtyping import Array, Bool, Float, Key, Shaped
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.sharding.partitioning import constrain
 
-NORM_EPSILON = 1e-6
-
 
 def parameter(
     module: nn.Module,
@@ -67,10 +65,9 @@ class Linear(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Layer norm (Ba et al. 2016) with float32 statistics, given back in `dtype`."""
+    """Layer norm (Ba et al. 2016) with float32 statistics, given back in `compute_dtype`."""
 
-    dtype: jnp.dtype
-    epsilon: float = NORM_EPSILON
+    config: ModelConfig
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "*x d"]) -> Float[Array, "*x d"]:
@@ -85,8 +82,8 @@ class LayerNorm(nn.Module):
         values = inputs.astype(jnp.float32)
         mean = values.mean(-1, keepdims=True)
         variance = jnp.square(values - mean).mean(-1, keepdims=True)
-        normed = (values - mean) * jax.lax.rsqrt(variance + self.epsilon)
-        return (normed * scale + bias).astype(self.dtype)
+        normed = (values - mean) * jax.lax.rsqrt(variance + self.config.norm_epsilon)
+        return (normed * scale + bias).astype(jnp.dtype(self.config.compute_dtype))
 
 
 def keep_mask(key: Key[Array, ""], rate: float, shape: tuple[int, ...]) -> Bool[Array, "..."]:
