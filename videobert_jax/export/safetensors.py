@@ -1,7 +1,7 @@
 """An export: a folder that holds a trained model and everything needed to use it.
 
 DIR/model.safetensors   parameters, float32, layers unstacked (export/names.py)
-DIR/tokenizer.model     sentencepiece model
+DIR/tokenizer.model     sentencepiece model, or word pieces as JSON
 DIR/contract.json       how the clip features have to be made
 DIR/config.json         network, input statistics, what it was trained on, sizes and sha256 of
                         the other files; written last

@@ -2,7 +2,8 @@
 
 config.json      the settings as they were given
 run.json         name, versions, resolved model settings, what it was trained on, digests
-tokenizer.model  sentencepiece, trained on the run's captions or taken over
+tokenizer.model  sentencepiece, trained on the run's captions, or taken over: another run's, or the
+                 WordPiece of the BERT that the run began with
 contract.json    how the clip features were made
 """
 
@@ -47,7 +48,16 @@ FREE_SETTINGS = (
     "training.keep_checkpoints",
     "training.profile_*",
 )
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece")
+_PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "sentencepiece",
+    "tokenizers",
+)
 
 
 class RunRecordError(ValueError):
