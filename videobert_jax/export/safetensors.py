@@ -9,21 +9,19 @@ DIR/config.json         network, input statistics, what it was trained on, sizes
 
 import dataclasses
 import json
-import math
 import os
 import pathlib
 import shutil
-import struct
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError
 
 from videobert_jax import configuration, schema
 from videobert_jax.data.config import DataConfig
 from videobert_jax.export import names
-from videobert_jax.files import atomic, digests
+from videobert_jax.files import atomic, digests, tensors
+from videobert_jax.files.errors import ArrayFileError
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.config import ModelConfig
 
@@ -35,8 +33,6 @@ CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, CONTRACT_FILE = (
     "tokenizer.model",
     "contract.json",
 )
-_MAXIMUM_HEADER = 100_000_000  # bytes; the format's own limit
-_ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1}
 
 
 class ExportError(ValueError):
@@ -86,12 +82,12 @@ def load_bundle(path: str | os.PathLike) -> ModelBundle:
                 f"{folder}/{CONFIG_FILE}: statistics.{name} has {values.size} values, expected "
                 f"{model.video.feature_dim}, one a dimension of the clip features; export anew."
             )
-    tensors = read_tensors(folder / WEIGHTS_FILE)
+    arrays = read_tensors(folder / WEIGHTS_FILE)
     return ModelBundle(
         config=model,
         data=data,
         variables={
-            "params": names.stack(tensors, model, str(folder / WEIGHTS_FILE)),
+            "params": names.stack(arrays, model, str(folder / WEIGHTS_FILE)),
             "constants": {"video_embedding": statistics},
         },
         tokenizer_model=(folder / TOKENIZER_FILE).read_bytes(),
@@ -133,18 +129,17 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
     Raises ExportError where the file is damaged.
     """
-    _check_header(path)
     try:
-        return safetensors.numpy.load_file(path)
-    except SafetensorError as error:
-        raise ExportError(f"{path}: damaged ({error}); export the checkpoint anew.") from error
+        return tensors.read(path)
+    except ArrayFileError as error:
+        raise ExportError(f"{error}. Copy the folder anew, or export anew.") from error
 
 
 def _write(bundle: ModelBundle, folder: pathlib.Path) -> None:
-    tensors = names.unstack(bundle.variables["params"])
+    arrays = names.unstack(bundle.variables["params"])
     # One entry, since the library writes several in any order, and equal exports are equal files.
     metadata = {"checkpoint_digest": bundle.digest}
-    atomic.write_bytes(folder / WEIGHTS_FILE, safetensors.numpy.save(tensors, metadata))
+    atomic.write_bytes(folder / WEIGHTS_FILE, safetensors.numpy.save(arrays, metadata))
     atomic.write_bytes(folder / TOKENIZER_FILE, bundle.tokenizer_model)
     atomic.write_json(folder / CONTRACT_FILE, bundle.contract.to_json())
     statistics = bundle.variables["constants"]["video_embedding"]
@@ -229,40 +224,6 @@ def _verify_files(folder: pathlib.Path, config: dict[str, Any]) -> None:
                 f"{file}: its sha256 is not the one in {CONFIG_FILE}; the file was damaged or "
                 "replaced: copy the whole folder anew, or export anew."
             )
-
-
-def _check_header(path: pathlib.Path) -> None:
-    """Raises ExportError unless the header's tensors tile the rest of the file exactly."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        first = file.read(8)
-        length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
-        if not 2 <= length <= min(_MAXIMUM_HEADER, size - 8):
-            raise _damaged(path, f"a header of {length} bytes in a file of {size}")
-        try:
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            tensors = [
-                (*entry["data_offsets"], entry["dtype"], entry["shape"])
-                for entry in header.values()
-            ]
-            tensors.sort()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _damaged(path, f"an unreadable header ({error})") from error
-    end = 0
-    for start, stop, dtype, shape in tensors:
-        extent = math.prod(shape) * _ITEM_SIZES.get(dtype, 0)
-        if start != end or stop - start != extent:
-            raise _damaged(path, f"a tensor {dtype}{shape} at bytes {start} to {stop}")
-        end = stop
-    if end != size - 8 - length:
-        raise _damaged(path, f"{size - 8 - length} bytes of tensors, its header says {end}")
-
-
-def _damaged(path: pathlib.Path, found: str) -> ExportError:
-    return ExportError(
-        f"{path}: {found}; not a whole safetensors file. Copy the folder anew, or export anew."
-    )
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:

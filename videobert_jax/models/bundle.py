@@ -14,9 +14,10 @@ class ModelBundle:
 
     `variables` is `{"params": ..., "constants": {"video_embedding": {"mean": [c], "scale": [c]}}}`
     with the layers of a stack stacked on axis 0, as `VideoBert.apply` takes it; NumPy's or jax's.
-    `tokenizer_model` is what `text.tokenizer.Tokenizer` reads. `trained_on` is `{"datasets": [{"name", "path",
-    "digest", "split", "video_names_digest"}], "video_names": [...]}`; evaluation computes from it
-    what it saw in training. `digest` is that of the checkpoint's parameters: an export keeps it.
+    `tokenizer_model` is what `text.tokenizer.Tokenizer` reads. `trained_on` is `{"datasets":
+    [{"name", "path", "digest", "split", "video_names_digest"}], "video_names": [...]}`; evaluation
+    computes from it what it saw in training. `digest` is that of the checkpoint's parameters: an
+    export keeps it.
     """
 
     config: ModelConfig

@@ -1,0 +1,63 @@
+"""safetensors files from anywhere: a header that lies is refused before memory is taken for it."""
+
+import json
+import math
+import operator
+import os
+import pathlib
+import struct
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from videobert_jax.files.errors import DAMAGE, ArrayFileError
+
+_MAXIMUM_HEADER = 100_000_000  # bytes; the format's own limit
+_ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1}
+
+
+def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Tensors of a file by name.
+
+    Raises ArrayFileError where the file is damaged, or its header does not say what it holds.
+    """
+    path = pathlib.Path(path)
+    _check_header(path)
+    try:
+        return safetensors.numpy.load_file(path)
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _check_header(path: pathlib.Path) -> None:
+    """Raises ArrayFileError unless the header's tensors tile the rest of the file exactly."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        first = file.read(8)
+        length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
+        if not 2 <= length <= min(_MAXIMUM_HEADER, size - 8):
+            raise _damaged(path, f"a header of {length} bytes in a file of {size}")
+        try:
+            header = json.loads(file.read(length))
+            header.pop("__metadata__", None)
+            tensors = []
+            for entry in header.values():
+                start, stop = map(operator.index, entry["data_offsets"])
+                dtype, shape = entry["dtype"], entry["shape"]
+                extent = math.prod(shape) * _ITEM_SIZES.get(dtype, 0)
+                tensors.append((start, stop, extent, f"{dtype}{shape}"))
+            tensors.sort()
+        except (*DAMAGE, AttributeError) as error:
+            raise _damaged(path, f"an unreadable header ({error})") from error
+    end = 0
+    for start, stop, extent, form in tensors:
+        if start != end or stop - start != extent:
+            raise _damaged(path, f"a tensor {form} at bytes {start} to {stop}")
+        end = stop
+    if end != size - 8 - length:
+        raise _damaged(path, f"{size - 8 - length} bytes of tensors, its header says {end}")
+
+
+def _damaged(path: pathlib.Path, found: str) -> ArrayFileError:
+    return ArrayFileError(f"{path}: {found}; not a whole safetensors file")
