@@ -21,7 +21,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.mesh = ml_collections.ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})
     # checkpoint: a workdir[@step] or an export to take params from, "" for random ones.
     # modules: comma-separated top-level modules to take, "" for all of them.
-    config.init = ml_collections.ConfigDict({"checkpoint": "", "modules": ""})
+    # bert: a folder with a BERT of Hugging Face's (config.json, model.safetensors, tokenizer.json
+    # or vocab.txt) that gives tokenizer, text tower and, where it has one, masked language head;
+    # "" for none. With it data.vocabulary_size means nothing.
+    # bert_video_layers: how many of its first layers the video tower begins with as well.
+    config.init = ml_collections.ConfigDict(
+        {"checkpoint": "", "modules": "", "bert": "", "bert_video_layers": 0}
+    )
     return config
 
 

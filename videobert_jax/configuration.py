@@ -113,6 +113,12 @@ def parse(config: ml_collections.ConfigDict) -> RunConfig:
     if isinstance(init, dict) and isinstance(init.get("modules"), str):
         init["modules"] = [name.strip() for name in init["modules"].split(",") if name.strip()]
     run = from_fields(RunConfig, fields, "config")
+    _check_together(run)
+    return run
+
+
+def _check_together(run: RunConfig) -> None:
+    """Raises ConfigError on settings of several groups that contradict each other."""
     if run.objectives.bag_of_words.weight > 0 and not run.model.bag_of_words_head:
         raise ConfigError(
             f"objectives.bag_of_words.weight={run.objectives.bag_of_words.weight} needs "
@@ -130,13 +136,17 @@ def parse(config: ml_collections.ConfigDict) -> RunConfig:
             f"objectives.contrastive.chunks={chunks} does not divide the {run.data.rows} rows of a "
             "block (data.block_size / data.examples_per_row); use a divisor of them."
         )
+    if run.init.bert_video_layers > run.model.video.num_layers:
+        raise ConfigError(
+            f"init.bert_video_layers={run.init.bert_video_layers} is more than "
+            f"model.video.num_layers={run.model.video.num_layers}; lower the former."
+        )
     micro = run.data.blocks_per_batch / run.training.accumulation_steps
     if micro != int(micro):
         raise ConfigError(
             f"data.blocks_per_batch={run.data.blocks_per_batch} is not divisible by "
             f"training.accumulation_steps={run.training.accumulation_steps}; change one of them."
         )
-    return run
 
 
 def to_json(config: ml_collections.ConfigDict) -> dict[str, Any]:

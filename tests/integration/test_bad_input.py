@@ -51,6 +51,16 @@ def run(
         ({"model__video__feature_dim": 7}, ["feature_dim=7", "24 dimensions"]),
         ({"data__text_length": 64}, ["text_length=64", "max_length=32"]),
         ({"init__checkpoint": "/nowhere@3"}, ["/nowhere@3", "expected a workdir"]),
+        ({"init__bert": "/nowhere"}, ["/nowhere: has no config.json", "expected the folder"]),
+        ({"init__bert_video_layers": 1}, ["needs init.bert, found none", "init.bert=DIR"]),
+        (
+            {"init__bert": "/nowhere", "init__bert_video_layers": 3},
+            ["bert_video_layers=3 is more than model.video.num_layers=1", "lower"],
+        ),
+        (
+            {"init__bert": "/nowhere", "init__checkpoint": "/nowhere@3"},
+            ["exclude each other", "init.modules=video_tower"],
+        ),
     ],
 )
 def test_settings(
@@ -146,7 +156,7 @@ def test_sources_made_by_different_backbones(tiny_dataset: pathlib.Path, tmp_pat
     other = {"path": str(other_dataset(tmp_path / "other", "s3d")), "split": "train"}
     config.data.sources.other = {**other, "weight": 1.0, "regime": "text_video"}
     with pytest.raises(ValueError, match="backbone: .*'s3d'.*'random'"):
-        run_inputs.open_inputs(configuration.parse(config), tmp_path, None)
+        run_inputs.open_inputs(configuration.parse(config), tmp_path, None, None)
 
 
 def test_a_replaced_tokenizer_is_noticed_before_it_is_parsed(

@@ -58,7 +58,8 @@ def test_only_what_is_named_is_taken_and_statistics_come_with_the_video_tower(ti
     assert values(state) == {n: 7.0 if n.startswith("text") else 1.0 for n in MODULES}
     assert float(state.constants["video_embedding"]["mean"][0]) == 1.0
     assert str(taken) == (
-        "2 parameters taken over; random: cross_encoder, video_embedding, video_encoder (3)"
+        "2 parameters taken over (text_embedding, text_encoder); random: cross_encoder, "
+        "video_embedding, video_encoder (3)"
     )
     state, _ = initialization.initialize(state_of(1.0), bundle, ("video_embedding",))
     assert float(state.constants["video_embedding"]["mean"][0]) == 7.0

@@ -36,3 +36,19 @@ class TrainingConfig:
 class InitConfig:
     checkpoint: str
     modules: tuple[str, ...]
+    bert: str
+    bert_video_layers: int
+
+    def __post_init__(self) -> None:
+        if self.bert_video_layers < 0:
+            raise ValueError(f"init.bert_video_layers={self.bert_video_layers} is below 0.")
+        if self.bert_video_layers and not self.bert:
+            raise ValueError(
+                f"init.bert_video_layers={self.bert_video_layers} needs init.bert, found none; say "
+                "--config.init.bert=DIR, or set it to 0."
+            )
+        if self.bert and self.checkpoint and not self.modules:
+            raise ValueError(
+                "init.bert and init.checkpoint, which takes everything, exclude each other; name "
+                "the checkpoint's part: --config.init.modules=video_tower."
+            )

@@ -1,7 +1,8 @@
-"""A new run that begins with the parameters of another one, whole or module by module."""
+"""A new run that begins with the parameters of another one, whole or module by module, or with a
+published BERT."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +11,9 @@ import numpy as np
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.schema import FeatureContract
 from videobert_jax.training import manifest
+from videobert_jax.training.config import InitConfig
 from videobert_jax.training.state import TrainState
+from videobert_jax.weights.bert import Bert
 
 # Names for init.modules beside those of the parameters' own top level.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -38,15 +41,26 @@ class InitializationError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
-    """Names of the leaves taken over, and of those that stay random."""
+    """Names of the leaves taken over, and of those that stay random; partly says which of the
+    former have random rows too."""
 
     taken: tuple[str, ...]
     fresh: tuple[str, ...]
+    partly: tuple[str, ...]
 
     def __str__(self) -> str:
-        modules = sorted({name.split("/")[0] for name in self.fresh})
-        rest = f"; random: {', '.join(modules)} ({len(self.fresh)})" if self.fresh else ""
-        return f"{len(self.taken)} parameters taken over{rest}"
+        parts = f", of them in part: {', '.join(self.partly)}" if self.partly else ""
+        rest = f"; random: {_modules(self.fresh)} ({len(self.fresh)})" if self.fresh else ""
+        return f"{len(self.taken)} parameters taken over ({_modules(self.taken)}){parts}{rest}"
+
+    def beside(self, others: Collection[str]) -> "Taken":
+        """The same, where the leaves `others` come from elsewhere."""
+        fresh = tuple(name for name in self.fresh if name not in others)
+        return dataclasses.replace(self, fresh=fresh)
+
+
+def _modules(names: Sequence[str]) -> str:
+    return ", ".join(sorted({name.split("/")[0] for name in names}))
 
 
 def top_level_names(modules: Sequence[str], available: Sequence[str]) -> list[str]:
@@ -143,8 +157,57 @@ def initialize(
     merged = jax.tree.unflatten(jax.tree.structure(state.params), merged_leaves)
     return (
         dataclasses.replace(state, params=merged, constants=constants),
-        Taken(tuple(wanted), fresh),
+        Taken(tuple(wanted), fresh, ()),
     )
+
+
+def require_apart(init: InitConfig, available: Sequence[str]) -> None:
+    """Raises InitializationError where init.checkpoint gives what init.bert gives too, or what
+    means something only with the checkpoint's own tokenizer."""
+    of_bert = OF_TOKENIZER | {"text_encoder"}
+    if init.bert_video_layers:
+        of_bert |= {"video_encoder"}
+    if both := sorted(of_bert & set(top_level_names(init.modules, available))):
+        raise InitializationError(
+            f"init.bert and init.checkpoint both give {', '.join(both)}; leave them out of "
+            f"--config.init.modules={','.join(init.modules)}, or say no init.bert."
+        )
+
+
+def initialize_with_bert(state: TrainState, bert: Bert) -> tuple[TrainState, Taken]:
+    """`state` with the parameters of `bert`, laid out as they were; and what was taken.
+
+    Where the network has more rows of a leaf (pieces that pad the vocabulary, layers of the video
+    tower), the others stay random. Raises InitializationError where a leaf does not fit.
+    """
+    own, given = manifest.named_leaves(state.params), manifest.named_leaves(bert.params)
+    params, partly = dict(own), {}
+    for name, values in given.items():
+        like = own.get(name)
+        if like is None or like.shape[1:] != values.shape[1:] or len(like) < len(values):
+            raise InitializationError(
+                f"init.bert {bert.name}: {name} is {_form(values)}, {_form(like)} in the model; "
+                "use the settings of that BERT."
+            )
+        if len(like) == len(values):
+            params[name] = _placed(values, like)
+            continue
+        params[name] = _with_first_rows(like, values)
+        in_stack = "/layers/" in name
+        what = f"layers of {name.split('/')[0]}" if in_stack else f"rows of {name}"
+        partly[f"{len(values)} of {len(like)} {what}"] = None
+    merged = jax.tree.unflatten(jax.tree.structure(state.params), list(params.values()))
+    fresh = tuple(name for name in own if name not in given)
+    return (
+        dataclasses.replace(state, params=merged),
+        Taken(tuple(given), fresh, tuple(partly)),
+    )
+
+
+def _with_first_rows(like: jax.Array, values: np.ndarray) -> jax.Array:
+    """`like` with its first rows replaced, by the devices, none of which may hold all of it."""
+    update = jax.jit(jax.lax.dynamic_update_slice, out_shardings=like.sharding)
+    return update(like, values.astype(like.dtype), (0,) * like.ndim)
 
 
 def _form(leaf: Any) -> str:

@@ -18,9 +18,11 @@ from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.schema import FeatureContract, InputStatistics
 from videobert_jax.text import tokenizer as tokenizers
+from videobert_jax.text import word_pieces
 from videobert_jax.training import initialization, run_record
 from videobert_jax.video import visual_words
 from videobert_jax.video.visual_words import VisualWords
+from videobert_jax.weights.bert import Bert
 
 _TOKENIZER_TEXTS = 1_000_000  # captions, evenly spaced; sentencepiece holds them in memory
 _CHUNK = 10_000  # captions read at a time
@@ -44,8 +46,12 @@ class RunInputs:
     names: tuple[str, ...]
 
 
-def open_inputs(run: RunConfig, workdir: pathlib.Path, initial: ModelBundle | None) -> RunInputs:
+def open_inputs(
+    run: RunConfig, workdir: pathlib.Path, initial: ModelBundle | None, bert: Bert | None
+) -> RunInputs:
     """Inputs of a run; stores its tokenizer in the workdir where it has none yet.
+
+    `initial` and `bert` are what init.checkpoint and init.bert give a run that begins.
 
     The first source with clip features gives contract and input statistics; the others must have
     been made in the same way. Raises DatasetError, ContractMismatch, ConfigError, InputError,
@@ -57,7 +63,7 @@ def open_inputs(run: RunConfig, workdir: pathlib.Path, initial: ModelBundle | No
     splits = [dataset.split(source.split) for dataset, source in zip(opened, sources, strict=True)]
     with_video = [i for i, source in enumerate(sources) if source.regime != "text_only"]
     main = opened[with_video[0] if with_video else 0]
-    tokenizer = _tokenizer(run, workdir, splits, initial)
+    tokenizer = _tokenizer(run, workdir, splits, initial, bert)
     model = configuration.resolve_model(
         run, vocabulary_size=tokenizer.size, feature_dim=main.contract.dim
     )
@@ -70,7 +76,7 @@ def open_inputs(run: RunConfig, workdir: pathlib.Path, initial: ModelBundle | No
         statistics=main.statistics,
         visual_words=_visual_words(run, main.contract),
         model=model,
-        trained_on=_trained_on(opened, splits, initial),
+        trained_on=_trained_on(opened, splits, initial, bert),
         names=tuple(
             f"{dataset.name}/{split.name} ({len(split)} examples, {source.regime})"
             for dataset, split, source in zip(opened, splits, sources, strict=True)
@@ -128,23 +134,26 @@ def _tokenizer(
     workdir: pathlib.Path,
     splits: list[index.Split],
     initial: ModelBundle | None,
+    bert: Bert | None,
 ) -> tokenizers.Tokenizer:
-    """The workdir's tokenizer; else that of init.checkpoint, where its text parts are taken over;
-    else one trained on the captions."""
+    """The workdir's tokenizer; else that of init.bert; else that of init.checkpoint, where its text
+    parts are taken over; else one trained on the captions."""
     path = workdir / run_record.TOKENIZER_FILE
     if (workdir / run_record.RUN_FILE).is_file():
         return tokenizers.Tokenizer(run_record.read(workdir).tokenizer_model)
     if jax.process_index() == 0 and not path.is_file():
-        if initial is not None and initialization.takes_text(
+        spoken = [
+            split
+            for split, source in zip(splits, run.data.sources, strict=True)
+            if source.regime != "video_only"
+        ]
+        if bert is not None:
+            model = word_pieces.model_of(bert.vocabulary, _captions(spoken))
+        elif initial is not None and initialization.takes_text(
             run.init.modules, sorted(initial.variables["params"])
         ):
             model = initial.tokenizer_model
         else:
-            spoken = [
-                split
-                for split, source in zip(splits, run.data.sources, strict=True)
-                if source.regime != "video_only"
-            ]
             model = tokenizers.train(_captions(spoken), run.data.vocabulary_size)
         atomic.write_bytes(path, model)
     if jax.process_count() > 1:
@@ -161,9 +170,13 @@ def _captions(splits: list[index.Split]) -> Iterator[str]:
 
 
 def _trained_on(
-    opened: list[index.Dataset], splits: list[index.Split], initial: ModelBundle | None
+    opened: list[index.Dataset],
+    splits: list[index.Split],
+    initial: ModelBundle | None,
+    bert: Bert | None,
 ) -> dict[str, Any]:
-    """What the parameters will have seen, that of `initial` included: evaluation must know."""
+    """What the parameters will have seen, that of `initial` included: evaluation must know. What a
+    published BERT has seen nobody's files say; it is named by its digest."""
     entries = [
         {
             "name": dataset.name,
@@ -175,15 +188,17 @@ def _trained_on(
         for dataset, split in zip(opened, splits, strict=True)
     ]
     names = {name for split in splits for name in split.videos}
-    initialized_from = None
+    initialized_from: dict[str, Any] = {}
+    if bert is not None:
+        initialized_from["bert"] = {"name": bert.name, "sha256": bert.sha256}
     if initial is not None:
-        initialized_from = {"name": initial.name, "step": initial.step, "digest": initial.digest}
+        initialized_from |= {"name": initial.name, "step": initial.step, "digest": initial.digest}
         entries = [*initial.trained_on["datasets"], *entries]
         names |= set(initial.trained_on["video_names"])
     return {
         "datasets": entries,
         "video_names": sorted(names),
-        "initialized_from": initialized_from,
+        "initialized_from": initialized_from or None,
     }
 
 
@@ -197,3 +212,13 @@ def require_initial(run: RunConfig, inputs: RunInputs, bundle: ModelBundle) -> N
         bundle_tokenizer_digest=digests.sha256_bytes(bundle.tokenizer_model),
         contract=inputs.contract,
     )
+
+
+def require_bert(inputs: RunInputs, bert: Bert) -> None:
+    """Raises InitializationError where the workdir's tokenizer is not that of init.bert."""
+    if inputs.tokenizer.pieces != bert.vocabulary.pieces:
+        raise initialization.InitializationError(
+            f"init.bert {bert.name} has {len(bert.vocabulary.pieces)} pieces, this workdir's "
+            f"tokenizer {inputs.tokenizer.size} others: its piece ids would mean other words. Use "
+            "a new --workdir, which takes the tokenizer over."
+        )

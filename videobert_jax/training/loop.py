@@ -40,6 +40,7 @@ from videobert_jax.training import (
     state,
     steps,
 )
+from videobert_jax.weights import bert
 
 
 @runtime_checkable
@@ -84,14 +85,19 @@ def train(
     if known[-1:] == [last] and not checkpoint.problems_of_step(workdir, last):
         _say(f"{workdir}: this run is finished, all {last} steps are taken; nothing to do")
         return TrainResult(last, True, workdir)
+    init, begins = run.init, not known  # a run that goes on needs what it began with no more
+    published = None
+    if init.bert and begins:
+        published = bert.load(init.bert, run.model, init.bert_video_layers)
     mesh, schedule = _mesh_and_schedule(run)
-    begins = bool(run.init.checkpoint) and not known  # a run that goes on needs it no more
-    initial = load_bundle(run.init.checkpoint) if begins else None
+    initial = load_bundle(init.checkpoint) if init.checkpoint and begins else None
+    if initial is not None and published is not None:
+        initialization.require_apart(init, sorted(initial.variables["params"]))
     workdir.mkdir(parents=True, exist_ok=True)
-    opened = inputs.open_inputs(run, workdir, initial)
+    opened = inputs.open_inputs(run, workdir, initial, published)
     training = _Training(run, config, workdir, mesh, schedule, opened, evaluators)
     try:
-        training.begin(initial)
+        training.begin(initial, published)
         result = training.take_steps(stop)
     except BaseException:
         training.checkpointer.abandon()
@@ -150,7 +156,7 @@ class _Training:
         self.start = 0
         self.saved = -1  # the step last saved
 
-    def begin(self, initial: ModelBundle | None) -> None:
+    def begin(self, initial: ModelBundle | None, published: bert.Bert | None) -> None:
         """Restores the newest verified step, or makes the state of step 0; says which."""
         restored = self.checkpointer.restore_latest(self.structs)
         if restored is not None:
@@ -166,12 +172,7 @@ class _Training:
                 self.inputs.statistics,
                 self.inputs.visual_words,
             )
-            if initial is not None:
-                inputs.require_initial(self.run, self.inputs, initial)
-                self.state, taken = initialization.initialize(
-                    self.state, initial, self.run.init.modules
-                )
-                _say(f"init.checkpoint {self.run.init.checkpoint}: {taken}")
+            self._take_over(initial, published)
         if jax.process_index() == 0:
             self._write_record(resumed=restored is not None)
         leaves = jax.tree.leaves(self.structs.params)
@@ -180,6 +181,22 @@ class _Training:
             f"{self.run.name}: {count / 1e6:.1f} M parameters, {self._num_steps} steps of "
             f"{self.run.data.global_batch_size} examples from {', '.join(self.inputs.names)}"
         )
+
+    def _take_over(self, initial: ModelBundle | None, published: bert.Bert | None) -> None:
+        """Puts what init.checkpoint and init.bert give into the state of step 0; says what."""
+        init, found = self.run.init, {}
+        if initial is not None:
+            inputs.require_initial(self.run, self.inputs, initial)
+            self.state, taken = initialization.initialize(self.state, initial, init.modules)
+            found[f"init.checkpoint {init.checkpoint}"] = taken
+        if published is not None:
+            inputs.require_bert(self.inputs, published)
+            self.state, taken = initialization.initialize_with_bert(self.state, published)
+            source = f"init.bert {init.bert} ({published.num_layers} layers, weights of sha256 "
+            found[f"{source}{published.sha256[:12]})"] = taken
+        given = {name for taken in found.values() for name in taken.taken}
+        for source, taken in found.items():
+            _say(f"{source}: {taken.beside(given)}")
 
     def take_steps(self, stop: Callable[[int], bool] | None) -> TrainResult:
         """The loop; returns with the last state saved."""
