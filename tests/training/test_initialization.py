@@ -11,8 +11,11 @@ import pytest
 from tests import fakes
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.schema import ContractMismatch
+from videobert_jax.text import word_pieces
 from videobert_jax.training import initialization
+from videobert_jax.training.config import InitConfig
 from videobert_jax.training.state import TrainState
+from videobert_jax.weights import bert
 
 MODULES = ("text_embedding", "text_encoder", "video_embedding", "video_encoder", "cross_encoder")
 
@@ -95,6 +98,73 @@ def test_shards_stay_where_they_were(tiny_run):
     taken, _ = initialization.initialize(state, bundle, ("text_encoder",))
     assert taken.params["text_encoder"].sharding == layout
     np.testing.assert_array_equal(taken.params["text_encoder"], given)
+
+
+def bert_of(params: dict[str, Any]) -> bert.Bert:
+    vocabulary = word_pieces.Vocabulary((), True, None, True, True, "##", 100)
+    return bert.Bert("given", "a" * 64, 3, vocabulary, params)
+
+
+def test_first_rows_of_a_bert_are_taken_wherever_they_lie():
+    mesh = jax.make_mesh((8,), ("fsdp",), axis_types=(jax.sharding.AxisType.Auto,))
+    layout = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("fsdp"))
+    born = np.random.default_rng(0).normal(size=(16, 2)).astype(np.float32)
+    params = {
+        "text_embedding": {"pieces": jax.device_put(born, layout)},
+        "text_encoder": jax.device_put(born, layout),
+        "video_encoder": {"stack": {"layers": {"layer": jax.device_put(born, layout)}}},
+    }
+    state = TrainState(jnp.int32(0), params, {}, {})
+    given = np.arange(32, dtype=np.float32).reshape(16, 2)
+    found, taken = initialization.initialize_with_bert(
+        state,
+        bert_of(
+            {
+                "video_encoder": {"stack": {"layers": {"layer": given[:3]}}},
+                "text_embedding": {"pieces": given[:13]},
+            }
+        ),
+    )
+    for module, rows in (("text_embedding", 13), ("text_encoder", 0), ("video_encoder", 3)):
+        (leaf,) = jax.tree.leaves(found.params[module])
+        assert leaf.sharding == layout, module
+        np.testing.assert_array_equal(leaf, np.concatenate([given[:rows], born[rows:]]))
+    assert str(taken) == (
+        "2 parameters taken over (text_embedding, video_encoder), of them in part: 13 of 16 rows "
+        "of text_embedding/pieces, 3 of 16 layers of video_encoder; random: text_encoder (1)"
+    )
+    assert str(taken.beside(["text_encoder"])).endswith("3 of 16 layers of video_encoder")
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (5, 3), (4,)])
+def test_a_bert_that_does_not_fit_is_named(shape):
+    given = bert_of({"text_encoder": {"kernel": np.zeros(shape, np.float32)}})
+    with pytest.raises(initialization.InitializationError, match=r"float32\[4, 3\] in the model"):
+        initialization.initialize_with_bert(state_of(1.0), given)
+    nowhere = bert_of({"audio": np.zeros(3, np.float32)})
+    with pytest.raises(initialization.InitializationError, match="audio .* nothing in the model"):
+        initialization.initialize_with_bert(state_of(1.0), nowhere)
+
+
+@pytest.mark.parametrize(
+    ("modules", "video_layers", "both"),
+    [
+        (("text_tower",), 0, "text_embedding, text_encoder"),
+        (("text_encoder", "cross_encoder"), 0, "text_encoder"),
+        (("heads",), 0, "bag_of_words_head, masked_language_head"),
+        (("video_tower",), 1, "video_encoder"),
+        (("video_tower", "cross_encoder"), 0, None),
+        (("video_embedding",), 1, None),
+    ],
+)
+def test_a_bert_and_a_checkpoint_give_different_parts(modules, video_layers, both):
+    init = InitConfig("run", modules, "bert", video_layers)
+    available = [*MODULES, *initialization.GROUPS["heads"]]
+    if both is None:
+        initialization.require_apart(init, available)
+        return
+    with pytest.raises(initialization.InitializationError, match=f"both give {both}; leave"):
+        initialization.require_apart(init, available)
 
 
 def test_another_tokenizer_or_other_features_are_refused(tiny_run, tmp_path: pathlib.Path):

@@ -95,6 +95,8 @@ def train(
         initialization.require_apart(init, sorted(initial.variables["params"]))
     workdir.mkdir(parents=True, exist_ok=True)
     opened = inputs.open_inputs(run, workdir, initial, published)
+    if published is not None:
+        inputs.require_bert(opened, published)
     training = _Training(run, config, workdir, mesh, schedule, opened, evaluators)
     try:
         training.begin(initial, published)
@@ -190,7 +192,6 @@ class _Training:
             self.state, taken = initialization.initialize(self.state, initial, init.modules)
             found[f"init.checkpoint {init.checkpoint}"] = taken
         if published is not None:
-            inputs.require_bert(self.inputs, published)
             self.state, taken = initialization.initialize_with_bert(self.state, published)
             source = f"init.bert {init.bert} ({published.num_layers} layers, weights of sha256 "
             found[f"{source}{published.sha256[:12]})"] = taken
