@@ -1,4 +1,4 @@
-"""The embedded corpus for most of an hour on two CPU cores: held back from learning by heart.
+"""The embedded corpus for 20 minutes to an hour on two CPU cores: held back from learning by heart.
 
 Few videos are told apart by whatever sets them apart. So each example comes changed every time: up
 to four fifths of a clip are another example's, and four fifths of its dimensions are hidden. The
