@@ -29,7 +29,13 @@ from videobert_jax import configuration, schema
 from videobert_jax.cli import failures
 from videobert_jax.data import block
 from videobert_jax.models import heads
-from videobert_jax.models.config import CrossConfig, ModelConfig, TextConfig, VideoConfig
+from videobert_jax.models.config import (
+    CrossConfig,
+    ModelConfig,
+    TextConfig,
+    VideoConfig,
+    VisualWordsConfig,
+)
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.objectives import config as objectives
 from videobert_jax.objectives import masked_language, pretraining
@@ -130,6 +136,9 @@ def ours_like_lxmert(sizes: lxmert.Sizes) -> TrainingStep:
         num_heads=sizes.num_heads,
         feed_forward_dim=sizes.feed_forward_dim,
         joint_dim=8,  # heads that take no part are kept small
+        bag_of_words_head=False,
+        masked_video_head="nce",
+        visual_words=VisualWordsConfig(branching=1, depth=1),  # there are none
         activation="gelu",
         norm="post",
         norm_epsilon=1e-12,  # LXMERT's
@@ -176,6 +185,7 @@ def objective_weights(**weights: float) -> objectives.ObjectivesConfig:
         masked_video=objectives.MaskedVideoConfig(weights.get("masked_video", 0.0), 0.07),
         matching=objectives.MatchingConfig(weights.get("matching", 0.0), "uniform"),
         contrastive=objectives.ContrastiveConfig(weights.get("contrastive", 0.0), 0, 1),
+        bag_of_words=objectives.BagOfWordsConfig(weights.get("bag_of_words", 0.0)),
         twin_clip_distance=2,
     )
 
