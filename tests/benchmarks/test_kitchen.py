@@ -7,20 +7,20 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import alternate, kitchen
+from benchmarks import alternate, kitchen, kitchen_runs
 
 
 def test_equal_sides_have_a_ratio_of_one():
     scores = np.tile([1.0, 0.0], 50)
     videos = np.repeat([f"video {i}" for i in range(20)], 5)
-    assert kitchen.bootstrap(scores, scores, videos, as_points=False) == (1.0, 1.0, 1.0)
+    assert kitchen_runs.bootstrap(scores, scores, videos, as_points=False) == (1.0, 1.0, 1.0)
 
 
 def test_the_interval_is_the_textbooks_where_videos_have_one_example():
     generator = np.random.default_rng(1)
     ours, peer = generator.normal(0.6, 0.3, 400), generator.normal(0.4, 0.3, 400)
     names = np.array([f"{i:03d}" for i in range(400)])
-    value, low, high = kitchen.bootstrap(ours, peer, names, as_points=True)
+    value, low, high = kitchen_runs.bootstrap(ours, peer, names, as_points=True)
     error = 1.96 * (ours - peer).std(ddof=1) / 20
     assert value == pytest.approx((ours - peer).mean())
     assert (low, high) == pytest.approx((value - error, value + error), abs=0.15 * error)
@@ -30,7 +30,7 @@ def test_examples_of_one_video_count_as_one_draw():
     generator = np.random.default_rng(2)
     of_video = generator.normal(size=40)
     ours, peer, videos = np.repeat(of_video, 10), np.zeros(400), np.repeat(np.arange(40), 10)
-    _, low, high = kitchen.bootstrap(ours, peer, videos, as_points=True)
+    _, low, high = kitchen_runs.bootstrap(ours, peer, videos, as_points=True)
     error = 1.96 * of_video.std(ddof=1) / 40**0.5
     assert high - low == pytest.approx(2 * error, rel=0.15)
 
@@ -60,15 +60,15 @@ def test_flags_that_mean_nothing_are_named(flag, message, monkeypatch, capsys):
 
 def test_records_of_two_checkpoints_are_refused(tmp_path):
     (tmp_path / "eval").mkdir()
-    for task in kitchen.TASKS:
-        for split in (*kitchen.TESTS, kitchen.FROZEN):
+    for task in kitchen_runs.TASKS:
+        for split in (*kitchen_runs.TESTS, kitchen_runs.FROZEN):
             record = {"checkpoint": {"step": 5, "digest": "a"}}
-            kitchen._record(tmp_path, task, split).write_text(json.dumps(record))
-    assert kitchen._measured_checkpoint(tmp_path) == {"step": 5, "digest": "a"}
+            kitchen_runs._record(tmp_path, task, split).write_text(json.dumps(record))
+    assert kitchen_runs.measured_checkpoint(tmp_path) == {"step": 5, "digest": "a"}
     other = json.dumps({"checkpoint": {"step": 5, "digest": "b"}})
-    kitchen._record(tmp_path, "retrieval", "test").write_text(other)
+    kitchen_runs._record(tmp_path, "retrieval", "test").write_text(other)
     with pytest.raises(alternate.BenchmarkError, match="different checkpoints"):
-        kitchen._measured_checkpoint(tmp_path)
+        kitchen_runs.measured_checkpoint(tmp_path)
 
 
 def test_a_seed_whose_labels_were_told_in_another_way_is_evaluated_again(tmp_path, monkeypatch):
@@ -77,11 +77,11 @@ def test_a_seed_whose_labels_were_told_in_another_way_is_evaluated_again(tmp_pat
         folder.mkdir(parents=True)
     (dataset / "dataset.json").touch()
     started = []
-    monkeypatch.setattr(kitchen, "_run", lambda *arguments: started.append(arguments[0]))
+    monkeypatch.setattr(kitchen_runs, "_run", lambda *arguments: started.append(arguments[0]))
 
     def write(scoring: dict) -> None:
-        for record in kitchen._records(run):
-            task = next(task for task in kitchen.TASKS if record.name.startswith(task))
+        for record in kitchen_runs._records(run):
+            task = next(task for task in kitchen_runs.TASKS if record.name.startswith(task))
             record.write_text(json.dumps({"task": task, **scoring}))
 
     write({"scoring": "both"})
@@ -96,4 +96,4 @@ def test_a_seed_whose_labels_were_told_in_another_way_is_evaluated_again(tmp_pat
 
 def test_a_step_that_fails_is_an_error_that_says_how_to_go_on():
     with pytest.raises(alternate.BenchmarkError, match=r"nothing_such.*ended with .*goes on"):
-        kitchen._run("-m", "nothing_such")
+        kitchen_runs._run("-m", "nothing_such")

@@ -107,6 +107,9 @@ def test_prior_is_one_answer_for_all_and_calibration_takes_it_away(context):
     both = zero_shot_classification.evaluate(prejudiced, scoring="both", calibration="prior")
     assert both.metrics == calibrated.metrics == both.details["variants"]["both_less_prior"]
     assert both.details["variants"]["joint_space"]["verb_top1"] == 0.0  # ties
+    for name, figures in both.details["variants"].items():  # each line has the ranks of them all
+        by = np.array([line["verb"]["rank_by"][name] for line in both.examples])
+        assert np.mean(by <= 1) == figures["verb_top1"]
     counts = np.bincount(labels.ids_of(context.split, "verb", _forms(context, "verb")))
     prior = plain.baselines["language_prior"]["verb_top1"]
     assert round(prior * 30) == counts[0]

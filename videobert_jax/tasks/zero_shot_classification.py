@@ -68,7 +68,8 @@ def evaluate(
     answers = _answers(context, candidates, blanks, texts, slots)
     known = _known_variants(context, chosen)
     baselines, notes = _baseline_ranks(context, slots, answers)
-    variants = {of.name: _figures(_ranks(slots, answers, of)) for of in known}
+    ranks = {of.name: _ranks(slots, answers, of) for of in known}
+    variants = {name: _figures(of) for name, of in ranks.items()}
     expected = np.unique(np.concatenate([slot.ids for slot in slots]))
     return TaskResult(
         task=NAME,
@@ -85,7 +86,7 @@ def evaluate(
             },
             **{name: _figures(of) for name, of in baselines.items()},
         },
-        examples=_examples(context, expected, slots, answers, chosen, baselines),
+        examples=_examples(context, expected, slots, answers, chosen, ranks, baselines),
         setting_if_seen="zero_shot",  # the videos are new and labels were never seen
         templates=list(dict.fromkeys(text for of_slot in texts.values() for text in of_slot)),
         details={
@@ -290,10 +291,11 @@ def _examples(
     expected: Int[np.ndarray, " n"],
     slots: Sequence[_Slot],
     answers: Mapping[str, _Answer],
-    variant: _Variant,
+    chosen: _Variant,
+    ranks: Mapping[str, Mapping[str, np.ndarray]],
     baselines: Mapping[str, Mapping[str, np.ndarray]],
 ) -> list[dict[str, object]]:
-    """A line an example; a label is right at rank 1, here and under "baselines"."""
+    """A line an example; a label is right at rank 1, here, by each variant, and under "baselines"."""
     split = context.split
     lines = {
         example: {
@@ -305,16 +307,16 @@ def _examples(
         }
         for example in expected.tolist()
     }
-    ranks = _ranks(slots, answers, variant)
     for slot in slots:
         names = list(slot.forms)
         shown = answers.get(slot.name)
-        best = shown and ranking.shortlist(shown.by(variant), max(classification.TOP))
+        best = shown and ranking.shortlist(shown.by(chosen), max(classification.TOP))
         for row, example in enumerate(slot.ids.tolist()):
             line = lines[example]
             line[slot.name] = {"label": names[int(slot.labels[row])]}
             if best is not None:
-                line[slot.name]["rank"] = float(ranks[slot.name][row])
+                by = {name: float(of[slot.name][row]) for name, of in ranks.items()}
+                line[slot.name] |= {"rank": by[chosen.name], "rank_by": by}
                 line[slot.name]["best"] = [names[label] for label in best[row].tolist()]
             for name, of in baselines.items():
                 if slot.name in of:

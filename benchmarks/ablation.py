@@ -1,0 +1,185 @@
+"""What each objective adds on the embedded corpus: left out of the recipe, or put into it.
+
+    python -m benchmarks.ablation --seeds 3 [--only contrastive,matching] [--json FILE]
+
+Runs are kept in --workdir (kitchen_runs.py): a stopped ablation goes on where it was. A figure is
+the mean over the seeds and over the examples of all three tests; `adds` is its difference with and
+without the objective, in points of 100, with a 95 % interval. `ratio` is the recipe's mean over all
+figures by that of the best run without one of its objectives.
+
+The corpus is drawn in 2D by one renderer: nothing here says anything about real cooking video.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks import alternate, kitchen_runs
+from videobert_jax.cli import failures
+from videobert_jax.tasks import report
+
+RUNS = kitchen_runs.ROOT / "runs/benchmarks/ablation"
+CONFIG = "configs/kitchen.py"
+RECIPE = "recipe"
+SCORING = "both"
+
+
+@dataclasses.dataclass(frozen=True)
+class Ablation:
+    """The recipe with one objective changed by `overrides`.
+
+    is_added: whether they put it in; else they leave it out.
+    """
+
+    name: str
+    overrides: Mapping[str, Any]
+    is_added: bool = False
+
+
+ABLATIONS = (
+    Ablation("contrastive", {"objectives.contrastive.weight": 0.0}),
+    Ablation("matching", {"objectives.matching.weight": 0.0}),
+    Ablation("masked_language", {"objectives.masked_language.weight": 0.0}),
+    Ablation("masked_video", {"objectives.masked_video.weight": 0.0}),
+    Ablation("hard_negatives", {"objectives.matching.negatives": "hard"}, is_added=True),
+    Ablation(
+        "bag_of_words",
+        {"model.bag_of_words_head": True, "objectives.bag_of_words.weight": 1.0},
+        is_added=True,
+    ),
+)
+
+
+def _zero_shot(slot: str, variant: str) -> kitchen_runs.Score:
+    return lambda line: float(line[slot]["rank_by"][variant] <= 1) if slot in line else None
+
+
+def _masked(slot: str) -> kitchen_runs.Score:
+    return lambda line: float(line[slot]["with_video"]["rank"] <= 1) if slot in line else None
+
+
+def figures() -> dict[str, tuple[str, kitchen_runs.Score]]:
+    """Name of a figure -> (its task, an example's score)."""
+    zero_shot, retrieval, fill_mask = kitchen_runs.TASKS
+    found = {
+        f"{slot} by {variant}": (zero_shot, _zero_shot(slot, variant))
+        for slot in ("verb", "object")
+        for variant in ("cloze", "joint_space", "both")
+    }
+    found["text to video R5"] = (retrieval, lambda line: float(line["text_to_video_rank"] <= 5))
+    return found | {f"masked {slot}": (fill_mask, _masked(slot)) for slot in ("verb", "object")}
+
+
+def adds(
+    of: Ablation,
+    recipe: Sequence[pathlib.Path],
+    changed: Sequence[pathlib.Path],
+    splits: Sequence[str] = kitchen_runs.TESTS,
+) -> dict[str, dict[str, Any]]:
+    """Figure -> {with, without, adds, interval} of an objective over the examples of `splits`."""
+    sides = (changed, recipe) if of.is_added else (recipe, changed)
+    found = {}
+    for name, (task, score) in figures().items():
+        gathered = [
+            [kitchen_runs.mean_scores(score, task, split, runs) for split in splits]
+            for runs in sides
+        ]
+        having, lacking = (np.concatenate([scores for scores, _ in side]) for side in gathered)
+        videos = np.concatenate([videos for _, videos in gathered[0]])
+        value, low, high = kitchen_runs.bootstrap(having, lacking, videos, as_points=True)
+        found[name] = {
+            "with": float(having.mean()),
+            "without": float(lacking.mean()),
+            "adds": value,
+            "interval": [low, high],
+        }
+    return found
+
+
+def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Points of 100 that each objective adds to each figure, with intervals."""
+    rows = [("figure", *results)]
+    for name in figures():
+        cells = []
+        for of in results.values():
+            low, high = of[name]["interval"]
+            cells.append(f"{100 * of[name]['adds']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})")
+        rows.append((name, *cells))
+    return report.aligned(rows)
+
+
+def _mean_ratio(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> float | None:
+    """The recipe's mean figure by the best one without an objective; None with none left out."""
+    left_out = [results[of.name] for of in ABLATIONS if of.name in results and not of.is_added]
+    means = [
+        {side: np.mean([figure[side] for figure in of.values()]) for side in ("with", "without")}
+        for of in left_out
+    ]
+    return min((float(of["with"] / of["without"]) for of in means), default=None)
+
+
+def _chosen(names: str) -> list[Ablation]:
+    wanted = names.split(",") if names else [of.name for of in ABLATIONS]
+    known = {of.name: of for of in ABLATIONS}
+    if unknown := sorted(set(wanted) - set(known)):
+        raise alternate.BenchmarkError(f"--only={names}: {unknown} is none of {list(known)}.")
+    return [known[name] for name in wanted]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.seeds < 1:
+        raise alternate.BenchmarkError(f"--seeds={arguments.seeds}: expected 1 or more.")
+    chosen = _chosen(arguments.only)
+    kitchen_runs.prepare(arguments.dataset)
+    runs: dict[str, list[pathlib.Path]] = {}
+    for seed in range(arguments.seeds):  # a whole seed first: what is there early can be read
+        for of in (Ablation(RECIPE, {}), *chosen):
+            workdir = arguments.workdir.resolve() / f"{of.name}-{seed}"
+            overrides = {"seed": seed, "data.path": arguments.dataset.resolve(), **of.overrides}
+            kitchen_runs.train_and_evaluate(workdir, CONFIG, overrides, SCORING)
+            runs.setdefault(of.name, []).append(workdir)
+    results = {of.name: adds(of, runs[RECIPE], runs[of.name]) for of in chosen}
+    print(table(results))
+    record = {
+        "benchmark": "ablation",
+        "ratio": _mean_ratio(results),
+        "figures": results,
+        "figures_of_tests": {
+            split: {of.name: adds(of, runs[RECIPE], runs[of.name], [split]) for of in chosen}
+            for split in kitchen_runs.TESTS
+        },
+        "seeds": arguments.seeds,
+        "checkpoints": {
+            workdir.name: kitchen_runs.measured_checkpoint(workdir)
+            for of_name in runs.values()
+            for workdir in of_name
+        },
+        "notes": "drawn in 2D by one renderer; says nothing about real cooking video",
+        "hardware": alternate.hardware(),
+        "versions": alternate.versions(["flax", "optax"]),
+        "commit": alternate.commit(),
+    }
+    alternate.write(record, arguments.json)
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--only", default="", help=f"of {', '.join(of.name for of in ABLATIONS)}, with commas"
+    )
+    parser.add_argument("--dataset", type=pathlib.Path, default=kitchen_runs.DATASET)
+    parser.add_argument("--workdir", type=pathlib.Path, default=RUNS)
+    parser.add_argument("--json", help="file of the record")
+    arguments = parser.parse_args()
+    return failures.exit_code(lambda: run(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

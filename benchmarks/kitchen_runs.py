@@ -1,0 +1,140 @@
+"""Training runs on the embedded corpus and what their records say: for benchmarks of learning.
+
+A run is a workdir: trained and evaluated on three tests, the harder two first, and on clips frozen
+at their middle frame. What is finished is not run again. Intervals are of 95 %, by a paired
+bootstrap that draws whole test videos, since steps of one video share cook, light and worktop; each
+of its examples counts with its mean over the seeds.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from benchmarks import alternate
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DATASET = ROOT / "runs/data/kitchen"
+TESTS = ("test_unseen_pairs", "test_unseen_backgrounds", "test")
+FROZEN = "test_frozen"
+TASKS = ("zero_shot_classification", "retrieval", "fill_mask")
+DRAWS = 2000
+
+Line = Mapping[str, Any]
+Score = Callable[[Line], float | None]  # of an example; None where it has no such figure
+
+
+def prepare(dataset: pathlib.Path) -> None:
+    """Writes the embedded corpus where it is not yet."""
+    if not (dataset / "dataset.json").is_file():
+        _run("-m", "videobert_jax", "prepare", "kitchen", f"--output={dataset}")
+
+
+def train_and_evaluate(
+    run: pathlib.Path, config: str, overrides: Mapping[str, Any], scoring: str
+) -> None:
+    """Trains a run and evaluates it; what is there already is kept.
+
+    overrides: of config fields. scoring: of zero-shot labels. Raises BenchmarkError where a
+    command fails.
+    """
+    if all(_is_measured(record, scoring) for record in _records(run)):
+        return
+    given = [f"--config.{field}={value}" for field, value in overrides.items()]
+    _run("train.py", f"--config={config}", f"--workdir={run}", *given)
+    evaluate = ("eval.py", f"--workdir={run}", f"--scoring={scoring}")
+    _run(*evaluate, f"--task={TASKS[0]}", f"--split={FROZEN}")
+    _run(*evaluate, f"--task={','.join(TASKS)}", f"--split={','.join(TESTS)}")
+
+
+def _run(*arguments: str) -> None:
+    print("python", *arguments, flush=True)
+    code = subprocess.run([sys.executable, *arguments], cwd=ROOT).returncode
+    if code:
+        raise alternate.BenchmarkError(
+            f"python {' '.join(arguments)} ended with {code}, see above; the same command goes on "
+            "from there."
+        )
+
+
+def measured_checkpoint(run: pathlib.Path) -> dict[str, Any]:
+    """Step and digest of the parameters that all records of a run are of.
+
+    Raises BenchmarkError where they are of several.
+    """
+    records = _records(run)
+    found = [json.loads(record.read_text(encoding="utf-8"))["checkpoint"] for record in records]
+    if any(checkpoint != found[0] for checkpoint in found):
+        raise alternate.BenchmarkError(
+            f"the records in {records[0].parent} are of different checkpoints; remove them and "
+            "run the same command again."
+        )
+    return found[0]
+
+
+def _records(run: pathlib.Path) -> list[pathlib.Path]:
+    """All records of a run that are compared."""
+    of_tests = [_record(run, task, split) for task in TASKS for split in TESTS]
+    return [*of_tests, _record(run, TASKS[0], FROZEN)]
+
+
+def _is_measured(record: pathlib.Path, scoring: str) -> bool:
+    """Whether a record is there, its zero-shot labels told by `scoring`."""
+    if not record.is_file():
+        return False
+    found = json.loads(record.read_text(encoding="utf-8"))
+    return found["task"] != TASKS[0] or found.get("scoring") == scoring
+
+
+def _record(run: pathlib.Path, task: str, split: str) -> pathlib.Path:
+    return run / "eval" / f"{task}{split.removeprefix('test')}.json"
+
+
+def lines(run: pathlib.Path, task: str, split: str) -> list[Line]:
+    """What a record's examples have, a line each."""
+    file = _record(run, task, split).with_suffix(".examples.jsonl")
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def mean_scores(
+    score: Score, task: str, split: str, runs: Iterable[pathlib.Path]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(mean score over the runs of every example that has one, its video)."""
+    rows = []
+    videos: list[str] = []
+    for run in runs:
+        scored = [
+            (line["example_id"], score(line), line["video"]) for line in lines(run, task, split)
+        ]
+        kept = sorted((one, value, video) for one, value, video in scored if value is not None)
+        rows.append([value for _, value, _ in kept])
+        videos = [video for *_, video in kept]
+    return np.mean(rows, axis=0), np.array(videos)
+
+
+def bootstrap(
+    ours: np.ndarray, peer: np.ndarray, videos: np.ndarray, *, as_points: bool, draws: int = DRAWS
+) -> tuple[float, float, float]:
+    """(ratio or difference of the means, lower and upper end of its 95 % interval).
+
+    Paired: a drawn video brings its examples of both sides (Efron and Tibshirani 1993, chapter 8).
+    """
+    names, of = np.unique(videos, return_inverse=True)
+    sums = np.stack([np.bincount(of, values, len(names)) for values in (ours, peer)])
+    sizes = np.bincount(of, minlength=len(names))
+    drawn = np.random.default_rng(0).multinomial(
+        len(names), np.full(len(names), 1 / len(names)), draws
+    )
+    means = drawn @ sums.T / (drawn @ sizes)[:, None]
+
+    def contrast(values: np.ndarray) -> np.ndarray:
+        if as_points:
+            return values[..., 0] - values[..., 1]
+        return values[..., 0] / np.maximum(values[..., 1], 1e-9)
+
+    low, high = np.quantile(contrast(means), [0.025, 0.975])
+    return float(contrast(np.array([ours.mean(), peer.mean()]))), float(low), float(high)
