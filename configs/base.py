@@ -45,6 +45,7 @@ def data() -> ml_collections.ConfigDict:
     data.sources = ml_collections.ConfigDict({"main": source()})
     data.block_size = 256  # examples a block: scope of packing and of local negatives
     data.blocks_per_batch = 1  # global batch = block_size x blocks_per_batch
+    # `videobert fit-packing` fits the next three to a dataset
     data.examples_per_row = 1  # examples packed into a row
     data.text_length = 32  # pieces a row, [CLS] and [SEP] counted
     data.video_length = 32  # clip features a row

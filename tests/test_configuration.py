@@ -38,6 +38,10 @@ def test_a_bad_override_says_what_is_wrong(config, key, text, message):
     ("key", "text", "message"),
     [
         ("data.block_size", "6", None),
+        ("data.examples_per_row", "3", "block_size=8 is not divisible by data.examples_per_row=3"),
+        ("data.examples_per_row", "0", "examples_per_row=0; expected 1 or more"),
+        ("data.text_length", "2", "text_length=2 is too short .* use 3 or more"),
+        ("data.video_length", "0", "video_length=0 is too short .* fit-packing"),
         ("data.masking.text_rate", "1.5", r"text_rate=1.5 is outside \[0, 1\]"),
         ("data.masking.text_frequency_exponent", "-1", "exponent=-1.0 is below 0"),
         ("data.masking.text_examples", "1.5", r"text_examples=1.5 is outside \[0, 1\]"),

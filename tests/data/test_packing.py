@@ -1,3 +1,5 @@
+import itertools
+
 import hypothesis
 import numpy as np
 import pytest
@@ -6,22 +8,65 @@ from hypothesis import strategies
 from videobert_jax.data import packing
 
 
+def drawn_lengths(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(pieces, clips) of examples like YouCook II's: clips vary far more than pieces."""
+    generator = np.random.default_rng(0)
+    return (
+        3 + generator.poisson(8.5, count),
+        1 + generator.gamma(1.2, 10.0, count).astype(np.int64),
+    )
+
+
 def test_one_example_a_row_keeps_the_order():
-    assert packing.assign(np.array([3.0, 9.0, 1.0]), 3).tolist() == [0, 1, 2]
+    lengths = np.array([3, 9, 1])
+    assert packing.assign(lengths, lengths[::-1].copy(), 3).tolist() == [0, 1, 2]
 
 
-def test_rows_are_balanced_and_every_example_stands_once():
-    costs = np.random.default_rng(0).gamma(2.0, size=256)
-    at = packing.assign(costs, 16)
-    assert sorted(at.tolist()) == list(range(256))
-    loads = costs[at].reshape(16, 16).sum(1)
-    unpacked = costs.reshape(16, 16).sum(1)
-    assert loads.max() / loads.mean() < 1.05 < unpacked.max() / unpacked.mean()
+@pytest.mark.parametrize("rows", [16, 15])
+def test_rows_are_even_on_both_sides_and_every_example_stands_once(rows):
+    sides = drawn_lengths(16 * rows)
+    at = packing.assign(*sides, rows)
+    assert sorted(at.tolist()) == list(range(16 * rows))
+    for lengths in sides:
+        loads = lengths[at].reshape(rows, -1).sum(1)
+        unpacked = lengths.reshape(rows, -1).sum(1)
+        assert loads.max() / loads.mean() < 1.03 < 1.05 < unpacked.max() / unpacked.mean()
+
+
+def test_no_exchange_of_two_examples_would_make_rows_more_even():
+    text, video = drawn_lengths(24)
+    at = packing.assign(text, video, 6)
+
+    def unevenness(at: np.ndarray) -> float:
+        shares = [lengths[at].reshape(6, 4).sum(1) / lengths.sum() for lengths in (text, video)]
+        return float(np.square(shares).sum())
+
+    found = unevenness(at)
+    rows = np.argsort(video[at].reshape(6, 4).sum(1), kind="stable")
+    for one, other in itertools.product(range(4), repeat=2):  # of the fullest and emptiest row
+        exchanged = at.copy()
+        places = [rows[0] * 4 + one, rows[-1] * 4 + other]
+        exchanged[places] = at[places[::-1]]
+        assert unevenness(exchanged) > found - 1e-12
+
+
+@pytest.mark.parametrize("absent", ["text", "video"])
+def test_rows_are_even_where_one_side_is_absent(absent):
+    sides = dict(zip(("text", "video"), drawn_lengths(256), strict=True))
+    sides[absent] = np.zeros(256, np.int64)
+    at = packing.assign(sides["text"], sides["video"], 16)
+    loads = (sides["text"] + sides["video"])[at].reshape(16, 16).sum(1)
+    assert loads.max() / loads.mean() < 1.02
+
+
+def test_empty_examples_have_places_too():
+    nothing = np.zeros(256, np.int64)
+    assert sorted(packing.assign(nothing, nothing, 16).tolist()) == list(range(256))
 
 
 def test_uneven_rows_are_refused():
     with pytest.raises(ValueError, match="7 examples do not fill 2 rows"):
-        packing.assign(np.ones(7), 2)
+        packing.assign(np.ones(7, np.int64), np.ones(7, np.int64), 2)
 
 
 def _fit_one_unit_at_a_time(row: list[int], capacity: int) -> list[int]:

@@ -50,6 +50,10 @@ def run(
         ({"optimizer__warmup_steps": 50}, ["warmup_steps=50", "num_steps=8"]),
         ({"model__video__feature_dim": 7}, ["feature_dim=7", "24 dimensions"]),
         ({"data__text_length": 64}, ["text_length=64", "max_length=32"]),
+        (
+            {"data__examples_per_row": 2, "data__text_length": 5},
+            ["text_length=5 is too short for data.examples_per_row=2", "use 6 or more"],
+        ),
         ({"init__checkpoint": "/nowhere@3"}, ["/nowhere@3", "expected a workdir"]),
         ({"init__bert": "/nowhere"}, ["/nowhere: has no config.json", "expected the folder"]),
         ({"init__bert_video_layers": 1}, ["needs init.bert, found none", "init.bert=DIR"]),

@@ -21,6 +21,7 @@ COMMANDS = (
     "verify",
     "render",
     "fit-visual-words",
+    "fit-packing",
     "evaluate",
     "summarize",
     "attention",

@@ -19,6 +19,7 @@ from videobert_jax.data.config import (
     DataConfig,
     DrawingConfig,
     MaskingConfig,
+    require_rows,
 )
 from videobert_jax.data.fill import Chosen, HostBlock
 from videobert_jax.data.index import Split
@@ -28,7 +29,6 @@ from videobert_jax.text.tokenizer import Tokenizer
 __all__ = ["BlockBuilder", "BlockSettings", "EvaluationBuilder", "HostBlock", "Source"]
 
 _LARGEST_ID = np.iinfo(np.int32).max
-_SHORTEST_TEXT = fill.NUM_ENDS + 1
 
 
 class Source(NamedTuple):
@@ -53,28 +53,16 @@ class BlockSettings:
     max_damaged_fraction: float
 
     def __post_init__(self) -> None:
-        examples = self.shape.examples
-        for side, length, shortest in (
-            ("text", self.shape.text_length, _SHORTEST_TEXT * examples),
-            ("video", self.shape.video_length, examples),
-        ):
-            if length < shortest:
-                raise ValueError(
-                    f"data.{side}_length={length} is too short for data.examples_per_row="
-                    f"{examples}; use {shortest} or more, or fewer examples a row."
-                )
+        shape = self.shape
+        require_rows(self.block_size, shape.examples, shape.text_length, shape.video_length)
+        for side, length in (("text", shape.text_length), ("video", shape.video_length)):
             if length > masking.LONGEST_ROW:
                 raise ValueError(
                     f"data.{side}_length={length}; expected at most {masking.LONGEST_ROW}."
                 )
-        if not 0 < self.block_size <= masking.MOST_EXAMPLES:
+        if self.block_size > masking.MOST_EXAMPLES:
             raise ValueError(
-                f"data.block_size={self.block_size}; expected 1 to {masking.MOST_EXAMPLES}."
-            )
-        if self.block_size % examples:
-            raise ValueError(
-                f"data.block_size={self.block_size} is not divisible by "
-                f"data.examples_per_row={examples}; change one of them."
+                f"data.block_size={self.block_size}; expected at most {masking.MOST_EXAMPLES}."
             )
         if self.read_group < 1 or self.read_group > self.block_size:
             raise ValueError(
@@ -158,12 +146,16 @@ class BlockBuilder:
 
     def build(self, k: int) -> HostBlock:
         """Block k of the run, counted from 0: the same bytes wherever it is built."""
+        return fill.fill(self.choose(k), self.tokenizer, self.settings.shape, self.settings.masking)
+
+    def choose(self, k: int) -> Chosen:
+        """The examples of block k, of which nothing is read yet."""
         settings = self.settings
         number, within = self.schedule.locate(k)
         source = self.sources[number]
         positions = np.arange(within * settings.block_size, (within + 1) * settings.block_size)
         order_seed = int(order.bits(settings.seed, order.SOURCE, number, 0))
-        chosen = Chosen(
+        return Chosen(
             split=source.split,
             reader=self._readers[number],
             regime=source.regime,
@@ -174,7 +166,6 @@ class BlockBuilder:
             first_video=self._first_videos[number],
             window=draw.random_window,
         )
-        return fill.fill(chosen, self.tokenizer, settings.shape, settings.masking)
 
 
 class EvaluationBuilder:

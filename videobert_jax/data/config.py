@@ -4,6 +4,7 @@ import dataclasses
 
 REGIMES = ("text_video", "text_only", "video_only")
 EXECUTORS = ("auto", "tf", "threads")
+SHORTEST_TEXT, SHORTEST_VIDEO = 3, 1  # slots of an example: [CLS], a piece, [SEP]; a clip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,11 +125,7 @@ class DataConfig:
     max_damaged_fraction: float
 
     def __post_init__(self) -> None:
-        if self.block_size % self.examples_per_row:
-            raise ValueError(
-                f"data.block_size={self.block_size} is not divisible by "
-                f"data.examples_per_row={self.examples_per_row}; change one of them."
-            )
+        require_rows(self.block_size, self.examples_per_row, self.text_length, self.video_length)
         if self.executor not in EXECUTORS:
             raise ValueError(f"data.executor={self.executor!r} is none of {', '.join(EXECUTORS)}.")
         for source in self.sources:
@@ -152,3 +149,28 @@ class DataConfig:
     def rows(self) -> int:
         """Rows a block."""
         return self.block_size // self.examples_per_row
+
+
+def require_rows(block_size: int, examples: int, text_length: int, video_length: int) -> None:
+    """Raises ValueError where a block is no whole number of rows, or where a row cannot hold its
+    examples even when they are cut to what is left of any."""
+    if examples < 1 or block_size < 1:
+        raise ValueError(
+            f"data.block_size={block_size} and data.examples_per_row={examples}; expected 1 or "
+            "more of both."
+        )
+    if block_size % examples:
+        raise ValueError(
+            f"data.block_size={block_size} is not divisible by "
+            f"data.examples_per_row={examples}; change one of them."
+        )
+    for side, length, shortest in (
+        ("text", text_length, SHORTEST_TEXT * examples),
+        ("video", video_length, SHORTEST_VIDEO * examples),
+    ):
+        if length < shortest:
+            raise ValueError(
+                f"data.{side}_length={length} is too short for data.examples_per_row={examples}; "
+                f"use {shortest} or more, or fewer examples a row; `videobert fit-packing` finds "
+                "what holds them."
+            )

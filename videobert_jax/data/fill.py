@@ -54,6 +54,21 @@ class Chosen:
 
 
 @dataclasses.dataclass(frozen=True)
+class Measured:
+    """What the examples of a block take, in data order, before rows cut it.
+
+    runs: their clips. num_pieces: of each text; piece_ids: of all, one text behind another.
+    text, video: slots that each would fill on either side.
+    """
+
+    runs: draw.Runs
+    num_pieces: Int64[np.ndarray, " n"]
+    piece_ids: Int[np.ndarray, " p"]
+    text: Int64[np.ndarray, " n"]
+    video: Int64[np.ndarray, " n"]
+
+
+@dataclasses.dataclass(frozen=True)
 class _Plan:
     """Examples in the order of their places (row after row), with lengths that fit."""
 
@@ -74,7 +89,7 @@ def fill(
 ) -> HostBlock:
     """The block of these examples. Raises DatasetError where a shard cannot be read."""
     rows = len(chosen.ids) // shape.examples
-    plan = _plan(chosen, tokenizer, shape, rows)
+    plan = _plan(chosen, measure(chosen, tokenizer), shape, rows)
     batch = dataclasses.replace(
         schema.zero_block(shape, rows),
         video_features=_aligned_empty((rows, shape.video_length, shape.feature_dim)),
@@ -92,7 +107,8 @@ def fill(
     return HostBlock(batch, int(damaged.sum()), plan.cut_pieces, plan.cut_clips)
 
 
-def _plan(chosen: Chosen, tokenizer: Tokenizer, shape: schema.RowShape, rows: int) -> _Plan:
+def measure(chosen: Chosen, tokenizer: Tokenizer) -> Measured:
+    """Lengths of the examples, by the index and the tokenizer alone: no feature is read."""
     split, real = chosen.split, chosen.ids != schema.PADDING_EXAMPLE
     rows_of_index = np.where(real, chosen.ids, 0)
     with_text = real & (chosen.regime != "video_only")
@@ -103,22 +119,29 @@ def _plan(chosen: Chosen, tokenizer: Tokenizer, shape: schema.RowShape, rows: in
     encoded = tokenizer.encode(_texts(split, rows_of_index[texts], taken.joined[texts]))
     num_pieces = np.zeros(len(real), np.int64)
     num_pieces[texts] = np.fromiter(map(len, encoded), np.int64, len(encoded))
-    all_pieces = np.fromiter(
-        itertools.chain.from_iterable(encoded), np.int32, int(num_pieces.sum())
+    return Measured(
+        runs=taken,
+        num_pieces=num_pieces,
+        piece_ids=np.fromiter(
+            itertools.chain.from_iterable(encoded), np.int32, int(num_pieces.sum())
+        ),
+        text=np.where(num_pieces > 0, num_pieces + NUM_ENDS, 0),
+        video=np.where(with_video, taken.counts, 0),
     )
-    counts = np.where(with_video, taken.counts, 0)
-    text = np.where(num_pieces > 0, num_pieces + NUM_ENDS, 0)
-    text, video = np.minimum(text, shape.text_length), np.minimum(counts, shape.video_length)
 
-    at = packing.assign(text / shape.text_length + video / shape.video_length, rows)
+
+def _plan(chosen: Chosen, measured: Measured, shape: schema.RowShape, rows: int) -> _Plan:
+    text = np.minimum(measured.text, shape.text_length)
+    video = np.minimum(measured.video, shape.video_length)
+    at = packing.assign(text, video, rows)
     text_lengths = packing.fit(text[at].reshape(rows, -1), shape.text_length)
     video_lengths = packing.fit(video[at].reshape(rows, -1), shape.video_length)
     seeds, kept = chosen.seeds[at], video_lengths.reshape(-1)
-    window = chosen.window(counts[at], kept, seeds)
-    clip_steps = np.where(kept > 0, taken.steps[at], 1)
-    first_clips = np.where(kept > 0, taken.firsts[at] + window * clip_steps, 0)
+    window = chosen.window(measured.video[at], kept, seeds)
+    clip_steps = np.where(kept > 0, measured.runs.steps[at], 1)
+    first_clips = np.where(kept > 0, measured.runs.firsts[at] + window * clip_steps, 0)
     pieces = masking.Ragged.of(np.maximum(text_lengths.reshape(-1) - NUM_ENDS, 0), seeds)
-    first_piece = (np.cumsum(num_pieces) - num_pieces)[at]
+    first_piece = (np.cumsum(measured.num_pieces) - measured.num_pieces)[at]
     return _Plan(
         ids=chosen.ids[at],
         seeds=seeds,
@@ -127,9 +150,9 @@ def _plan(chosen: Chosen, tokenizer: Tokenizer, shape: schema.RowShape, rows: in
         first_clips=first_clips,
         clip_steps=clip_steps,
         pieces=pieces,
-        piece_ids=all_pieces[first_piece[pieces.owners] + pieces.places],
-        cut_pieces=len(all_pieces) - len(pieces.owners),
-        cut_clips=int(counts.sum() - kept.sum()),
+        piece_ids=measured.piece_ids[first_piece[pieces.owners] + pieces.places],
+        cut_pieces=len(measured.piece_ids) - len(pieces.owners),
+        cut_clips=int(measured.video.sum() - kept.sum()),
     )
 
 

@@ -1,29 +1,79 @@
 """Where the examples of a block stand: a constant number a row, rows of about one length."""
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
+
+_MOST_ROUNDS = 64  # of exchanges; blocks of 256 examples are even after 10 to 20
 
 
-def assign(costs: Float[np.ndarray, " n"], rows: int) -> Int64[np.ndarray, " n"]:
+def assign(
+    text_lengths: Int64[np.ndarray, " n"], video_lengths: Int64[np.ndarray, " n"], rows: int
+) -> Int64[np.ndarray, " n"]:
     """Example at each place, row after row: a permutation of 0 ... n - 1.
 
-    Longest processing time first (Graham 1969), a round at a time so that every row gets the
-    same number: the longest examples left go to the rows that are emptiest. One example a row
-    leaves the order as it is.
+    Rows come out of about one length on both sides. Examples are dealt by the sum of their shares
+    of both sides; then rows exchange examples, a pair at a time, for as long as that lowers the
+    sum of squares of the rows' shares. One example a row leaves the order as it is.
     """
-    examples = len(costs) // rows
-    if examples * rows != len(costs):
-        raise ValueError(f"{len(costs)} examples do not fill {rows} rows evenly")
-    if examples == 1:
-        return np.arange(rows)
-    longest_first = np.argsort(-costs, kind="stable").reshape(examples, rows)
-    places = np.empty((rows, examples), np.int64)
-    loads = np.zeros(rows)
-    for place, chosen in enumerate(longest_first):
+    count = len(text_lengths)
+    examples = count // rows
+    if examples * rows != count:
+        raise ValueError(f"{count} examples do not fill {rows} rows evenly")
+    if examples == 1 or rows == 1:
+        return np.arange(count)
+    lengths = np.stack([text_lengths, video_lengths])
+    totals = np.maximum(lengths.sum(axis=1), 1)
+    places = _deal(lengths[0] * totals[1] + lengths[1] * totals[0], rows)
+    _exchange(places, lengths, totals)
+    return places.reshape(-1)
+
+
+def _deal(costs: Int64[np.ndarray, " n"], rows: int) -> Int64[np.ndarray, "r e"]:
+    """Rows of examples of about one cost: longest processing time first (Graham 1969), a round at
+    a time so that every row gets the same number: the dearest examples left go to the rows that
+    are emptiest."""
+    dearest_first = np.argsort(-costs, kind="stable").reshape(-1, rows)
+    places = np.empty((rows, len(dearest_first)), np.int64)
+    loads = np.zeros(rows, np.int64)
+    for place, chosen in enumerate(dearest_first):
         emptiest_first = np.argsort(loads, kind="stable")
         places[emptiest_first, place] = chosen
         loads[emptiest_first] += costs[chosen]
-    return places.reshape(-1)
+    return places
+
+
+def _exchange(
+    places: Int64[np.ndarray, "r e"],
+    lengths: Int64[np.ndarray, "2 n"],
+    totals: Int64[np.ndarray, " 2"],
+) -> None:
+    """Evens out `places`: fullest and emptiest rows of a side, the sides in turn, exchange the two
+    examples that lower the sum of squared shares most.
+
+    Arithmetic is of integers, and elementwise where it is not, so that every machine finds the
+    same places.
+    """
+    half = len(places) // 2
+    weights = (1.0 / totals.astype(np.float64) ** 2)[:, None, None, None]
+    loads = lengths[:, places].sum(axis=2)
+    idle = 0
+    for number in range(_MOST_ROUNDS):
+        fullest_first = np.argsort(-loads[number % 2], kind="stable")
+        full, empty = fullest_first[:half], fullest_first[::-1][:half]
+        gained = lengths[:, places[empty]][:, :, None] - lengths[:, places[full]][..., None]
+        gaps = (loads[:, full] - loads[:, empty])[..., None, None]
+        changes = weights * (gained * (gaps + gained))  # [side, pair, of full, of empty]
+        changes = (changes[0] + changes[1]).reshape(half, -1)
+        best = changes.argmin(axis=1)
+        pairs = np.flatnonzero(np.take_along_axis(changes, best[:, None], axis=1)[:, 0] < 0)
+        idle = 0 if len(pairs) else idle + 1
+        if idle == 2:  # neither side finds an exchange
+            return
+        given, taken = np.divmod(best[pairs], places.shape[1])
+        full, empty = full[pairs], empty[pairs]
+        loads[:, full] += gained[:, pairs, given, taken]
+        loads[:, empty] -= gained[:, pairs, given, taken]
+        places[full, given], places[empty, taken] = places[empty, taken], places[full, given]
 
 
 def fit(lengths: Int64[np.ndarray, "r e"], capacity: int) -> Int64[np.ndarray, "r e"]:

@@ -33,6 +33,16 @@ class InputError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
+class Sources:
+    """The datasets and splits of data.sources, in its order. main: the first dataset whose clip
+    features are used, or the first."""
+
+    datasets: list[index.Dataset]
+    splits: list[index.Split]
+    main: index.Dataset
+
+
+@dataclasses.dataclass(frozen=True)
 class RunInputs:
     """All that the loop needs to know of the data."""
 
@@ -57,31 +67,37 @@ def open_inputs(
     been made in the same way. Raises DatasetError, ContractMismatch, ConfigError, InputError,
     InitializationError.
     """
-    sources = run.data.sources
-    datasets = {path: index.open_dataset(path) for path in map(_path_of(run), sources)}
-    opened = [datasets[_path_of(run)(source)] for source in sources]
-    splits = [dataset.split(source.split) for dataset, source in zip(opened, sources, strict=True)]
-    with_video = [i for i, source in enumerate(sources) if source.regime != "text_only"]
-    main = opened[with_video[0] if with_video else 0]
-    tokenizer = _tokenizer(run, workdir, splits, initial, bert)
+    sources = open_sources(run)
+    main = sources.main
+    tokenizer = _tokenizer(run, workdir, sources.splits, initial, bert)
     model = configuration.resolve_model(
         run, vocabulary_size=tokenizer.size, feature_dim=main.contract.dim
     )
-    weighted = [(split, s.regime, s.weight) for split, s in zip(splits, sources, strict=True)]
-    builder = _builder(run, weighted, tokenizer, main.contract.dim)
     return RunInputs(
-        builder=builder,
+        builder=block_builder(run, sources, tokenizer),
         tokenizer=tokenizer,
         contract=main.contract,
         statistics=main.statistics,
         visual_words=_visual_words(run, main.contract),
         model=model,
-        trained_on=_trained_on(opened, splits, initial, bert),
+        trained_on=_trained_on(sources, initial, bert),
         names=tuple(
             f"{dataset.name}/{split.name} ({len(split)} examples, {source.regime})"
-            for dataset, split, source in zip(opened, splits, sources, strict=True)
+            for dataset, split, source in zip(
+                sources.datasets, sources.splits, run.data.sources, strict=True
+            )
         ),
     )
+
+
+def open_sources(run: RunConfig) -> Sources:
+    """The run's datasets, opened. Raises DatasetError, InputError."""
+    sources = run.data.sources
+    datasets = {path: index.open_dataset(path) for path in map(_path_of(run), sources)}
+    opened = [datasets[_path_of(run)(source)] for source in sources]
+    splits = [dataset.split(source.split) for dataset, source in zip(opened, sources, strict=True)]
+    with_video = [i for i, source in enumerate(sources) if source.regime != "text_only"]
+    return Sources(opened, splits, opened[with_video[0] if with_video else 0])
 
 
 def _visual_words(run: RunConfig, contract: FeatureContract) -> VisualWords | None:
@@ -102,15 +118,17 @@ def _visual_words(run: RunConfig, contract: FeatureContract) -> VisualWords | No
     return words
 
 
-def _builder(
-    run: RunConfig,
-    sources: list[tuple[index.Split, str, float]],
-    tokenizer: tokenizers.Tokenizer,
-    feature_dim: int,
+def block_builder(
+    run: RunConfig, sources: Sources, tokenizer: tokenizers.Tokenizer
 ) -> BlockBuilder:
+    """Blocks of the run. Raises ContractMismatch, InputError."""
+    weighted = [
+        (split, source.regime, source.weight)
+        for split, source in zip(sources.splits, run.data.sources, strict=True)
+    ]
     try:
-        settings = BlockSettings.from_config(run.data, run.seed, feature_dim)
-        return BlockBuilder(sources, tokenizer, settings)
+        settings = BlockSettings.from_config(run.data, run.seed, sources.main.contract.dim)
+        return BlockBuilder(weighted, tokenizer, settings)
     except ValueError as error:
         if type(error) is not ValueError:
             raise  # says by itself what it is
@@ -142,23 +160,33 @@ def _tokenizer(
     if (workdir / run_record.RUN_FILE).is_file():
         return tokenizers.Tokenizer(run_record.read(workdir).tokenizer_model)
     if jax.process_index() == 0 and not path.is_file():
-        spoken = [
-            split
-            for split, source in zip(splits, run.data.sources, strict=True)
-            if source.regime != "video_only"
-        ]
         if bert is not None:
-            model = word_pieces.model_of(bert.vocabulary, _captions(spoken))
+            model = new_tokenizer(run, splits, bert.vocabulary)
         elif initial is not None and initialization.takes_text(
             run.init.modules, sorted(initial.variables["params"])
         ):
             model = initial.tokenizer_model
         else:
-            model = tokenizers.train(_captions(spoken), run.data.vocabulary_size)
+            model = new_tokenizer(run, splits, None)
         atomic.write_bytes(path, model)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("the tokenizer is there")
     return tokenizers.Tokenizer.from_file(path)
+
+
+def new_tokenizer(
+    run: RunConfig, splits: list[index.Split], vocabulary: word_pieces.Vocabulary | None
+) -> bytes:
+    """Model of the tokenizer that a run makes of its captions, of a published BERT's `vocabulary`
+    where there is one. Raises TokenizerError."""
+    spoken = [
+        split
+        for split, source in zip(splits, run.data.sources, strict=True)
+        if source.regime != "video_only"
+    ]
+    if vocabulary is not None:
+        return word_pieces.model_of(vocabulary, _captions(spoken))
+    return tokenizers.train(_captions(spoken), run.data.vocabulary_size)
 
 
 def _captions(splits: list[index.Split]) -> Iterator[str]:
@@ -170,8 +198,7 @@ def _captions(splits: list[index.Split]) -> Iterator[str]:
 
 
 def _trained_on(
-    opened: list[index.Dataset],
-    splits: list[index.Split],
+    sources: Sources,
     initial: ModelBundle | None,
     bert: Bert | None,
 ) -> dict[str, Any]:
@@ -185,9 +212,9 @@ def _trained_on(
             "split": split.name,
             "video_names_digest": digests.sha256_json(sorted(split.videos)),
         }
-        for dataset, split in zip(opened, splits, strict=True)
+        for dataset, split in zip(sources.datasets, sources.splits, strict=True)
     ]
-    names = {name for split in splits for name in split.videos}
+    names = {name for split in sources.splits for name in split.videos}
     initialized_from: dict[str, Any] = {}
     if bert is not None:
         initialized_from["bert"] = {"name": bert.name, "sha256": bert.sha256}
