@@ -15,7 +15,7 @@ SLOTS = ("verb", "object")
 def write_run(workdir, rank: float) -> None:
     """Records of three tests of four videos: every label, word and clip at `rank`."""
     (workdir / "eval").mkdir(parents=True)
-    by = {name: rank for name in ("cloze", "joint_space", "both")}
+    by = dict.fromkeys(("cloze", "joint_space", "both"), rank)
     of_task = {
         "zero_shot_classification": {slot: {"rank_by": by} for slot in SLOTS},
         "retrieval": {"text_to_video_rank": rank + 4},
