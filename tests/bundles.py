@@ -36,17 +36,17 @@ def tiny(run: configuration.RunConfig, seed: int = 0) -> ModelBundle:
         jax.eval_shape(lambda key: VideoBert(config).init(key, block), jax.random.key(0))
     )
     generator = np.random.default_rng(seed)
-    params = jax.tree.map(
-        lambda leaf: generator.normal(0.0, 0.2, leaf.shape).astype(np.float32), structs["params"]
+    variables = jax.tree.map(
+        lambda leaf: generator.normal(0.0, 0.2, leaf.shape).astype(np.float32), structs
     )
-    statistics = {
+    variables["constants"]["video_embedding"] = {
         "mean": generator.normal(size=fakes.FEATURE_DIM).astype(np.float32),
         "scale": generator.uniform(0.5, 2.0, fakes.FEATURE_DIM).astype(np.float32),
     }
     return ModelBundle(
         config=config,
         data=dataclasses.replace(run.data, text_length=run.model.text.max_length),
-        variables={"params": params, "constants": {"video_embedding": statistics}},
+        variables=variables,
         tokenizer_model=tokenizer_model,
         contract=dataclasses.replace(fakes.CONTRACT, crop=schema.UNKNOWN),
         trained_on={

@@ -1,3 +1,4 @@
+import dataclasses
 import pathlib
 import re
 
@@ -5,19 +6,33 @@ import pytest
 
 from tests import bundles
 from videobert_jax.export import names
-from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.config import ModelConfig, VisualWordsConfig
 
 DOCUMENT = pathlib.Path(__file__).resolve().parent.parent.parent / "docs" / "export.md"
+# Settings of the network whose tensors each list of names has, in the lists' order; but for the
+# first they name the tensors of a part alone.
+LISTS = {
+    "whole": {},
+    "visual_words": {
+        "masked_video_head": "visual_words",
+        "visual_words": VisualWordsConfig(branching=3, depth=2),
+    },
+    "regression": {"masked_video_head": "regression"},
+}
+PARTS = {"visual_words": "masked_video_head.", "regression": "masked_video_head."}
 
 
-@pytest.fixture(scope="module")
-def bundle(tiny_run) -> ModelBundle:
-    return bundles.tiny(tiny_run)
+def listed() -> dict[str, list[tuple[str, str]]]:
+    """(name, letters of the shape) of each line of every list."""
+    fences = re.findall(r"^```(\w*)\n(.*?)^```", DOCUMENT.read_text(), re.M | re.S)
+    lists = [re.findall(r"^(\S+) *(.*)$", body, re.M) for language, body in fences if not language]
+    return dict(zip(LISTS, lists, strict=True))
 
 
-def test_the_documented_names_and_shapes_are_those_of_an_export(bundle):
-    config = bundle.config
-    sizes = {
+def sizes(config: ModelConfig) -> dict[str, int]:
+    branching = config.visual_words.branching
+    num_words = branching**config.visual_words.depth
+    return {
         "d": config.embed_dim,
         "2d": 2 * config.embed_dim,
         "n": config.num_heads,
@@ -28,17 +43,33 @@ def test_the_documented_names_and_shapes_are_those_of_an_export(bundle):
         "c": config.video.feature_dim,
         "T": config.text.max_length,
         "V": config.video.max_length,
+        "b": branching,
+        "b^2": branching**2,
+        "W": -(-num_words // 128) * 128,
         "1": 1,
     }
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_the_documented_names_and_shapes_are_those_of_an_export(tiny_run, name):
+    network = dataclasses.replace(tiny_run.model, **LISTS[name])
+    bundle = bundles.tiny(dataclasses.replace(tiny_run, model=network))
+    config = bundle.config
     layers = {
         "text_encoder": config.text.num_layers,
         "video_encoder": config.video.num_layers,
         "cross_encoder": config.cross.num_layers,
     }
     documented = {}
-    for name, letters in re.findall(r"^([a-z_]+\.[\w.]+)[ ]*(.*)$", DOCUMENT.read_text(), re.M):
-        shape = tuple(sizes[letter] for letter in letters.split())
-        for layer in range(layers.get(name.split(".")[0], 1)):
-            documented[name.replace("layers.N", f"layers.{layer}")] = shape
-    tensors = names.unstack(bundle.variables["params"])
-    assert documented == {name: values.shape for name, values in tensors.items()}
+    for tensor, letters in listed()[name]:
+        shape = tuple(sizes(config)[letter] for letter in letters.split())
+        for layer in range(layers.get(tensor.split(".")[0], 1)):
+            documented[tensor.replace("layers.N", f"layers.{layer}")] = shape
+    part = PARTS.get(name, "")
+    tensors = names.unstack(bundle.variables)
+    found = {tensor: values.shape for tensor, values in tensors.items()}
+    assert documented == {
+        tensor: shape
+        for tensor, shape in found.items()
+        if tensor.removeprefix("constants.").startswith(part)
+    }

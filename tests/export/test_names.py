@@ -9,8 +9,8 @@ from videobert_jax.export import names
 
 
 def test_a_tensor_of_a_layer_is_that_layers_slice_of_the_scanned_leaf(tiny_run):
-    params = bundles.tiny(tiny_run).variables["params"]
-    tensors = names.unstack(params)
+    variables = bundles.tiny(tiny_run).variables
+    params, tensors = variables["params"], names.unstack(variables)
     stacked = params["text_encoder"]["stack"]["layers"]["layer"]["attention"]["query"]["kernel"]
     assert stacked.shape[0] == tiny_run.model.text.num_layers == 2
     for layer in range(2):
@@ -24,7 +24,7 @@ def test_a_tensor_of_a_layer_is_that_layers_slice_of_the_scanned_leaf(tiny_run):
 
 
 def test_names_hold_no_trace_of_scanning(tiny_run):
-    tensors = names.unstack(bundles.tiny(tiny_run).variables["params"])
+    tensors = names.unstack(bundles.tiny(tiny_run).variables)
     assert not [name for name in tensors if "stack" in name or ".layer." in name or "/" in name]
     cross = [name for name in tensors if name.startswith("cross_encoder.layers.0.")]
     assert "cross_encoder.layers.0.video_reads_text.query.kernel" in cross
@@ -32,15 +32,16 @@ def test_names_hold_no_trace_of_scanning(tiny_run):
 
 def test_stacking_undoes_unstacking(tiny_run):
     bundle = bundles.tiny(tiny_run)
+    again = names.stack(names.unstack(bundle.variables), bundle.config, "here")
+    assert again["constants"] == {}  # the statistics are no tensors of an export
     params = bundle.variables["params"]
-    again = names.stack(names.unstack(params), bundle.config, "here")
-    assert jax.tree.structure(again) == jax.tree.structure(params)
-    jax.tree.map(np.testing.assert_array_equal, again, params)
+    assert jax.tree.structure(again["params"]) == jax.tree.structure(params)
+    jax.tree.map(np.testing.assert_array_equal, again["params"], params)
 
 
 def test_every_difference_is_named(tiny_run):
     bundle = bundles.tiny(tiny_run)
-    tensors = names.unstack(bundle.variables["params"])
+    tensors = names.unstack(bundle.variables)
     tensors["text_encoder.layers.2.attention.query.kernel"] = np.zeros(3, np.float32)
     del tensors["pooler.project.bias"]
     tensors["matching_head.score.bias"] = np.zeros(2, np.float32)
@@ -61,4 +62,4 @@ def test_another_depth_is_refused(tiny_run):
         bundle.config, text=dataclasses.replace(bundle.config.text, num_layers=3)
     )
     with pytest.raises(names.NamesError, match=r"text_encoder\.layers\.2\.\S+ is missing"):
-        names.stack(names.unstack(bundle.variables["params"]), deeper, "here")
+        names.stack(names.unstack(bundle.variables), deeper, "here")

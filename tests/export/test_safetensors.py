@@ -11,6 +11,7 @@ import safetensors
 from tests import bundles
 from videobert_jax.export import safetensors as export
 from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.config import MASKED_VIDEO_HEADS, VisualWordsConfig
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +29,14 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-def test_what_was_saved_is_loaded_bit_for_bit(bundle, folder):
-    loaded = export.load_bundle(folder)
+@pytest.mark.parametrize("head", MASKED_VIDEO_HEADS)
+def test_what_was_saved_is_loaded_bit_for_bit(tiny_run, tmp_path, head):
+    words = VisualWordsConfig(branching=3, depth=2)
+    network = dataclasses.replace(tiny_run.model, masked_video_head=head, visual_words=words)
+    bundle = bundles.tiny(dataclasses.replace(tiny_run, model=network))
+    export.save_bundle(bundle, tmp_path / "export")
+    loaded = export.load_bundle(tmp_path / "export")
+    assert ("masked_video_head" in loaded.variables["constants"]) == (head == "visual_words")
     jax.tree.map(np.testing.assert_array_equal, loaded.variables, bundle.variables)
     assert jax.tree.structure(loaded.variables) == jax.tree.structure(bundle.variables)
     for field in dataclasses.fields(ModelBundle):

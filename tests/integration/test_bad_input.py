@@ -160,7 +160,7 @@ def test_sources_made_by_different_backbones(tiny_dataset: pathlib.Path, tmp_pat
     other = {"path": str(other_dataset(tmp_path / "other", "s3d")), "split": "train"}
     config.data.sources.other = {**other, "weight": 1.0, "regime": "text_video"}
     with pytest.raises(ValueError, match="backbone: .*'s3d'.*'random'"):
-        run_inputs.open_inputs(configuration.parse(config), tmp_path, None, None)
+        run_inputs.open_inputs(configuration.parse(config), tmp_path, None, None, begins=True)
 
 
 def test_a_replaced_tokenizer_is_noticed_before_it_is_parsed(

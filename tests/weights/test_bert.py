@@ -39,7 +39,7 @@ def test_every_parameter_has_its_place(tmp_path, network, weights):
         text=dataclasses.replace(network.text, vocabulary_size=len(berts.PIECES)),
         video=dataclasses.replace(network.video, num_layers=1),
     )
-    structs = names.parameter_structs(config)
+    structs = names.variable_structs(config)["params"]
     for module, params in loaded.params.items():
         assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, structs[module])
         assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}

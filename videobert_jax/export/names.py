@@ -2,12 +2,15 @@
 
 In training the layers of a stack are scanned, so every leaf under `.../stack/layers/layer/` has
 the layers on its axis 0. An export has one tensor a layer, `text_encoder.layers.0.attention...`,
-as readers of other frameworks expect. docs/export.md lists the names.
+as readers of other frameworks expect. Constants, which training leaves as they are, begin with
+`constants.`; but for the input statistics, which an export has in its config.json.
+docs/export.md lists the names.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,16 +20,18 @@ from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.videobert import VideoBert
 
 _STACK = ("stack", "layers", "layer")
+_CONSTANTS = "constants"
+_STATISTICS = "video_embedding"  # whose constants are the input statistics
 
 
 class NamesError(ValueError):
     """Tensors that are not those of the network that the settings describe."""
 
 
-def unstack(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Tensors by name, sorted, of a tree of parameters."""
+def unstack(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Tensors by name, sorted, of a network's variables, its input statistics left out."""
     tensors: dict[str, np.ndarray] = {}
-    for path, leaf in _leaves(params).items():
+    for path, leaf in _leaves(_named(variables)).items():
         values = np.asarray(leaf)
         stem, in_layer = _split(path)
         if in_layer is None:
@@ -38,12 +43,12 @@ def unstack(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def stack(tensors: Mapping[str, np.ndarray], config: ModelConfig, source: str) -> dict[str, Any]:
-    """Tree of parameters of the network that `config` describes; `unstack` undone.
+    """Variables of the network that `config` describes, without input statistics; `unstack` undone.
 
     `source` says in errors where the tensors come from. Raises NamesError where a tensor is
     missing, is not the network's, or has another shape or dtype.
     """
-    expected = parameter_structs(config)
+    expected = _named(variable_structs(config))
     _compare(tensors, _tensor_structs(expected), source)
 
     def leaf(path: Any, struct: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -53,11 +58,13 @@ def stack(tensors: Mapping[str, np.ndarray], config: ModelConfig, source: str) -
         layers = (f"{stem}.layers.{layer}.{in_layer}" for layer in range(struct.shape[0]))
         return np.stack([tensors[name] for name in layers])
 
-    return jax.tree_util.tree_map_with_path(leaf, expected)
+    params = jax.tree_util.tree_map_with_path(leaf, expected)
+    constants = params.pop(_CONSTANTS)
+    return {"params": params, _CONSTANTS: constants}
 
 
-def parameter_structs(config: ModelConfig) -> Any:
-    """Tree of `ShapeDtypeStruct` like the parameters of the network; nothing is computed."""
+def variable_structs(config: ModelConfig) -> dict[str, Any]:
+    """Trees of `ShapeDtypeStruct` like the variables of the network; nothing is computed."""
     shape = schema.RowShape(
         examples=1,
         text_length=1,
@@ -67,15 +74,19 @@ def parameter_structs(config: ModelConfig) -> Any:
         feature_dim=config.video.feature_dim,
     )
     block = jax.tree.map(jnp.asarray, schema.zero_block(shape, 1))
-    boxed = jax.eval_shape(VideoBert(config).init, jax.random.key(0), block)
-    return jax.tree.map(
-        lambda leaf: leaf.value, boxed["params"], is_leaf=lambda leaf: hasattr(leaf, "names")
-    )
+    return nn.unbox(jax.eval_shape(VideoBert(config).init, jax.random.key(0), block))
 
 
-def _tensor_structs(params: Any) -> dict[str, jax.ShapeDtypeStruct]:
+def _named(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """One tree of what an export has tensors of."""
+    constants = variables[_CONSTANTS].items()
+    kept = {module: leaves for module, leaves in constants if module != _STATISTICS}
+    return {**variables["params"], _CONSTANTS: kept}
+
+
+def _tensor_structs(tree: Any) -> dict[str, jax.ShapeDtypeStruct]:
     structs: dict[str, jax.ShapeDtypeStruct] = {}
-    for path, struct in _leaves(params).items():
+    for path, struct in _leaves(tree).items():
         stem, in_layer = _split(path)
         if in_layer is None:
             structs[stem] = struct
@@ -109,8 +120,8 @@ def _compare(
         )
 
 
-def _leaves(params: Any) -> dict[tuple[str, ...], Any]:
-    leaves = jax.tree_util.tree_leaves_with_path(params)
+def _leaves(tree: Any) -> dict[tuple[str, ...], Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {_keys(path): leaf for path, leaf in leaves}
 
 

@@ -1,6 +1,6 @@
 """An export: a folder that holds a trained model and everything needed to use it.
 
-DIR/model.safetensors   parameters, float32, layers unstacked (export/names.py)
+DIR/model.safetensors   parameters and constants, float32, layers unstacked (export/names.py)
 DIR/tokenizer.model     sentencepiece model, or word pieces as JSON
 DIR/contract.json       how the clip features have to be made
 DIR/config.json         network, input statistics, what it was trained on, sizes and sha256 of
@@ -83,13 +83,12 @@ def load_bundle(path: str | os.PathLike) -> ModelBundle:
                 f"{model.video.feature_dim}, one a dimension of the clip features; export anew."
             )
     arrays = read_tensors(folder / WEIGHTS_FILE)
+    variables = names.stack(arrays, model, str(folder / WEIGHTS_FILE))
+    variables["constants"]["video_embedding"] = statistics
     return ModelBundle(
         config=model,
         data=data,
-        variables={
-            "params": names.stack(arrays, model, str(folder / WEIGHTS_FILE)),
-            "constants": {"video_embedding": statistics},
-        },
+        variables=variables,
         tokenizer_model=(folder / TOKENIZER_FILE).read_bytes(),
         contract=contract,
         trained_on=config["trained_on"],
@@ -136,7 +135,7 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _write(bundle: ModelBundle, folder: pathlib.Path) -> None:
-    arrays = names.unstack(bundle.variables["params"])
+    arrays = names.unstack(bundle.variables)
     # One entry, since the library writes several in any order, and equal exports are equal files.
     metadata = {"checkpoint_digest": bundle.digest}
     atomic.write_bytes(folder / WEIGHTS_FILE, safetensors.numpy.save(arrays, metadata))

@@ -12,8 +12,10 @@ from videobert_jax.schema import FeatureContract
 class ModelBundle:
     """What a workdir's checkpoint and an export both hold.
 
-    `variables` is `{"params": ..., "constants": {"video_embedding": {"mean": [c], "scale": [c]}}}`
-    with the layers of a stack stacked on axis 0, as `VideoBert.apply` takes it; NumPy's or jax's.
+    `variables` is `{"params": ..., "constants": {"video_embedding": {"mean": [c], "scale": [c]},
+    ...}}` with the layers of a stack stacked on axis 0, as `VideoBert.apply` takes it; NumPy's or
+    jax's. Further constants are those of the network's other modules, such as a tree of visual
+    words.
     `tokenizer_model` is what `text.tokenizer.Tokenizer` reads. `trained_on` is `{"datasets":
     [{"name", "path", "digest", "split", "video_names_digest"}], "video_names": [...]}`; evaluation
     computes from it what it saw in training. `digest` is that of the checkpoint's parameters: an

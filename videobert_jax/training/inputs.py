@@ -57,11 +57,17 @@ class RunInputs:
 
 
 def open_inputs(
-    run: RunConfig, workdir: pathlib.Path, initial: ModelBundle | None, bert: Bert | None
+    run: RunConfig,
+    workdir: pathlib.Path,
+    initial: ModelBundle | None,
+    bert: Bert | None,
+    *,
+    begins: bool,
 ) -> RunInputs:
     """Inputs of a run; stores its tokenizer in the workdir where it has none yet.
 
-    `initial` and `bert` are what init.checkpoint and init.bert give a run that begins.
+    `begins`: it continues no checkpoint, which would hold the visual words; `initial` and `bert`
+    are what init.checkpoint and init.bert then give it.
 
     The first source with clip features gives contract and input statistics; the others must have
     been made in the same way. Raises DatasetError, ContractMismatch, ConfigError, InputError,
@@ -78,7 +84,7 @@ def open_inputs(
         tokenizer=tokenizer,
         contract=main.contract,
         statistics=main.statistics,
-        visual_words=_visual_words(run, main.contract),
+        visual_words=_visual_words(run, main.contract) if begins else None,
         model=model,
         trained_on=_trained_on(sources, initial, bert),
         names=tuple(

@@ -94,7 +94,7 @@ def train(
     if initial is not None and published is not None:
         initialization.require_apart(init, sorted(initial.variables["params"]))
     workdir.mkdir(parents=True, exist_ok=True)
-    opened = inputs.open_inputs(run, workdir, initial, published)
+    opened = inputs.open_inputs(run, workdir, initial, published, begins=begins)
     if published is not None:
         inputs.require_bert(opened, published)
     training = _Training(run, config, workdir, mesh, schedule, opened, evaluators)
