@@ -42,8 +42,10 @@ def settings(
     seed: int = 0,
     read_group: int = 1,
     max_damaged_fraction: float = 0.0,
+    slots: int | None = None,
 ) -> block.BlockSettings:
-    slots = 48 if masking.whole_text_examples else 0 if masking.text_rate == 0 else 16
+    if slots is None:
+        slots = 48 if masking.whole_text_examples else 0 if masking.text_rate == 0 else 16
     shape = RowShape(examples, text_length, video_length, slots, slots, drawn.DIM)
     return block.BlockSettings(
         shape, block_size, drawing, masking, seed, read_group, max_damaged_fraction

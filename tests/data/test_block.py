@@ -104,9 +104,14 @@ def test_pairs_may_be_whole_examples_alone(dataset, tokenizer):
     assert _with_hidden(dataset, tokenizer, **shares)["pair"].sum() > 1.5 * whole.sum()
 
 
-def test_a_text_hidden_as_a_whole_is_told_from_the_clips_and_pairs_with_nothing(dataset, tokenizer):
-    masking = dataclasses.replace(blocks.MASKING, text_rate=0.0, whole_text_examples=0.4)
-    builder = _builder(dataset, tokenizer, block_size=18, masking=masking)
+WHOLE_TEXTS = dataclasses.replace(blocks.MASKING, text_rate=0.0, whole_text_examples=0.4)
+
+
+@pytest.mark.parametrize("slots", [48, 4])  # for all pieces of a text, or for a few of them
+def test_a_text_hidden_as_a_whole_is_told_from_the_clips_and_pairs_with_nothing(
+    dataset, tokenizer, slots
+):
+    builder = _builder(dataset, tokenizer, block_size=18, masking=WHOLE_TEXTS, slots=slots)
     whole = 0
     for found in (f for k in range(8) for f in blocks.examples_of(builder.build(k)).values()):
         seen, ids = found["seen"][1:-1], found["ids"][1:-1]
@@ -116,6 +121,25 @@ def test_a_text_hidden_as_a_whole_is_told_from_the_clips_and_pairs_with_nothing(
         assert set(seen) == {tokenizer.mask_id} and found["pair"] == 0.0
         assert len(found["features"]) and not found["masked"].all()  # or nothing would be seen
     assert whole > 20
+
+
+def test_a_text_without_clips_is_never_hidden_as_a_whole(dataset, tokenizer):
+    builder = _builder(dataset, tokenizer, "text_only", block_size=18, masking=WHOLE_TEXTS)
+    for found in (f for k in range(4) for f in blocks.examples_of(builder.build(k)).values()):
+        assert found["seen"] == found["ids"]
+
+
+def test_hidden_words_stand_together_as_long_as_asked(dataset, tokenizer):
+    def mean_run(mean_span: float) -> float:
+        spans = {"text_rate": 0.2, "text_mean_span": mean_span, "whole_words": False}
+        masking = dataclasses.replace(blocks.MASKING, **spans)
+        batch = _builder(dataset, tokenizer, block_size=240, masking=masking).build(0).batch
+        hidden = np.zeros(batch.text_ids.shape, np.bool_)
+        rows, slots = np.nonzero(batch.text_slot_weights)
+        hidden[rows, batch.text_slots[rows, slots]] = True
+        return hidden.sum() / (hidden[:, 1:] & ~hidden[:, :-1]).sum()
+
+    assert mean_run(3.0) > 1.3 * mean_run(1.0)
 
 
 def test_a_block_is_a_pure_function_of_its_number(dataset, tokenizer):
@@ -187,6 +211,51 @@ def test_overlapped_and_subsampled_clips_are_those_of_the_video(dataset, tokeniz
                 begin <= first and last < begin + split.clip_count[example]
             )
     assert steps == {1, 2, 3} and outside > 20
+
+
+def test_what_is_kept_of_subsampled_clips_are_neighbours_among_them(dataset, tokenizer):
+    split, drawing = dataset.split("train"), dataclasses.replace(AS_WRITTEN, highest_rate=3)
+    builder = _builder(dataset, tokenizer, drawing=drawing, block_size=18, video_length=4)
+    moved = set()
+    for batch in (builder.build(k).batch for k in range(10)):
+        example, step = batch.example_ids[:, 0], batch.clip_steps[:, 0]
+        ahead = batch.clip_indices[:, 0] - split.first_clip[example]
+        kept = (batch.video_segment_ids > 0).sum(1)
+        assert ((ahead % step == 0) & (ahead + step * (kept - 1) < split.clip_count[example])).all()
+        moved |= set((ahead // step)[step == 3].tolist())
+    assert len(moved) > 5
+
+
+def test_joined_examples_have_the_texts_of_both_and_the_clips_between(
+    tmp_path, contract, tokenizer
+):
+    out = writer.DatasetWriter(tmp_path / "joined", "joined", contract)
+    texts = ("stir the crème", "cut all of it", "stir")
+    videos = np.random.default_rng(0).normal(size=(4, 12, drawn.DIM)).astype(np.float16)
+    for number, features in enumerate(videos):
+        places = [(1, 2), (4, 3), (9, 2)]
+        segments = [writer.Segment(0, 1, t, clips=at) for t, at in zip(texts, places, strict=True)]
+        out.add_video("train", str(number), features, segments)
+    split = out.finish().split("train")
+    drawing = dataclasses.replace(AS_WRITTEN, joined_examples=0.5)
+    settings = blocks.settings(drawing=drawing, block_size=12, masking=blocks.NO_MASKING)
+    builder = block.BlockBuilder([(split, "text_video", 1.0)], tokenizer, settings)
+    choices = {  # text, first clip, end: alone, joined
+        0: [(texts[0], 1, 3), (f"{texts[0]} {texts[1]}", 1, 7)],
+        1: [(texts[1], 4, 7), (f"{texts[1]} {texts[2]}", 4, 11)],
+        2: [(texts[2], 9, 11)],
+    }
+    joined = 0
+    for found in (blocks.examples_of(builder.build(k)) for k in range(10)):
+        for example, values in found.items():
+            video, segment = divmod(example, 3)
+            ids = [tokenizer.encode([text])[0] for text, *_ in choices[segment]]
+            taken = ids.index(values["ids"][1:-1])
+            _, first, end = choices[segment][taken]
+            assert values["features"].tobytes() == videos[video, first:end].tobytes()
+            assert values["clip"] == first and values["pair"] == 1.0
+            joined += taken
+    assert 0.3 < joined / 80 < 0.7  # of four videos two segments have one behind them
 
 
 def test_a_run_without_text_is_as_short_as_asked(dataset, tokenizer):

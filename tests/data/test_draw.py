@@ -123,12 +123,20 @@ def test_overlapped_clips_lie_around_a_clip_of_the_segment(split):
     assert (lengths.min(), lengths.max()) == (4, 9)
     centres = runs.firsts[inside] + lengths // 2 - begin[inside]
     assert (centres >= 0).all() and (centres < count[inside]).all()
-    # the draw covers whole segments: some centres at the first clip, some at the last
-    assert (centres == 0).any() and (centres == count[inside] - 1).any()
+    # the draw covers whole segments, evenly where neither end of the video is near
+    long = count[inside] >= 5
+    places = (centres[long] + 0.5) / count[inside][long]
+    assert abs(places.mean() - 0.5) < 0.1 and places.std() > 0.2
     shares = _drawn(
         split, overlapped_examples=0.25, overlapped_min_clips=70, overlapped_max_clips=70
     )
     assert abs((shares[1].counts != split.clip_count[shares[0]])[some].mean() - 0.25) < 0.05
+
+
+def test_only_what_has_a_text_takes_clips_beside_its_segment(split):
+    ids, runs = _drawn(split, "video_only", repeats=2, overlapped_examples=1.0)
+    np.testing.assert_array_equal(runs.firsts, split.first_clip[ids])
+    np.testing.assert_array_equal(runs.counts, split.clip_count[ids])
 
 
 def test_rates_thin_out_and_runs_without_text_are_cut(split):
@@ -142,4 +150,6 @@ def test_rates_thin_out_and_runs_without_text_are_cut(split):
         last < split.first_clip[ids] + split.clip_count[ids]
     )
     assert inside[split.clip_count[ids] > 0].all()
+    ends = (split.first_clip + split.clip_count)[ids]
+    assert ((last >= ends - 2) & (split.clip_count[ids] > 12) & (runs.steps == 2)).any()
     assert _drawn(split, run_clips=3)[1].counts.max() > 3  # of examples with text nothing is cut

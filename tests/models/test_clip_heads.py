@@ -11,6 +11,7 @@ import pytest
 from tests import fakes
 from videobert_jax.models.config import VisualWordsConfig
 from videobert_jax.models.videobert import VideoBert
+from videobert_jax.schema import InputStatistics
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.training import optimizer, state
 from videobert_jax.video.visual_words import VisualWords
@@ -38,7 +39,9 @@ def born(tiny_run, tiny_model_config, words):
     model = VideoBert(config)
     made = optimizer.create_optimizer(tiny_run.optimizer, 20, model)
     mesh = meshes.create_mesh(meshes.MeshConfig(2, 2, 2), jax.devices())
-    return model, state.create_state(model, made, mesh, 0, None, words)
+    # Words are of features as they are on disk, whatever the network makes of its inputs.
+    statistics = InputStatistics(*np.full((2, fakes.FEATURE_DIM), 3.0, np.float32))
+    return model, state.create_state(model, made, mesh, 0, statistics, words)
 
 
 def test_targets_are_the_words_of_the_clips(born, words):

@@ -1,11 +1,14 @@
 """Every objective against its definition in NumPy, written as loops over pairs."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests import fakes
+from videobert_jax import schema
 from videobert_jax.objectives import contrastive, masked_language, masked_video, matching, twins
 from videobert_jax.objectives.config import ContrastiveConfig
 
@@ -32,6 +35,15 @@ def block():
     made = fakes.block(6)
     made.pair_weights[1, 0] = 0  # a side of it is missing
     made.caption_hashes[2, 1] = made.caption_hashes[4, 0] = 0  # no captions: not the same caption
+    return made
+
+
+def packed(examples: int) -> schema.Batch:
+    """Six rows of so many examples each, of which one has a side missing."""
+    lengths = {"text_length": 8 * examples, "video_length": 4 * examples}
+    shape = dataclasses.replace(fakes.PACKED_SHAPE, examples=examples, **lengths)
+    made = fakes.block(6, shape)
+    made.pair_weights[1, 0] = 0
     return made
 
 
@@ -130,12 +142,12 @@ def contrastive_in_words(block, text, video, near_clips: int) -> float:
     return expected
 
 
-@pytest.mark.parametrize("near_clips", [0, 3])
+@pytest.mark.parametrize("near_clips", [0, 2])
 @pytest.mark.parametrize("chunks", [1, 3])
 def test_contrastive_is_symmetric_and_leaves_alike_pairs_out(block, near_clips, chunks):
     generator = np.random.default_rng(2)
     text, video = unit(generator, 6, 2, 16), unit(generator, 6, 2, 16)
-    # clips of a video lie 2 apart: within the twins' distance, and within `near_clips` of 3
+    # clips of a video lie 2 apart: within the twins' distance, and just within `near_clips` of 2
     expected = contrastive_in_words(block, text, video, near_clips if near_clips else -1)
     batch = jax.tree.map(lambda values: values[None], fakes.on_device(block))
     found = contrastive.total(
@@ -153,40 +165,47 @@ def test_contrastive_is_symmetric_and_leaves_alike_pairs_out(block, near_clips, 
 def test_neighbours_in_time_are_positives_that_change_the_loss(block):
     generator = np.random.default_rng(2)
     text, video = unit(generator, 6, 2, 16), unit(generator, 6, 2, 16)
-    alone, near = (contrastive_in_words(block, text, video, clips) for clips in (-1, 3))
+    alone, near = (contrastive_in_words(block, text, video, clips) for clips in (-1, 2))
     assert near < alone - 1
 
 
-def test_mismatched_video_moves_whole_examples_and_never_an_alike_one(block):
+@pytest.mark.parametrize("examples", [2, 3])  # of two, a rotation and its reverse are the same
+def test_mismatched_video_moves_whole_examples_and_never_an_alike_one(examples):
+    block = packed(examples)
     on_device = fakes.on_device(block)
     # the video tower's output, marked by the example that it comes from
     place = np.maximum(block.video_segment_ids - 1, 0)
     owner = np.take_along_axis(block.example_ids, place, axis=1).astype(np.float32)
+
+    @jax.jit
+    def met_and_weights(key):
+        mismatch = matching.draw_uniform(key, 6, examples)
+        video, segments = matching.mismatched_video(
+            mismatch, jnp.asarray(owner)[..., None], on_device.video_segment_ids, examples
+        )
+        weights = matching.mismatched_weights(mismatch, on_device, DISTANCE)
+        return video, segments, weights, mismatch.rows[0], mismatch.rotations[0]
+
     seen = set()
     for seed in range(20):
-        mismatch = matching.draw_uniform(jax.random.key(seed), 6, 2)
-        video, segments = matching.mismatched_video(
-            mismatch, jnp.asarray(owner)[..., None], on_device.video_segment_ids, 2
-        )
-        weights = np.asarray(matching.mismatched_weights(mismatch, on_device, DISTANCE))
-        seen.add((int(mismatch.rows[0]), int(mismatch.rotations[0])))
-        for row in range(6):
-            for example in range(2):
-                met = np.unique(np.asarray(video)[row, np.asarray(segments)[row] == example + 1])
-                assert met.size == 1 and met[0] != block.example_ids[row, example]
-                other = (int(met[0]) // 2, int(met[0]) % 2)
-                expected = (
-                    block.pair_weights[row, example]
-                    * block.pair_weights[other]
-                    * (not alike_in_words(block, (row, example), other))
-                )
-                assert weights[row, example] == expected
+        video, segments, weights, *first = map(np.asarray, met_and_weights(jax.random.key(seed)))
+        seen.add(tuple(map(int, first)))
+        for row, example in np.ndindex(6, examples):
+            met = np.unique(video[row, segments[row] == example + 1])
+            assert met.size == 1 and met[0] != block.example_ids[row, example]
+            other = divmod(int(met[0]), examples)
+            expected = (
+                block.pair_weights[row, example]
+                * block.pair_weights[other]
+                * (not alike_in_words(block, (row, example), other))
+            )
+            assert weights[row, example] == expected
     assert len(seen) > 5 and all(row > 0 for row, _ in seen)
 
 
 def partners_in_words(block, row: int, other_row: int, rotation: int) -> list:
     """((row, example), (row, example)) of the pairs that may be judged when two rows meet."""
-    pairs = [((row, e), (other_row, (e - rotation) % 2)) for e in range(2)]
+    pairs = [((row, e), (other_row, (e - rotation) % 3)) for e in range(3)]
     return [
         (one, other)
         for one, other in pairs
@@ -196,26 +215,27 @@ def partners_in_words(block, row: int, other_row: int, rotation: int) -> list:
     ]
 
 
-def test_hard_partners_are_drawn_in_proportion_to_their_probability(block):
+def test_hard_partners_are_drawn_in_proportion_to_their_probability():
+    block = packed(3)
     generator = np.random.default_rng(4)
-    text, video = unit(generator, 6, 2, 16), unit(generator, 6, 2, 16)
+    text, video = unit(generator, 6, 3, 16), unit(generator, 6, 3, 16)
     inputs = (jnp.asarray(text), jnp.asarray(video), jnp.asarray(3.0), fakes.on_device(block))
     draws = jax.vmap(lambda key: matching.draw_hard(key, *inputs, DISTANCE))(
         jax.random.split(jax.random.key(0), 4000)
     )
     for row in range(6):
         logits = {}
-        for other, rotation in np.ndindex(6, 2):
+        for other, rotation in np.ndindex(6, 3):
             if pairs := partners_in_words(block, row, other, rotation):
                 cosines = [text[one] @ video[partner] for one, partner in pairs]
-                logits[other, rotation] = 2 * 3.0 * np.mean(cosines)
+                logits[other, rotation] = 3 * 3.0 * np.mean(cosines)
         normaliser = logsumexp(list(logits.values()))
         places = np.asarray(draws.rows)[:, row], np.asarray(draws.rotations)[:, row]
-        found = np.histogram2d(*places, bins=[np.arange(7), np.arange(3)])[0] / 4000
-        for other, rotation in np.ndindex(6, 2):
+        found = np.histogram2d(*places, bins=[np.arange(7), np.arange(4)])[0] / 4000
+        for other, rotation in np.ndindex(6, 3):
             expected = np.exp(logits.get((other, rotation), -np.inf) - normaliser)
             assert found[other, rotation] == pytest.approx(expected, abs=0.03)
-    assert found.max() > 2 / 12  # not all alike
+    assert found.max() > 2 / 18  # not all alike
 
 
 def test_hard_partners_weigh_in_a_row_what_the_matched_pairs_do(block):
