@@ -126,7 +126,7 @@ def test_a_text_hidden_as_a_whole_is_told_from_the_clips_and_pairs_with_nothing(
 def test_a_text_without_clips_is_never_hidden_as_a_whole(dataset, tokenizer):
     builder = _builder(dataset, tokenizer, "text_only", block_size=18, masking=WHOLE_TEXTS)
     for found in (f for k in range(4) for f in blocks.examples_of(builder.build(k)).values()):
-        assert found["seen"] == found["ids"]
+        assert found["seen"] == found["ids"] and tokenizer.mask_id not in found["seen"]
 
 
 def test_hidden_words_stand_together_as_long_as_asked(dataset, tokenizer):
