@@ -30,6 +30,7 @@ from videobert_jax.cli import failures
 from videobert_jax.data import block
 from videobert_jax.models import heads
 from videobert_jax.models.config import (
+    BertConfig,
     CrossConfig,
     ModelConfig,
     TextConfig,
@@ -147,7 +148,13 @@ def ours_like_lxmert(sizes: lxmert.Sizes) -> TrainingStep:
         compute_dtype="float32",
         remat="none",
         unroll_layers=True,
-        text=TextConfig(sizes.text_layers, sizes.vocabulary, sizes.text_length),
+        text=TextConfig(
+            num_layers=sizes.text_layers,
+            vocabulary_size=sizes.vocabulary,
+            max_length=sizes.text_length,
+            input="pieces",
+            bert=BertConfig(1, 1, 1, 1, "gelu", 1e-12),  # there is none
+        ),
         video=VideoConfig(
             sizes.video_layers, sizes.feature_dim, sizes.video_length, "none", 0.0, 0.0
         ),

@@ -22,8 +22,9 @@ def get_config() -> ml_collections.ConfigDict:
     # checkpoint: a workdir[@step] or an export to take params from, "" for random ones.
     # modules: comma-separated top-level modules to take, "" for all of them.
     # bert: a folder with a BERT of Hugging Face's (config.json, model.safetensors, tokenizer.json
-    # or vocab.txt) that gives tokenizer, text tower and, where it has one, masked language head;
-    # "" for none. With it data.vocabulary_size means nothing.
+    # or vocab.txt) that gives tokenizer, text tower and, where it has one, masked language head,
+    # or, with model.text.input="bert_vectors", tokenizer and the tower's input; "" for none. With
+    # it data.vocabulary_size means nothing.
     # bert_video_layers: how many of its first layers the video tower begins with as well.
     config.init = ml_collections.ConfigDict(
         {"checkpoint": "", "modules": "", "bert": "", "bert_video_layers": 0}
@@ -117,9 +118,24 @@ def model() -> ml_collections.ConfigDict:
     model.compute_dtype = "bfloat16"  # of matmuls; params, softmax, norms, losses are float32
     model.remat = "none"  # kept for the backward pass: everything, "dots", or "full" recomputation
     model.unroll_layers = False  # True: faster on CPU, slower to compile
-    # vocabulary_size 0: the tokenizer's, padded to a multiple of 128
+    # vocabulary_size 0: the tokenizer's, padded to a multiple of 128. input: what the layers read,
+    # "pieces", embedded and learnt, or "bert_vectors", hidden states of init.bert, which then is a
+    # constant of the network, of the sizes that text.bert says (here BERT-base's)
     model.text = ml_collections.ConfigDict(
-        {"num_layers": 12, "vocabulary_size": 0, "max_length": 512}
+        {
+            "num_layers": 12,
+            "vocabulary_size": 0,
+            "max_length": 512,
+            "input": "pieces",
+            "bert": {
+                "embed_dim": 768,
+                "num_heads": 12,
+                "feed_forward_dim": 3072,
+                "num_layers": 12,  # its first ones
+                "activation": "gelu",
+                "norm_epsilon": 1e-12,
+            },
+        }
     )
     # feature_dim 0: the dataset's. input_normalization: "none", "l2", "standardize"
     model.video = ml_collections.ConfigDict(

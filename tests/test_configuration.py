@@ -23,7 +23,7 @@ def config():
         ("optimizer.learning_rate", "fast", "'fast': expected float, such as 0.001"),
         ("training.num_steps", "1.5", "expected int"),
         ("data.masking.whole_words", "perhaps", "expected bool"),
-        ("model.text", "x", "is a group of settings; say one of --config.model.text.max_length"),
+        ("model.text", "x", "is a group of settings; say one of --config.model.text.bert, "),
         ("seed.more", "1", "no such setting"),
     ],
 )
@@ -49,6 +49,8 @@ def test_a_bad_override_says_what_is_wrong(config, key, text, message):
         ("training.accumulation_steps", "2", "blocks_per_batch=1 is not divisible"),
         ("model.norm", "middle", "model.norm='middle' is none of pre, post"),
         ("model.norm_epsilon", "0", "model.norm_epsilon=0.0 is not above 0"),
+        ("model.text.input", "words", "model.text.input='words' is none of pieces, bert_vectors"),
+        ("model.text.bert.num_heads", "7", "bert.embed_dim=768 is not divisible by .*num_heads=7"),
         ("data.executor", "beam", "none of auto, tf, threads"),
         ("training.num_steps", "0", "num_steps=0 is less than 1"),
         ("objectives.matching.weight", "-1", "none may be negative"),
@@ -67,6 +69,14 @@ def test_contradictions_stop_before_anything_runs(config, key, text, message):
         assert configuration.parse(config).data.block_size == 6
         return
     with pytest.raises(configuration.ConfigError, match=message):
+        configuration.parse(config)
+
+
+def test_a_frozen_bert_gives_no_layers_to_the_video_tower(config):
+    config.init.bert, config.init.bert_video_layers = "bert", 1
+    configuration.parse(config)
+    config.model.text.input = "bert_vectors"
+    with pytest.raises(configuration.ConfigError, match="bert_video_layers=1, but .*set it to 0"):
         configuration.parse(config)
 
 

@@ -136,6 +136,12 @@ def _check_together(run: RunConfig) -> None:
             f"objectives.contrastive.chunks={chunks} does not divide the {run.data.rows} rows of a "
             "block (data.block_size / data.examples_per_row); use a divisor of them."
         )
+    if run.init.bert_video_layers and run.model.text.input == "bert_vectors":
+        raise ConfigError(
+            f"init.bert_video_layers={run.init.bert_video_layers}, but with model.text.input="
+            "'bert_vectors' the BERT has a width of its own and gives nothing but the text tower's "
+            "input; set it to 0."
+        )
     if run.init.bert_video_layers > run.model.video.num_layers:
         raise ConfigError(
             f"init.bert_video_layers={run.init.bert_video_layers} is more than "

@@ -11,14 +11,17 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tests import berts
 from videobert_jax.kitchen import assets
-from videobert_jax.models.config import ModelConfig, TextConfig
+from videobert_jax.models.config import BertConfig, ModelConfig
 from videobert_jax.models.videobert import VideoBert
+from videobert_jax.sharding import mesh as meshes
 from videobert_jax.text import word_pieces
 from videobert_jax.text.tokenizer import Tokenizer
+from videobert_jax.training import initialization, state
 from videobert_jax.weights import bert
 
 torch = pytest.importorskip("torch", reason="peers: make setup-parity")
@@ -62,7 +65,9 @@ def network(tiny_model_config) -> ModelConfig:
         feed_forward_dim=1536,
         norm="post",
         norm_epsilon=1e-12,
-        text=TextConfig(num_layers=6, vocabulary_size=30_522, max_length=512),
+        text=dataclasses.replace(
+            tiny_model_config.text, num_layers=6, vocabulary_size=30_522, max_length=512
+        ),
     )
 
 
@@ -99,14 +104,19 @@ def test_pieces_are_those_of_transformers(folder, tmp_path, kind):
     assert 100 < unknown < sum(map(len, found)) / 2  # both what is known and what is not came
 
 
-def hidden_states(config: ModelConfig, params: dict, texts: list[list[int]]) -> np.ndarray:
-    """The text tower's outputs for texts, a row each, by its call as the network makes it."""
+def rows_of(texts: list[list[int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(ids, whether there is one, positions) of texts, a row each."""
     length = max(map(len, texts))
     ids = np.zeros((len(texts), length), np.int32)
     for row, text in zip(ids, texts, strict=True):
         row[: len(text)] = text
     real = np.arange(length)[None] < np.array([len(text) for text in texts])[:, None]
-    places = np.where(real, np.arange(length)[None], 0).astype(np.int32)
+    return ids, real, np.where(real, np.arange(length)[None], 0).astype(np.int32)
+
+
+def hidden_states(config: ModelConfig, params: dict, texts: list[list[int]]) -> np.ndarray:
+    """The text tower's outputs for texts, a row each, by its call as the network makes it."""
+    ids, real, places = rows_of(texts)
     call = jax.jit(lambda *batch: VideoBert(config).apply(*batch, method="encode_text"))
     batch = (jnp.asarray(ids), jnp.asarray(real.astype(np.int32)), jnp.asarray(places))
     return np.asarray(call({"params": params}, *batch))
@@ -128,6 +138,45 @@ def test_hidden_states_are_those_of_transformers_on_real_weights(folder, network
     real = inputs["attention_mask"].numpy().astype(bool)
     np.testing.assert_allclose(found[real], expected[real], atol=1e-4, rtol=0)
     assert np.abs(expected[real]).mean() > 0.1
+
+
+def test_vectors_of_a_frozen_bert_are_those_of_transformers(folder, tiny_model_config):
+    """Beside a network of another width; its masked language head tells pieces by their vectors."""
+    sizes = BertConfig(384, 12, 1536, 6, "gelu", 1e-12)
+    text = dataclasses.replace(
+        tiny_model_config.text, vocabulary_size=30_592, input="bert_vectors", bert=sizes
+    )
+    config = dataclasses.replace(tiny_model_config, text=text)
+    loaded = bert.load(folder, config, 0)
+    tokenizer = Tokenizer(word_pieces.model_of(loaded.vocabulary, SENTENCES))
+    made, mesh = optax.sgd(0.1), meshes.create_mesh(meshes.MeshConfig(2, 2, 2), jax.devices())
+    model = VideoBert(config)
+    born = state.create_state(model, made, mesh, 0, None)
+    begun, _ = initialization.initialize_with_bert(born, loaded)
+    ids, real, places = rows_of(
+        [[tokenizer.cls_id, *ids, tokenizer.sep_id] for ids in tokenizer.encode(SENTENCES[:3])]
+    )
+    found = jax.jit(
+        lambda variables: model.apply(
+            variables,
+            jnp.asarray(ids),
+            jnp.asarray(places),
+            jnp.asarray(real[:, None] & real[:, :, None]),
+            method=lambda network, *inputs: network.text_embedding.vectors(*inputs),
+        )
+    )(begun.variables)
+    inputs = transformers.AutoTokenizer.from_pretrained(folder)(
+        SENTENCES[:3], padding="longest", truncation=False, return_tensors="pt"
+    )
+    with torch.no_grad():
+        theirs = transformers.BertModel.from_pretrained(folder, attn_implementation="eager").eval()
+        expected = theirs(**inputs).last_hidden_state.numpy()
+    np.testing.assert_allclose(np.asarray(found)[real], expected[real], atol=1e-4, rtol=0)
+    table = begun.constants["text_embedding"]["bert"]["text_embedding"]["pieces"]
+    words = theirs.embeddings.word_embeddings.weight.detach().numpy()
+    np.testing.assert_array_equal(
+        np.asarray(table)[: len(words)], words[word_pieces.read_published(folder).ids]
+    )
 
 
 def test_fewer_layers_are_the_first_ones(folder, network):
@@ -164,7 +213,9 @@ def test_the_masked_language_head_is_that_of_transformers(tiny_model_config, tmp
         tiny_model_config,
         norm="post",
         norm_epsilon=1e-12,
-        text=TextConfig(num_layers=3, vocabulary_size=len(berts.PIECES), max_length=32),
+        text=dataclasses.replace(
+            tiny_model_config.text, num_layers=3, vocabulary_size=len(berts.PIECES)
+        ),
     )
     params = jax.tree.map(jnp.asarray, bert.load(tmp_path, config, 0).params)
     ids = word_pieces.read_published(tmp_path).ids

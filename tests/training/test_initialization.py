@@ -1,5 +1,6 @@
 """Parameters taken over from another run: just those named, or an error that lists what differs."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests import fakes
 from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.config import ModelConfig
 from videobert_jax.schema import ContractMismatch
 from videobert_jax.text import word_pieces
 from videobert_jax.training import initialization
@@ -146,6 +148,64 @@ def test_a_bert_that_does_not_fit_is_named(shape):
         initialization.initialize_with_bert(state_of(1.0), nowhere)
 
 
+def reading_vectors(model: ModelConfig) -> ModelConfig:
+    return dataclasses.replace(model, text=dataclasses.replace(model.text, input="bert_vectors"))
+
+
+def test_a_bert_whose_vectors_are_read_becomes_constants():
+    born = state_of(1.0)
+    own = {"text_embedding": {"pieces": jnp.zeros((16, 3))}, "text_encoder": {"a": jnp.zeros(2)}}
+    constants = born.constants | {"text_embedding": {"bert": own}}
+    given = {
+        "text_embedding": {"pieces": np.ones((13, 3), np.float32)},
+        "text_encoder": {"a": np.full(2, 3.0, np.float32)},
+    }
+    born = dataclasses.replace(born, constants=constants)
+    state, taken = initialization.initialize_with_bert(born, bert_of(given))
+    assert jax.tree.all(jax.tree.map(np.array_equal, state.params, born.params))
+    found = state.constants["text_embedding"]["bert"]
+    pieces = np.asarray(found["text_embedding"]["pieces"])
+    assert (pieces == np.where(np.arange(16) < 13, 1.0, 0.0)[:, None]).all()
+    np.testing.assert_array_equal(found["text_encoder"]["a"], [3.0, 3.0])
+    assert str(taken) == (
+        "2 parameters taken over (text_embedding), of them in part: 13 of 16 rows of "
+        "text_embedding/bert/text_embedding/pieces; random: cross_encoder, text_embedding, "
+        "text_encoder, video_embedding, video_encoder (5)"
+    )
+
+
+def test_constants_of_another_form_are_named(tiny_run):
+    bundle = bundle_of(tiny_run, params_of(7.0))
+    bundle.variables["constants"]["video_encoder"] = {"centre": jnp.zeros(3)}
+    with pytest.raises(
+        initialization.InitializationError,
+        match="constants/video_encoder/centre: only the checkpoint has it",
+    ):
+        initialization.initialize(state_of(1.0), bundle, ("video_tower",))
+    state, _ = initialization.initialize(state_of(1.0), bundle, ("text_tower",))
+    assert float(state.constants["video_embedding"]["mean"][0]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("bert", "checkpoint", "modules", "given"),
+    [
+        ("", "", (), False),
+        ("bert", "", (), True),
+        ("", "run", (), True),
+        ("", "run", ("text_tower",), True),
+        ("", "run", ("video_tower", "text_encoder"), False),
+    ],
+)
+def test_vectors_need_a_bert_to_begin_with(tiny_run, bert, checkpoint, modules, given):
+    init = InitConfig(checkpoint, modules, bert, 0)
+    initialization.require_vectors(init, tiny_run.model)
+    if given:
+        initialization.require_vectors(init, reading_vectors(tiny_run.model))
+        return
+    with pytest.raises(initialization.InitializationError, match="needs a BERT to begin with"):
+        initialization.require_vectors(init, reading_vectors(tiny_run.model))
+
+
 @pytest.mark.parametrize(
     ("modules", "video_layers", "both"),
     [
@@ -157,14 +217,23 @@ def test_a_bert_that_does_not_fit_is_named(shape):
         (("video_embedding",), 1, None),
     ],
 )
-def test_a_bert_and_a_checkpoint_give_different_parts(modules, video_layers, both):
+def test_a_bert_and_a_checkpoint_give_different_parts(tiny_run, modules, video_layers, both):
     init = InitConfig("run", modules, "bert", video_layers)
     available = [*MODULES, *initialization.GROUPS["heads"]]
     if both is None:
-        initialization.require_apart(init, available)
+        initialization.require_apart(init, tiny_run.model, available)
         return
     with pytest.raises(initialization.InitializationError, match=f"both give {both}; leave"):
-        initialization.require_apart(init, available)
+        initialization.require_apart(init, tiny_run.model, available)
+
+
+def test_a_frozen_bert_leaves_the_layers_to_a_checkpoint(tiny_run):
+    model = reading_vectors(tiny_run.model)
+    init = InitConfig("run", ("text_encoder",), "bert", 0)
+    initialization.require_apart(init, model, MODULES)
+    with pytest.raises(initialization.InitializationError, match="both give text_embedding; leave"):
+        init = InitConfig("run", ("text_tower",), "bert", 0)
+        initialization.require_apart(init, model, MODULES)
 
 
 def test_another_tokenizer_or_other_features_are_refused(tiny_run, tmp_path: pathlib.Path):

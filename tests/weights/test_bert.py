@@ -13,7 +13,7 @@ import pytest
 from tests import berts
 from videobert_jax.export import names
 from videobert_jax.files.errors import ArrayFileError
-from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.config import BertConfig, ModelConfig
 from videobert_jax.text.tokenizer import TokenizerError
 from videobert_jax.weights import bert
 from videobert_jax.weights.errors import WeightsError
@@ -159,6 +159,24 @@ def test_all_settings_that_differ_are_said_at_once(tmp_path, tiny_model_config):
     assert str(caught.value).endswith(
         "Say --config.model.norm=post --config.model.norm_epsilon=1e-12 "
         "--config.init.bert_video_layers=3"
+    )
+
+
+def test_a_frozen_bert_has_sizes_of_its_own(tmp_path, tiny_model_config, weights):
+    sizes = BertConfig(32, 4, 64, 2, "gelu", 1e-12)
+    text = dataclasses.replace(tiny_model_config.text, input="bert_vectors", bert=sizes)
+    network = dataclasses.replace(tiny_model_config, embed_dim=8, num_heads=1, text=text)
+    loaded = bert.load(berts.write(tmp_path, weights=weights), network, 0)
+    assert set(loaded.params) == {"text_embedding", "text_encoder"}  # and no head
+    query = loaded.params["text_encoder"]["stack"]["layers"]["layer"]["attention"]["query"]
+    assert query["kernel"].shape == (2, 32, 4, 8)
+    other = dataclasses.replace(sizes, embed_dim=30, num_heads=5, num_layers=9, norm_epsilon=1e-6)
+    network = dataclasses.replace(network, text=dataclasses.replace(text, bert=other))
+    with pytest.raises(WeightsError) as caught:
+        bert.load(tmp_path, network, 0)
+    assert str(caught.value).endswith(
+        "Say --config.model.text.bert.embed_dim=32 --config.model.text.bert.num_heads=4 "
+        "--config.model.text.bert.norm_epsilon=1e-12 --config.model.text.bert.num_layers=3"
     )
 
 

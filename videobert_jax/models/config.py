@@ -7,7 +7,25 @@ ACTIVATIONS = ("gelu", "relu")
 COMPUTE_DTYPES = ("float32", "bfloat16")
 REMAT_POLICIES = ("none", "dots", "full")
 INPUT_NORMALIZATIONS = ("none", "l2", "standardize")
+TEXT_INPUTS = ("pieces", "bert_vectors")
 MASKED_VIDEO_HEADS = ("nce", "visual_words", "regression")
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+    embed_dim: int
+    num_heads: int
+    feed_forward_dim: int
+    num_layers: int
+    activation: str
+    norm_epsilon: float
+
+    def __post_init__(self) -> None:
+        if self.embed_dim % self.num_heads:
+            raise ValueError(
+                f"model.text.bert.embed_dim={self.embed_dim} is not divisible by "
+                f"model.text.bert.num_heads={self.num_heads}; say those of the BERT."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +33,8 @@ class TextConfig:
     num_layers: int
     vocabulary_size: int
     max_length: int
+    input: str
+    bert: BertConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +92,7 @@ class ModelConfig:
             ("compute_dtype", self.compute_dtype, COMPUTE_DTYPES),
             ("remat", self.remat, REMAT_POLICIES),
             ("masked_video_head", self.masked_video_head, MASKED_VIDEO_HEADS),
+            ("text.input", self.text.input, TEXT_INPUTS),
             (
                 "video.input_normalization",
                 self.video.input_normalization,
@@ -97,3 +118,11 @@ class ModelConfig:
     @property
     def head_dim(self) -> int:
         return self.embed_dim // self.num_heads
+
+    @property
+    def bert(self) -> "ModelConfig":
+        """Settings under which a text tower is the frozen BERT that `text.bert` describes."""
+        text = dataclasses.replace(self.text, num_layers=self.text.bert.num_layers, input="pieces")
+        bert = dataclasses.asdict(self.text.bert)
+        del bert["num_layers"]
+        return dataclasses.replace(self, **bert, norm="post", text=text)

@@ -53,23 +53,24 @@ def unit_norm(values: Float[Array, "*x d"]) -> Float[Array, "*x d"]:
 
 
 class MaskedLanguageHead(nn.Module):
-    """Logits over pieces (Devlin et al. 2019, section 3.1), tied to the piece embeddings."""
+    """Logits over pieces (Devlin et al. 2019, section 3.1), tied to the piece embeddings: the text
+    tower's own, or, of another width, those of a frozen BERT."""
 
     config: ModelConfig
 
     @nn.compact
     def __call__(
-        self, values: Float[Array, "b m d"], table: Float[Array, "w d"]
+        self, values: Float[Array, "b m d"], table: Float[Array, "w c"]
     ) -> Float[Array, "b m w"]:
         config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
-        hidden = Linear(
-            (config.embed_dim,), ("embed", "embed_out"), dtype, ("bias",), name="hidden"
-        )(values)
+        hidden = Linear(table.shape[1:], ("embed", "embed_out"), dtype, ("bias",), name="hidden")(
+            values
+        )
         hidden = LayerNorm(config, name="norm")(activation(config.activation)(hidden))
         zeros = nn.initializers.zeros_init()
         bias = parameter(self, "bias", zeros, ("vocabulary",), table.shape[:1])
         logits = jnp.einsum(
-            "bmd,wd->bmw", hidden, table.astype(dtype), preferred_element_type=jnp.float32
+            "bmc,wc->bmw", hidden, table.astype(dtype), preferred_element_type=jnp.float32
         )
         return constrain(logits + bias[None, None], "act_row", "act_length", "act_vocabulary")
 

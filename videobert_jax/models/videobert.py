@@ -14,6 +14,7 @@ from videobert_jax.models.attention import allowed_pairs
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.embeddings import TextEmbedding, VideoEmbedding
 from videobert_jax.models.encoder import CrossEncoder, Encoder
+from videobert_jax.models.frozen_bert import BertEmbedding
 
 
 class VideoBert(nn.Module):
@@ -23,7 +24,8 @@ class VideoBert(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.text_embedding = TextEmbedding(config)
+        reads_bert = config.text.input == "bert_vectors"
+        self.text_embedding = BertEmbedding(config) if reads_bert else TextEmbedding(config)
         self.text_encoder = Encoder(config, config.text.num_layers)
         self.video_embedding = VideoEmbedding(config)
         self.video_encoder = Encoder(config, config.video.num_layers)
@@ -41,7 +43,8 @@ class VideoBert(nn.Module):
     ) -> Float[Array, "b t d"]:
         """Text tower's outputs."""
         allowed = allowed_pairs(segment_ids, segment_ids)
-        return self.text_encoder(self.text_embedding(ids, positions), allowed)
+        context = (allowed,) if self.config.text.input == "bert_vectors" else ()
+        return self.text_encoder(self.text_embedding(ids, positions, *context), allowed)
 
     def encode_video(
         self,

@@ -2,13 +2,14 @@
 published BERT."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.config import ModelConfig
 from videobert_jax.schema import FeatureContract
 from videobert_jax.training import manifest
 from videobert_jax.training.config import InitConfig
@@ -32,6 +33,7 @@ OPTIONAL = {"bag_of_words_head"}  # of a group, where the model has it
 # Parts whose parameters mean something only with the tokenizer, or the features, they learnt from.
 OF_TOKENIZER = {"text_embedding", "masked_language_head", "bag_of_words_head"}
 OF_FEATURES = {"video_embedding", "masked_video_head"}
+_CONSTANTS = "constants/"
 _SHOWN = 8
 
 
@@ -123,20 +125,14 @@ def initialize(
     match. Constants come with their modules, such as the input statistics with the video tower.
     Raises InitializationError listing the leaves that do not match.
     """
-    own = manifest.named_leaves(state.params)
-    given = manifest.named_leaves(bundle.variables["params"])
-    names = set(top_level_names(modules, sorted({name.split("/")[0] for name in own})))
-    wanted = [name for name in own if name.split("/")[0] in names]
+    names = set(top_level_names(modules, sorted(state.params)))
+    own, given = _leaves_of(state.variables, names), _leaves_of(bundle.variables, names)
     problems = [
-        f"{name}: {_form(given.get(name))} in the checkpoint, {_form(own[name])} in the model"
-        for name in wanted
-        if _form(given.get(name)) != _form(own[name])
+        f"{name}: {_form(given.get(name))} in the checkpoint, {_form(leaf)} in the model"
+        for name, leaf in own.items()
+        if _form(given.get(name)) != _form(leaf)
     ]
-    problems += [
-        f"{name}: only the checkpoint has it"
-        for name in given
-        if name.split("/")[0] in names and name not in own
-    ]
+    problems += [f"{name}: only the checkpoint has it" for name in given if name not in own]
     if problems:
         more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise InitializationError(
@@ -144,27 +140,47 @@ def initialize(
             f"{'; '.join(problems[:_SHOWN])}{more}. Use the model settings it was made with, or "
             f"name what to take: --config.init.modules=text_tower,video_tower."
         )
-    params = {name: _placed(given[name], own[name]) for name in wanted}
-    merged_leaves = [params.get(name, leaf) for name, leaf in own.items()]
-    given_constants = bundle.variables["constants"]
-    constants = {
-        module: jax.tree.map(_placed, given_constants[module], leaves)
-        if module in names & set(given_constants)
-        else leaves
-        for module, leaves in state.constants.items()
-    }
-    fresh = tuple(name for name in own if name not in params)
-    merged = jax.tree.unflatten(jax.tree.structure(state.params), merged_leaves)
-    return (
-        dataclasses.replace(state, params=merged, constants=constants),
-        Taken(tuple(wanted), fresh, ()),
+    placed = {name: _placed(given[name], leaf) for name, leaf in own.items()}
+    every = _leaves_of(state.variables, {*state.params, *state.constants})
+    merged = jax.tree.unflatten(
+        jax.tree.structure(state.variables),
+        [placed.get(name, leaf) for name, leaf in every.items()],
     )
+    params = [name for name in every if not name.startswith(_CONSTANTS)]
+    taken = tuple(name for name in params if name in placed)
+    fresh = tuple(name for name in params if name not in placed)
+    return dataclasses.replace(state, **merged), Taken(taken, fresh, ())
 
 
-def require_apart(init: InitConfig, available: Sequence[str]) -> None:
+def _leaves_of(variables: Mapping[str, Any], modules: Collection[str]) -> dict[str, Any]:
+    """Leaves of these modules by name, the names of constants behind `constants/`."""
+    kept = {
+        collection: {module: leaves[module] for module in leaves if module in modules}
+        for collection, leaves in variables.items()
+    }
+    return {
+        name.removeprefix("params/"): leaf for name, leaf in manifest.named_leaves(kept).items()
+    }
+
+
+def require_vectors(init: InitConfig, model: ModelConfig) -> None:
+    """Raises InitializationError where a run begins that reads a BERT's vectors, but nothing gives
+    it the BERT."""
+    of_text = not init.modules or {"text_tower", "text_embedding"} & set(init.modules)
+    given = init.bert or (init.checkpoint and of_text)
+    if model.text.input == "bert_vectors" and not given:
+        raise InitializationError(
+            "model.text.input='bert_vectors' needs a BERT to begin with, found neither init.bert "
+            "nor an init.checkpoint that gives the text tower; say --config.init.bert=DIR."
+        )
+
+
+def require_apart(init: InitConfig, model: ModelConfig, available: Sequence[str]) -> None:
     """Raises InitializationError where init.checkpoint gives what init.bert gives too, or what
     means something only with the checkpoint's own tokenizer."""
-    of_bert = OF_TOKENIZER | {"text_encoder"}
+    of_bert = set(OF_TOKENIZER)
+    if model.text.input == "pieces":
+        of_bert |= {"text_encoder"}
     if init.bert_video_layers:
         of_bert |= {"video_encoder"}
     if both := sorted(of_bert & set(top_level_names(init.modules, available))):
@@ -177,11 +193,14 @@ def require_apart(init: InitConfig, available: Sequence[str]) -> None:
 def initialize_with_bert(state: TrainState, bert: Bert) -> tuple[TrainState, Taken]:
     """`state` with the parameters of `bert`, laid out as they were; and what was taken.
 
-    Where the network has more rows of a leaf (pieces that pad the vocabulary, layers of the video
-    tower), the others stay random. Raises InitializationError where a leaf does not fit.
+    They become parameters, or constants where the text tower reads the BERT's vectors. Where the
+    network has more rows of a leaf (pieces that pad the vocabulary, layers of the video tower), the
+    others stay as they were. Raises InitializationError where a leaf does not fit.
     """
-    own, given = manifest.named_leaves(state.params), manifest.named_leaves(bert.params)
-    params, partly = dict(own), {}
+    frozen = state.constants.get("text_embedding", {}).get("bert")
+    tree, within = (state.params, "") if frozen is None else (frozen, "text_embedding/bert/")
+    own, given = manifest.named_leaves(tree), manifest.named_leaves(bert.params)
+    leaves, partly = dict(own), {}
     for name, values in given.items():
         like = own.get(name)
         if like is None or like.shape[1:] != values.shape[1:] or len(like) < len(values):
@@ -190,18 +209,21 @@ def initialize_with_bert(state: TrainState, bert: Bert) -> tuple[TrainState, Tak
                 "use the settings of that BERT."
             )
         if len(like) == len(values):
-            params[name] = _placed(values, like)
+            leaves[name] = _placed(values, like)
             continue
-        params[name] = _with_first_rows(like, values)
+        leaves[name] = _with_first_rows(like, values)
         in_stack = "/layers/" in name
-        what = f"layers of {name.split('/')[0]}" if in_stack else f"rows of {name}"
+        what = f"layers of {name.split('/')[0]}" if in_stack else f"rows of {within}{name}"
         partly[f"{len(values)} of {len(like)} {what}"] = None
-    merged = jax.tree.unflatten(jax.tree.structure(state.params), list(params.values()))
-    fresh = tuple(name for name in own if name not in given)
-    return (
-        dataclasses.replace(state, params=merged),
-        Taken(tuple(given), fresh, tuple(partly)),
-    )
+    merged = jax.tree.unflatten(jax.tree.structure(tree), list(leaves.values()))
+    if frozen is None:
+        state = dataclasses.replace(state, params=merged)
+    else:
+        constants = state.constants | {"text_embedding": {"bert": merged}}
+        state = dataclasses.replace(state, constants=constants)
+    taken = tuple(within + name for name in given)
+    fresh = tuple(name for name in manifest.named_leaves(state.params) if name not in taken)
+    return state, Taken(taken, fresh, tuple(partly))
 
 
 def _with_first_rows(like: jax.Array, values: np.ndarray) -> jax.Array:

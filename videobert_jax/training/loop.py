@@ -87,12 +87,14 @@ def train(
         return TrainResult(last, True, workdir)
     init, begins = run.init, not known  # a run that goes on needs what it began with no more
     published = None
+    if begins:
+        initialization.require_vectors(init, run.model)
     if init.bert and begins:
         published = bert.load(init.bert, run.model, init.bert_video_layers)
     mesh, schedule = _mesh_and_schedule(run)
     initial = load_bundle(init.checkpoint) if init.checkpoint and begins else None
     if initial is not None and published is not None:
-        initialization.require_apart(init, sorted(initial.variables["params"]))
+        initialization.require_apart(init, run.model, sorted(initial.variables["params"]))
     workdir.mkdir(parents=True, exist_ok=True)
     opened = inputs.open_inputs(run, workdir, initial, published, begins=begins)
     if published is not None:

@@ -1,9 +1,10 @@
-"""BERTs as Hugging Face publishes them (Devlin et al. 2019), made the text tower's parameters.
+"""BERTs as Hugging Face publishes them (Devlin et al. 2019), made the text tower's parameters, or
+those of the frozen BERT that it reads.
 
 A folder holds config.json, model.safetensors and the vocabulary (tokenizer.json or vocab.txt).
-With `model.norm=post` the tower computes what `transformers` does; every sentence has token type 0,
-so that type's vector is added to the positions. The pooler and the head of next sentences have no
-place in the network and are left.
+With `model.norm=post`, which a frozen one always has, it computes what `transformers` does; every
+sentence has token type 0, so that type's vector is added to the positions. The pooler and the head
+of next sentences have no place in the network and are left.
 """
 
 import dataclasses
@@ -40,8 +41,9 @@ class Bert:
 
     `text_embedding` and `masked_language_head` (where it was published) have the pieces in the
     order of `vocabulary`, without the rows to which the network pads them; `text_encoder` has the
-    tower's layers, stacked; `video_encoder` as many as were asked for. num_layers: of the whole
-    BERT. sha256: of its weights.
+    tower's layers, stacked; `video_encoder` as many as were asked for. Of one that stays frozen
+    there are the embedding and the layers alone. num_layers: of the whole BERT. sha256: of its
+    weights.
     """
 
     name: str
@@ -77,7 +79,9 @@ def load(folder: str | os.PathLike, model: ModelConfig, video_layers: int) -> Be
                 f"{folder}: has no {name}; expected the folder of a BERT with {CONFIG_FILE}, "
                 f"{WEIGHTS_FILE} and its vocabulary, as `save_pretrained` of transformers writes."
             )
-    sizes = _read_sizes(folder / CONFIG_FILE, model, video_layers)
+    frozen = model.text.input == "bert_vectors"
+    network = model.bert if frozen else model
+    sizes = _read_sizes(folder / CONFIG_FILE, network, video_layers, frozen=frozen)
     published = word_pieces.read_published(folder)
     if len(published.ids) != sizes.vocab_size:
         raise WeightsError(
@@ -85,16 +89,21 @@ def load(folder: str | os.PathLike, model: ModelConfig, video_layers: int) -> Be
             f"vocab_size {sizes.vocab_size}; put the files of one BERT together."
         )
     arrays = _checked(tensors.read(folder / WEIGHTS_FILE), sizes, folder / WEIGHTS_FILE)
+    params = _params(arrays, published.ids, network, video_layers)
+    if frozen:
+        params.pop("masked_language_head", None)  # it would read the BERT's own last layer
     return Bert(
         name=folder.resolve().name,
         sha256=digests.sha256_file(folder / WEIGHTS_FILE),
         num_layers=sizes.num_hidden_layers,
         vocabulary=published.vocabulary,
-        params=_params(arrays, published.ids, model, video_layers),
+        params=params,
     )
 
 
-def _read_sizes(file: pathlib.Path, model: ModelConfig, video_layers: int) -> _Sizes:
+def _read_sizes(
+    file: pathlib.Path, model: ModelConfig, video_layers: int, *, frozen: bool
+) -> _Sizes:
     """What config.json says, compared with the settings. Raises WeightsError."""
     try:
         fields = json.loads(file.read_bytes())
@@ -122,7 +131,7 @@ def _read_sizes(file: pathlib.Path, model: ModelConfig, video_layers: int) -> _S
     sizes = _Sizes(**found)
     activation = fields.get("hidden_act", "gelu")
     epsilon = fields.get("layer_norm_eps", EPSILON)
-    _require_settings(file, sizes, activation, epsilon, model, video_layers)
+    _require_settings(file, sizes, activation, epsilon, model, video_layers, frozen)
     return sizes
 
 
@@ -133,25 +142,28 @@ def _require_settings(
     epsilon: float,
     model: ModelConfig,
     video_layers: int,
+    frozen: bool,
 ) -> None:
-    """Raises WeightsError that lists every setting under which the tower is not this BERT."""
+    """Raises WeightsError that lists every setting under which the network is not this BERT."""
+    group = "model.text.bert" if frozen else "model"
     equal = (
-        ("model.embed_dim", model.embed_dim, "hidden_size", sizes.hidden_size),
-        ("model.num_heads", model.num_heads, "num_attention_heads", sizes.num_attention_heads),
+        (f"{group}.embed_dim", model.embed_dim, "hidden_size", sizes.hidden_size),
+        (f"{group}.num_heads", model.num_heads, "num_attention_heads", sizes.num_attention_heads),
         (
-            "model.feed_forward_dim",
+            f"{group}.feed_forward_dim",
             model.feed_forward_dim,
             "intermediate_size",
             sizes.intermediate_size,
         ),
-        ("model.activation", model.activation, "hidden_act", activation),
+        (f"{group}.activation", model.activation, "hidden_act", activation),
         ("model.norm", model.norm, "order of norms", "post"),
-        ("model.norm_epsilon", model.norm_epsilon, "layer_norm_eps", epsilon),
+        (f"{group}.norm_epsilon", model.norm_epsilon, "layer_norm_eps", epsilon),
     )
     layers = ("num_hidden_layers", sizes.num_hidden_layers)
     places = ("max_position_embeddings", sizes.max_position_embeddings)
+    num_layers = "model.text.bert.num_layers" if frozen else "model.text.num_layers"
     at_most = (
-        ("model.text.num_layers", model.text.num_layers, *layers),
+        (num_layers, model.text.num_layers, *layers),
         ("model.text.max_length", model.text.max_length, *places),
         ("init.bert_video_layers", video_layers, *layers),
     )
