@@ -295,7 +295,7 @@ def _examples(
     ranks: Mapping[str, Mapping[str, np.ndarray]],
     baselines: Mapping[str, Mapping[str, np.ndarray]],
 ) -> list[dict[str, object]]:
-    """A line an example; a label is right at rank 1, here, by each variant, and under "baselines"."""
+    """A line an example; a label is right at rank 1, here, by each variant and each baseline."""
     split = context.split
     lines = {
         example: {
