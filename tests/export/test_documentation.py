@@ -6,7 +6,7 @@ import pytest
 
 from tests import bundles
 from videobert_jax.export import names
-from videobert_jax.models.config import ModelConfig, VisualWordsConfig
+from videobert_jax.models.config import BertConfig, ModelConfig, VisualWordsConfig
 
 DOCUMENT = pathlib.Path(__file__).resolve().parent.parent.parent / "docs" / "export.md"
 # Settings of the network whose tensors each list of names has, in the lists' order; but for the
@@ -18,8 +18,13 @@ LISTS = {
         "visual_words": VisualWordsConfig(branching=3, depth=2),
     },
     "regression": {"masked_video_head": "regression"},
+    "bert_vectors": {},  # of text.input
 }
-PARTS = {"visual_words": "masked_video_head.", "regression": "masked_video_head."}
+PARTS = {
+    "visual_words": "masked_video_head.",
+    "regression": "masked_video_head.",
+    "bert_vectors": ("text_embedding.", "masked_language_head."),
+}
 
 
 def listed() -> dict[str, list[tuple[str, str]]]:
@@ -47,23 +52,31 @@ def sizes(config: ModelConfig) -> dict[str, int]:
         "b^2": branching**2,
         "W": -(-num_words // 128) * 128,
         "1": 1,
+        "D": config.bert.embed_dim,
+        "A": config.bert.num_heads,
+        "H": config.bert.head_dim,
+        "F": config.bert.feed_forward_dim,
     }
 
 
 @pytest.mark.parametrize("name", LISTS)
 def test_the_documented_names_and_shapes_are_those_of_an_export(tiny_run, name):
-    network = dataclasses.replace(tiny_run.model, **LISTS[name])
+    reads = "bert_vectors" if name == "bert_vectors" else "pieces"
+    sizes_of_bert = BertConfig(20, 5, 28, 2, "gelu", 1e-12)
+    text = dataclasses.replace(tiny_run.model.text, input=reads, bert=sizes_of_bert)
+    network = dataclasses.replace(tiny_run.model, text=text, **LISTS[name])
     bundle = bundles.tiny(dataclasses.replace(tiny_run, model=network))
     config = bundle.config
     layers = {
         "text_encoder": config.text.num_layers,
         "video_encoder": config.video.num_layers,
         "cross_encoder": config.cross.num_layers,
+        "constants.text_embedding.bert.text_encoder": config.text.bert.num_layers,
     }
     documented = {}
     for tensor, letters in listed()[name]:
         shape = tuple(sizes(config)[letter] for letter in letters.split())
-        for layer in range(layers.get(tensor.split(".")[0], 1)):
+        for layer in range(layers.get(tensor.partition(".layers.")[0], 1)):
             documented[tensor.replace("layers.N", f"layers.{layer}")] = shape
     part = PARTS.get(name, "")
     tensors = names.unstack(bundle.variables)
