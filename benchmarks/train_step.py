@@ -138,6 +138,7 @@ def ours_like_lxmert(sizes: lxmert.Sizes) -> TrainingStep:
         feed_forward_dim=sizes.feed_forward_dim,
         joint_dim=8,  # heads that take no part are kept small
         bag_of_words_head=False,
+        token_head=False,
         masked_video_head="nce",
         visual_words=VisualWordsConfig(branching=1, depth=1),  # there are none
         activation="gelu",
@@ -167,6 +168,7 @@ def ours_like_lxmert(sizes: lxmert.Sizes) -> TrainingStep:
         masked_text=sizes.masked_text,
         masked_video=1,
         feature_dim=sizes.feature_dim,
+        weighted_text=0,
     )
     optimization = OptimizerConfig(
         learning_rate=sizes.learning_rate,
@@ -193,6 +195,10 @@ def objective_weights(**weights: float) -> objectives.ObjectivesConfig:
         matching=objectives.MatchingConfig(weights.get("matching", 0.0), "uniform"),
         contrastive=objectives.ContrastiveConfig(weights.get("contrastive", 0.0), 0, 1),
         bag_of_words=objectives.BagOfWordsConfig(weights.get("bag_of_words", 0.0)),
+        token_contrastive=objectives.TokenContrastiveConfig(
+            weights.get("token_contrastive", 0.0), 0.07, 1
+        ),
+        cascade=objectives.CascadeConfig(weights.get("cascade", 0.0), 1),
         twin_clip_distance=2,
     )
 

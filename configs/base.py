@@ -53,6 +53,7 @@ def data() -> ml_collections.ConfigDict:
     data.read_group = 1  # neighbouring examples that stay together in the order; >1 for slow disks
     data.vocabulary_size = 8192  # asked of sentencepiece; small corpora give fewer pieces
     data.visual_words = ""  # file of fit-visual-words, for model.masked_video_head="visual_words"
+    data.content_words = ""  # file of content-words, for model.token_head
     data.drawing = drawing()
     data.masking = ml_collections.ConfigDict()
     data.masking.text_rate = 0.15  # of pieces; BERT (Devlin et al. 2019), section 3.1
@@ -105,6 +106,7 @@ def model() -> ml_collections.ConfigDict:
     model.feed_forward_dim = 3072
     model.joint_dim = 512  # of the contrastive space
     model.bag_of_words_head = False  # for objectives.bag_of_words
+    model.token_head = False  # for objectives.token_contrastive; needs data.content_words
     # what is told of a hidden clip: itself among the block's ("nce"), its visual word
     # ("visual_words", which need data.visual_words), or its features ("regression")
     model.masked_video_head = "nce"
@@ -169,6 +171,12 @@ def objectives() -> ml_collections.ConfigDict:
             # rows whose similarities are made one after the other; more of them for less memory
             "contrastive": {"weight": 1.0, "near_clips": 0, "chunks": 1},
             "bag_of_words": {"weight": 0.0},  # needs model.bag_of_words_head
+            # every content word chooses its video among the block's, by its nearest clip (TACo,
+            # Yang et al. 2021, the token-level loss); needs model.token_head. chunks: as above
+            "token_contrastive": {"weight": 0.0, "temperature": 0.07, "chunks": 1},
+            # matching as a choice between the right video and a text's hardest negatives of the
+            # block by the joint space (TACo, cascade sampling); one cross-modal pass a negative
+            "cascade": {"weight": 0.0, "negatives": 4},
             # clips of one video this near are never negatives of each other
             "twin_clip_distance": 2,
         }

@@ -15,6 +15,7 @@ PACKED_SHAPE = schema.RowShape(
     masked_text=4,
     masked_video=4,
     feature_dim=FEATURE_DIM,
+    weighted_text=16,
 )
 CONTRACT = schema.FeatureContract(
     backbone="random",
@@ -66,6 +67,11 @@ def batch(
     made.clip_indices[:] = (number % 3) * 2
     made.caption_hashes[:] = generator.integers(1, 40, made.caption_hashes.shape)
     made.pair_weights[:] = 1
+    if shape.weighted_text:
+        weights = generator.uniform(0.5, 3.0, made.word_weights.shape)
+        weights[(made.text_segment_ids == 0) | (generator.random(weights.shape) < 0.5)] = 0
+        np.put_along_axis(weights, made.text_slots[..., :count], 0, axis=-1)  # what is hidden
+        made.word_weights[:] = weights
     return made
 
 

@@ -13,6 +13,7 @@ SHAPE = schema.RowShape(
     masked_text=6,
     masked_video=6,
     feature_dim=fakes.FEATURE_DIM,
+    weighted_text=21,
 )
 TEXT_ONLY, VIDEO_ONLY, NOTHING = {(0, 1), (1, 2)}, {(1, 0), (2, 1)}, (3, 2)
 
@@ -55,6 +56,7 @@ def _fill(made, side: str, row: int, example: int, ends, slots, used: int, gener
     getattr(made, f"{side}_positions")[row, own] = np.arange(used)
     if side == "text":
         made.text_ids[row, own] = generator.integers(5, fakes.VOCABULARY, used)
+        made.word_weights[row, own] = made.text_ids[row, own] % 3  # a third are no content words
     else:
         made.video_features[row, own] = generator.normal(size=(used, fakes.FEATURE_DIM))
     for hidden in range(first, first + 1 + used // 4):
@@ -64,13 +66,14 @@ def _fill(made, side: str, row: int, example: int, ends, slots, used: int, gener
         getattr(made, f"{side}_slot_weights")[row, slot] = 1
         if side == "text":
             made.text_targets[row, slot] = generator.integers(5, fakes.VOCABULARY)
+            made.word_weights[row, hidden] = 0
         else:
             made.video_masked[row, hidden] = True
 
 
 def unpacked(given: schema.Batch) -> schema.Batch:
     """The same examples `[12, ...]`, each at the beginning of a row of its own."""
-    shape = schema.RowShape(1, 8, 6, 3, 3, SHAPE.feature_dim)
+    shape = schema.RowShape(1, 8, 6, 3, 3, SHAPE.feature_dim, 8)
     made = schema.zero_block(shape, ROWS * EXAMPLES)
     for number, (row, example) in enumerate(np.ndindex(ROWS, EXAMPLES)):
         for name in (
@@ -83,7 +86,7 @@ def unpacked(given: schema.Batch) -> schema.Batch:
         ):
             getattr(made, name)[number, 0] = getattr(given, name)[row, example]
         for side, values in (
-            ("text", ("text_ids", "text_positions")),
+            ("text", ("text_ids", "text_positions", "word_weights")),
             ("video", ("video_features", "video_positions", "video_masked")),
         ):
             own = np.flatnonzero(getattr(given, f"{side}_segment_ids")[row] == example + 1)

@@ -58,6 +58,12 @@ def test_a_bad_override_says_what_is_wrong(config, key, text, message):
         ("objectives.contrastive.near_clips", "-1", "near_clips=-1; expected 0"),
         ("objectives.contrastive.chunks", "0", "chunks=0; expected 1 or more"),
         ("objectives.contrastive.chunks", "7", "chunks=7 does not divide the 8 rows of a block"),
+        ("objectives.token_contrastive.weight", "1", "needs model.token_head=True, found False"),
+        ("objectives.token_contrastive.temperature", "0", "temperature=0.0; expected more than 0"),
+        ("objectives.token_contrastive.chunks", "3", "token_contrastive.chunks=3 does not divide"),
+        ("model.token_head", "true", "token_head=True and data.content_words='': .* or neither"),
+        ("data.content_words", "words.json", "token_head=False and data.content_words='words.json"),
+        ("objectives.cascade.negatives", "0", "cascade.negatives=0; expected 1 or more"),
         ("data.masking.text_mean_span", "0.5", "text_mean_span=0.5; expected 1"),
         ("data.masking.whole_text_examples", "1", "would hide every text"),
         ("data.masking.whole_text_examples", "-0.1", r"whole_text_examples=-0.1 is outside"),
@@ -77,6 +83,15 @@ def test_a_frozen_bert_gives_no_layers_to_the_video_tower(config):
     configuration.parse(config)
     config.model.text.input = "bert_vectors"
     with pytest.raises(configuration.ConfigError, match="bert_video_layers=1, but .*set it to 0"):
+        configuration.parse(config)
+
+
+def test_a_cascade_needs_as_many_negatives_as_it_chooses(config):
+    config.objectives.cascade.weight = 1.0
+    config.objectives.cascade.negatives = 7
+    assert configuration.parse(config).objectives.cascade.negatives == 7
+    config.objectives.cascade.negatives = 8
+    with pytest.raises(configuration.ConfigError, match="negatives=8, but a block has 8 examples"):
         configuration.parse(config)
 
 

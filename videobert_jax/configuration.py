@@ -119,10 +119,21 @@ def parse(config: ml_collections.ConfigDict) -> RunConfig:
 
 def _check_together(run: RunConfig) -> None:
     """Raises ConfigError on settings of several groups that contradict each other."""
-    if run.objectives.bag_of_words.weight > 0 and not run.model.bag_of_words_head:
+    for objective, head in (
+        ("bag_of_words", "bag_of_words_head"),
+        ("token_contrastive", "token_head"),
+    ):
+        weight = run.objectives.weights()[objective]
+        if weight > 0 and not getattr(run.model, head):
+            raise ConfigError(
+                f"objectives.{objective}.weight={weight} needs model.{head}=True, found False; set "
+                "both, or the weight to 0."
+            )
+    if run.model.token_head != bool(run.data.content_words):
         raise ConfigError(
-            f"objectives.bag_of_words.weight={run.objectives.bag_of_words.weight} needs "
-            "model.bag_of_words_head=True, found False; set both, or the weight to 0."
+            f"model.token_head={run.model.token_head} and data.content_words="
+            f"{run.data.content_words!r}: the head compares content words, which a file of "
+            "content-words names; set both, or neither."
         )
     if (run.model.masked_video_head == "visual_words") != bool(run.data.visual_words):
         raise ConfigError(
@@ -130,11 +141,18 @@ def _check_together(run: RunConfig) -> None:
             f"{run.data.visual_words!r}: visual words need a file of fit-visual-words, and the "
             "file needs them; set both, or neither."
         )
-    chunks = run.objectives.contrastive.chunks
-    if run.data.rows % chunks:
+    for objective in ("contrastive", "token_contrastive"):
+        chunks = getattr(run.objectives, objective).chunks
+        if run.data.rows % chunks:
+            raise ConfigError(
+                f"objectives.{objective}.chunks={chunks} does not divide the {run.data.rows} rows "
+                "of a block (data.block_size / data.examples_per_row); use a divisor of them."
+            )
+    negatives = run.objectives.cascade.negatives
+    if run.objectives.cascade.weight > 0 and negatives >= run.data.block_size:
         raise ConfigError(
-            f"objectives.contrastive.chunks={chunks} does not divide the {run.data.rows} rows of a "
-            "block (data.block_size / data.examples_per_row); use a divisor of them."
+            f"objectives.cascade.negatives={negatives}, but a block has {run.data.block_size} "
+            f"examples (data.block_size), one of them the right one; use fewer."
         )
     if run.init.bert_video_layers and run.model.text.input == "bert_vectors":
         raise ConfigError(

@@ -25,6 +25,7 @@ class RowShape:
     masked_text: int
     masked_video: int
     feature_dim: int
+    weighted_text: int  # text_length where words are weighted, else 0
 
 
 @jax.tree_util.register_dataclass
@@ -35,7 +36,9 @@ class Batch:
     `text_ids` are corrupted already (BERT's 80/10/10), `video_features` are not: the model replaces
     the masked ones, and the targets of masked video modelling are the uncorrupted inputs.
     A slot with weight 0 points at position 0 and is unused. `pair_weights` is 1 where both sides
-    are present and neither is wholly masked. Arrays of a host block are NumPy's, else jax's.
+    are present and neither is wholly masked. `word_weights` share a content word's weight among its
+    pieces, and are 0 at other words and hidden ones; `[r, 0]` without the objective that takes
+    them. Arrays of a host block are NumPy's, else jax's.
     """
 
     text_ids: Any  # int32 [r, t]
@@ -48,6 +51,7 @@ class Batch:
     text_slots: Any  # int32 [r, m], position in the row
     text_targets: Any  # int32 [r, m]
     text_slot_weights: Any  # float32 [r, m]
+    word_weights: Any  # float32 [r, t] or [r, 0]
     video_slots: Any  # int32 [r, m]
     video_slot_weights: Any  # float32 [r, m]
     example_ids: Any  # int32 [r, e], PADDING_EXAMPLE where there is none
@@ -73,6 +77,7 @@ def batch_fields(shape: RowShape) -> dict[str, tuple[tuple[int, ...], Any]]:
         "text_slots": (words, np.int32),
         "text_targets": (words, np.int32),
         "text_slot_weights": (words, np.float32),
+        "word_weights": ((shape.weighted_text,), np.float32),
         "video_slots": (clips, np.int32),
         "video_slot_weights": (clips, np.float32),
         "example_ids": (example, np.int32),

@@ -43,10 +43,11 @@ def settings(
     read_group: int = 1,
     max_damaged_fraction: float = 0.0,
     slots: int | None = None,
+    weighted: int = 0,
 ) -> block.BlockSettings:
     if slots is None:
         slots = 48 if masking.whole_text_examples else 0 if masking.text_rate == 0 else 16
-    shape = RowShape(examples, text_length, video_length, slots, slots, drawn.DIM)
+    shape = RowShape(examples, text_length, video_length, slots, slots, drawn.DIM, weighted)
     return block.BlockSettings(
         shape, block_size, drawing, masking, seed, read_group, max_damaged_fraction
     )

@@ -9,6 +9,7 @@ from tests.data import blocks, drawn
 from videobert_jax import schema
 from videobert_jax.data import block, index, writer
 from videobert_jax.data.config import AS_WRITTEN
+from videobert_jax.text import content_words
 
 
 @pytest.fixture(scope="module")
@@ -372,6 +373,35 @@ def test_a_shard_lost_while_training_is_named(copied_path, tokenizer):
         builder.build(0)
 
 
+@pytest.mark.parametrize("examples", [1, 2])
+def test_content_words_weigh_where_they_are_seen(dataset, tokenizer, examples):
+    split = dataset.split("train")
+    texts = split.texts(range(len(split)))
+    about = content_words.count(texts, None, {})
+    length = 48 * examples
+    masking = dataclasses.replace(blocks.MASKING, text_rate=0.4)
+    settings = blocks.settings(
+        block_size=18, examples=examples, text_length=length, masking=masking, weighted=length
+    )
+    sources = [(split, "text_video", 1.0)]
+    words = content_words.WordWeights(about, tokenizer)
+    batch = block.BlockBuilder(sources, tokenizer, settings, words).build(0).batch
+    hidden = 0
+    for row, place in np.ndindex(batch.example_ids.shape):
+        mine = np.flatnonzero(batch.text_segment_ids[row] == place + 1)
+        slots = batch.text_slots[row][batch.text_slot_weights[row] > 0]
+        ids = np.array(tokenizer.encode([texts[batch.example_ids[row, place]]])[0], np.int32)
+        whole = words.of_pieces(ids)
+        shown = ~np.isin(mine[1:-1], slots)
+        np.testing.assert_array_equal(batch.word_weights[row, mine[1:-1]], whole * shown)
+        assert not batch.word_weights[row, mine[[0, -1]] if len(mine) else []].any()
+        hidden += whole[~shown].sum() > 0
+    assert hidden > 5 and batch.word_weights.any()
+    assert not batch.word_weights[batch.text_segment_ids == 0].any()
+    with pytest.raises(ValueError, match="give both or neither"):
+        block.BlockBuilder(sources, tokenizer, settings)
+
+
 def test_contradictory_settings_are_refused(dataset, tokenizer):
     with pytest.raises(ValueError, match="use 12 or more"):
         blocks.settings(examples=4, text_length=8)
@@ -381,6 +411,6 @@ def test_contradictory_settings_are_refused(dataset, tokenizer):
         blocks.settings(text_length=20000)
     with pytest.raises(ValueError, match="24 dimensions, expected 7"):
         settings = blocks.settings()
-        shape = schema.RowShape(1, 48, 40, 8, 8, 7)
+        shape = schema.RowShape(1, 48, 40, 8, 8, 7, 0)
         settings = block.BlockSettings(shape, 8, settings.drawing, settings.masking, 0, 1, 0.0)
         block.BlockBuilder([(dataset.split("train"), "text_video", 1.0)], tokenizer, settings)

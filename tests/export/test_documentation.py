@@ -12,7 +12,7 @@ DOCUMENT = pathlib.Path(__file__).resolve().parent.parent.parent / "docs" / "exp
 # Settings of the network whose tensors each list of names has, in the lists' order; but for the
 # first they name the tensors of a part alone.
 LISTS = {
-    "whole": {},
+    "whole": {"token_head": True},
     "visual_words": {
         "masked_video_head": "visual_words",
         "visual_words": VisualWordsConfig(branching=3, depth=2),

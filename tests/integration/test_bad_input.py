@@ -54,6 +54,10 @@ def run(
             {"data__examples_per_row": 2, "data__text_length": 5},
             ["text_length=5 is too short for data.examples_per_row=2", "use 6 or more"],
         ),
+        (
+            {"model__token_head": True, "data__content_words": "/nowhere.json"},
+            ["/nowhere.json: not a file of content words", "videobert content-words"],
+        ),
         ({"init__checkpoint": "/nowhere@3"}, ["/nowhere@3", "expected a workdir"]),
         ({"init__bert": "/nowhere"}, ["/nowhere: has no config.json", "expected the folder"]),
         ({"init__bert_video_layers": 1}, ["needs init.bert, found none", "init.bert=DIR"]),

@@ -41,6 +41,7 @@ def block():
 def packed(examples: int) -> schema.Batch:
     """Six rows of so many examples each, of which one has a side missing."""
     lengths = {"text_length": 8 * examples, "video_length": 4 * examples}
+    lengths["weighted_text"] = lengths["text_length"]
     shape = dataclasses.replace(fakes.PACKED_SHAPE, examples=examples, **lengths)
     made = fakes.block(6, shape)
     made.pair_weights[1, 0] = 0

@@ -10,7 +10,7 @@ import pytest
 
 from tests import fakes, packed
 from videobert_jax.models.videobert import VideoBert
-from videobert_jax.objectives import contrastive, matching, pretraining
+from videobert_jax.objectives import cascade, contrastive, matching, pretraining
 from videobert_jax.objectives.matching import Mismatch
 
 
@@ -38,6 +38,13 @@ def same_partners(monkeypatch):
         "draw_uniform",
         lambda key, rows, examples: drawn if examples > 1 else in_rows_of_one(drawn),
     )
+    other = Mismatch(jnp.roll(jnp.arange(packed.ROWS), 2), 2 * jnp.ones(packed.ROWS, jnp.int32))
+
+    def hardest(text, *_):
+        of_layout = [m if text.shape[1] > 1 else in_rows_of_one(m) for m in (drawn, other)]
+        return jax.tree.map(lambda *values: jnp.stack(values), *of_layout)
+
+    monkeypatch.setattr(cascade, "hardest", hardest)
 
 
 # Unlike factors, so that no two objectives' gradients can make up for each other.
@@ -47,6 +54,8 @@ FACTORS = {
     "matching": 1.9,
     "contrastive": -1.3,
     "bag_of_words": 0.4,
+    "token_contrastive": 0.8,
+    "cascade": -0.6,
 }
 
 
@@ -86,6 +95,7 @@ def test_losses_and_gradients_are_those_of_rows_of_one_example(
         dataclasses.replace(
             tiny_model_config,
             dropout_rate=0.0,
+            token_head=True,
             text=dataclasses.replace(tiny_model_config.text, num_layers=1),
             video=dataclasses.replace(tiny_model_config.video, num_layers=1),
         )
@@ -95,6 +105,8 @@ def test_losses_and_gradients_are_those_of_rows_of_one_example(
         objectives,
         matching=dataclasses.replace(objectives.matching, negatives="uniform"),
         contrastive=dataclasses.replace(objectives.contrastive, chunks=1),
+        token_contrastive=dataclasses.replace(objectives.token_contrastive, weight=1.0),
+        cascade=dataclasses.replace(objectives.cascade, weight=1.0, negatives=2),
     )
     given = packed.block()
     together, apart = (fakes.on_device(b) for b in (given, packed.unpacked(given)))

@@ -84,7 +84,7 @@ def only(objectives: ObjectivesConfig, *names: str) -> ObjectivesConfig:
 
 def single() -> schema.Batch:
     """Rows of one example, no two of them alike; of one the video is missing."""
-    made = fakes.block(ROWS, schema.RowShape(1, 8, 6, 2, 3, fakes.FEATURE_DIM))
+    made = fakes.block(ROWS, schema.RowShape(1, 8, 6, 2, 3, fakes.FEATURE_DIM, 0))
     made.video_ids[:] = made.caption_hashes[:] = np.arange(1, ROWS + 1)[:, None]
     made.video_slots[:, :2] = 1, 0  # every row's second clip, every other row's first
     made.video_slot_weights[::2, 1] = 1
@@ -112,16 +112,18 @@ def cases(tiny_model_config, tiny_run) -> Iterator[dict[str, Case]]:
         video=dataclasses.replace(tiny_model_config.video, num_layers=0),
     )
     clips, both = (("masked_video",), ("masked_video", "matching"))
+    cascade = dataclasses.replace(tiny_run.objectives.cascade, weight=1.0, negatives=2)
+    objectives = dataclasses.replace(tiny_run.objectives, cascade=cascade)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads, "MAXIMUM_SCALE", 1e4)
         made = {
             head: Case(
                 dataclasses.replace(config, masked_video_head=head),
                 block,
-                only(tiny_run.objectives, *names),
+                only(objectives, *names),
             )
             for head, block, names in (
-                ("nce", single(), both),
+                ("nce", single(), (*both, "cascade")),
                 ("visual_words", single(), clips),
                 ("regression", packed(), both),
             )
@@ -167,15 +169,22 @@ def test_hidden_clips_are_told_by_the_head(cases, head):
     assert set(case.totals) == set(case.weights)
 
 
-def test_hard_negatives_are_the_nearest_in_the_joint_space(cases):
-    case = cases["nce"]
-    assert case.objectives.matching.negatives == "hard"
+def judged_cosines(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """(cosine of every text with every video, -2 where they are no negatives; texts judged)."""
     segments = case.block.video_segment_ids
     texts = case.part("text_embeddings", case.text, case.block.text_segment_ids, 1)
     videos = case.part("video_embeddings", case.video, segments, 1)
     cosines = np.array(texts[:, 0] @ videos[:, 0].T)
     judged = case.made.pair_weights[:, 0] > 0
     cosines[np.eye(ROWS, dtype=bool) | ~judged[None]] = -2.0  # never a partner
+    return cosines, judged
+
+
+def test_hard_negatives_are_the_nearest_in_the_joint_space(cases):
+    case = cases["nce"]
+    assert case.objectives.matching.negatives == "hard"
+    segments = case.block.video_segment_ids
+    cosines, judged = judged_cosines(case)
     first, second = np.sort(cosines[judged], axis=1)[:, :-3:-1].T
     assert (first - second > 2e-3).all()  # at that scale the next is drawn with e^-20
     nearest = cosines.argmax(1)
@@ -184,6 +193,22 @@ def test_hard_negatives_are_the_nearest_in_the_joint_space(cases):
     expected = np.log1p(np.exp(-matched[judged])).sum() + np.log1p(np.exp(mismatched[judged])).sum()
     assert float(case.totals["matching"]) == pytest.approx(float(expected), rel=1e-4)
     assert float(case.weights["matching"]) == 2 * judged.sum()
+
+
+def test_a_cascade_chooses_among_the_nearest_in_the_joint_space(cases):
+    case = cases["nce"]
+    segments = case.block.video_segment_ids
+    cosines, judged = judged_cosines(case)
+    met = np.argsort(-cosines, axis=1)[:, :2].T
+    choices = np.stack(
+        [
+            case.matching_logits(case.video, segments),
+            *(case.matching_logits(case.video[rows], segments[rows]) for rows in met),
+        ]
+    )
+    losses = np.log(np.exp(choices).sum(0)) - choices[0]
+    assert float(case.totals["cascade"]) == pytest.approx(float(losses[judged].sum()), rel=1e-4)
+    assert float(case.weights["cascade"]) == judged.sum()
 
 
 def test_the_weight_of_hard_negatives_is_known_before_they_are_drawn(cases):

@@ -144,6 +144,46 @@ def test_state_is_born_sharded_as_the_table_says(tiny_run, tiny_model_config):
     assert any(leaf.sharding.shard_shape(leaf.shape) == (2, 16, 2, 8) for leaf in moments)
 
 
+@pytest.fixture(scope="module")
+def word_setting(tiny_run, tiny_model_config):
+    """The objectives that configs/tiny.py leaves off, alone, in a network of one layer a side."""
+    tiny = tiny_model_config
+    config = dataclasses.replace(
+        tiny,
+        token_head=True,
+        bag_of_words_head=False,
+        dropout_rate=0.0,  # half of what there is to compile
+        text=dataclasses.replace(tiny.text, num_layers=1),
+        video=dataclasses.replace(tiny.video, num_layers=1),
+    )
+    every = tiny_run.objectives
+    changes: dict[str, dict] = {name: {"weight": 0.0} for name in every.weights()}
+    changes["token_contrastive"] = {"weight": 1.0, "chunks": 2}
+    changes["cascade"] = {"weight": 1.0, "negatives": 2}
+    changed = {n: dataclasses.replace(getattr(every, n), **c) for n, c in changes.items()}
+    objectives = dataclasses.replace(every, **changed)
+    schedule = optax.constant_schedule(0.1)
+    return Setting(VideoBert(config), optax.sgd(schedule), schedule, objectives)
+
+
+def test_mesh_and_accumulation_change_nothing_of_words_and_cascade(word_setting, batch):
+    expected, expected_metrics = word_setting.run((1, 1, 1), 1, batch)
+    _, born = word_setting.born()
+    for module in ("token_head", "matching_head", "cross_encoder", "text_encoder", "video_encoder"):
+        moved = jax.tree.map(
+            np.subtract, expected.params[module], jax.device_get(born.params[module])
+        )
+        assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(moved)) > 1e-4, module
+    found, metrics = word_setting.run((2, 2, 2), 2, batch)
+    for name, value in expected_metrics.items():
+        assert metrics[name] == pytest.approx(value, rel=1e-5), name
+    jax.tree.map(
+        lambda one, other: np.testing.assert_allclose(one, other, atol=2e-6, rtol=1e-5),
+        found.params,
+        expected.params,
+    )
+
+
 def test_every_objective_has_a_gradient(setting, batch):
     _, born = setting.born()
     part = fakes.on_device(jax.tree.map(lambda values: values[:1], batch))
@@ -155,8 +195,13 @@ def test_every_objective_has_a_gradient(setting, batch):
             seed=0,
         )
     )(born, part)
-    assert set(norms) == set(setting.objectives.weights())
+    assert set(norms) == {n for n, weight in setting.objectives.weights().items() if weight > 0}
     assert all(float(norm) > 0.01 for norm in norms.values())
+
+
+def test_every_objective_is_trained_by_one_of_the_steps(setting, word_setting):
+    both = setting.objectives.weights(), word_setting.objectives.weights()
+    assert all(max(weights[name] for weights in both) > 0 for name in both[0])
 
 
 def test_layers_of_the_step_are_constrained(setting, batch):

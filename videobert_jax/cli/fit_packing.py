@@ -10,6 +10,7 @@ full, those of the shorter rows.
 import argparse
 import dataclasses
 import json
+import math
 import pathlib
 import sys
 from typing import TYPE_CHECKING
@@ -116,7 +117,8 @@ def _numbers(asked: str | None, run: "RunConfig") -> list[int]:
     """Examples a row that make whole rows of a block, and whole chunks of its rows; ascending."""
     from videobert_jax.data.packing_fit import PackingError
 
-    size, chunks = run.data.block_size, run.objectives.contrastive.chunks
+    size, objectives = run.data.block_size, run.objectives
+    chunks = math.lcm(objectives.contrastive.chunks, objectives.token_contrastive.chunks)
     possible = [n for n in range(1, size + 1) if size % n == 0 and size // n % chunks == 0]
     if asked is None:
         return possible
@@ -127,7 +129,7 @@ def _numbers(asked: str | None, run: "RunConfig") -> list[int]:
     if not numbers or not set(numbers) <= set(possible):
         raise PackingError(
             f"--examples={asked}: a block of data.block_size={size} examples makes whole rows, and "
-            f"{chunks} equal parts of them (objectives.contrastive.chunks), of "
+            f"{chunks} equal parts of them (chunks of the contrastive objectives), of "
             f"{', '.join(map(str, possible))} examples; say some of these"
         )
     return numbers

@@ -22,6 +22,7 @@ COMMANDS = (
     "render",
     "fit-visual-words",
     "fit-packing",
+    "content-words",
     "evaluate",
     "summarize",
     "attention",

@@ -24,6 +24,7 @@ from videobert_jax.data.config import (
 from videobert_jax.data.fill import Chosen, HostBlock
 from videobert_jax.data.index import Split
 from videobert_jax.data.reader import ClipReader
+from videobert_jax.text.content_words import WordWeights
 from videobert_jax.text.tokenizer import Tokenizer
 
 __all__ = ["BlockBuilder", "BlockSettings", "EvaluationBuilder", "HostBlock", "Source"]
@@ -81,6 +82,7 @@ class BlockSettings:
                 masked_text=_text_slots(data),
                 masked_video=_video_slots(data),
                 feature_dim=feature_dim,
+                weighted_text=data.text_length if data.content_words else 0,
             ),
             block_size=data.block_size,
             drawing=data.drawing,
@@ -133,9 +135,15 @@ class BlockBuilder:
         sources: Sequence[tuple[Split, str, float]],
         tokenizer: Tokenizer,
         settings: BlockSettings,
+        words: WordWeights | None = None,
     ):
         self.sources = tuple(Source(*source) for source in sources)
-        self.tokenizer, self.settings = tokenizer, settings
+        self.tokenizer, self.settings, self.words = tokenizer, settings, words
+        if bool(settings.shape.weighted_text) != (words is not None):
+            raise ValueError(
+                f"rows with weights of {settings.shape.weighted_text} pieces, and "
+                f"{'no' if words is None else 'some'} content words to weigh; give both or neither."
+            )
         for source in self.sources:
             _check_source(source, settings.shape.feature_dim)
         _check_contracts(self.sources)
@@ -146,7 +154,8 @@ class BlockBuilder:
 
     def build(self, k: int) -> HostBlock:
         """Block k of the run, counted from 0: the same bytes wherever it is built."""
-        return fill.fill(self.choose(k), self.tokenizer, self.settings.shape, self.settings.masking)
+        settings, chosen = self.settings, self.choose(k)
+        return fill.fill(chosen, self.tokenizer, self.words, settings.shape, settings.masking)
 
     def choose(self, k: int) -> Chosen:
         """The examples of block k, of which nothing is read yet."""
@@ -202,7 +211,7 @@ class EvaluationBuilder:
             first_video=0,
             window=lambda counts, kept, seeds: draw.centred_window(counts, kept),
         )
-        return fill.fill(chosen, self.tokenizer, settings.shape, settings.masking)
+        return fill.fill(chosen, self.tokenizer, None, settings.shape, settings.masking)
 
 
 def _check_source(source: Source, feature_dim: int) -> None:

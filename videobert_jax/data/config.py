@@ -117,6 +117,7 @@ class DataConfig:
     read_group: int
     vocabulary_size: int
     visual_words: str
+    content_words: str
     drawing: DrawingConfig
     masking: MaskingConfig
     executor: str

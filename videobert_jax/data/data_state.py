@@ -32,6 +32,7 @@ def data_state(builder: BlockBuilder, blocks_per_batch: int, step: int) -> dict[
         "row": dataclasses.asdict(settings.shape),
         "masking": dataclasses.asdict(settings.masking),
         "tokenizer": builder.tokenizer.digest,
+        "content_words": None if builder.words is None else builder.words.digest,
         "sources": [
             {
                 "split": source.split.name,

@@ -12,6 +12,7 @@ from videobert_jax.data import draw, masking, order, packing, random_reads
 from videobert_jax.data.config import DrawingConfig, MaskingConfig
 from videobert_jax.data.index import Split
 from videobert_jax.data.reader import ClipReader
+from videobert_jax.text.content_words import WordWeights
 from videobert_jax.text.tokenizer import Tokenizer
 
 NUM_ENDS = 2  # [CLS] and [SEP] around the pieces of an example
@@ -85,9 +86,16 @@ class _Plan:
 
 
 def fill(
-    chosen: Chosen, tokenizer: Tokenizer, shape: schema.RowShape, config: MaskingConfig
+    chosen: Chosen,
+    tokenizer: Tokenizer,
+    words: WordWeights | None,
+    shape: schema.RowShape,
+    config: MaskingConfig,
 ) -> HostBlock:
-    """The block of these examples. Raises DatasetError where a shard cannot be read."""
+    """The block of these examples, with weights of their content words where `words` has them.
+
+    Raises DatasetError where a shard cannot be read.
+    """
     rows = len(chosen.ids) // shape.examples
     plan = _plan(chosen, measure(chosen, tokenizer), shape, rows)
     batch = dataclasses.replace(
@@ -97,7 +105,7 @@ def fill(
     damaged = _fill_video(batch, chosen, plan)
     clips = masking.Ragged.of(plan.video_lengths.reshape(-1), plan.seeds)
     masked_pieces, masked_clips, word, whole = _select(plan, clips, damaged, tokenizer, config)
-    shown_text = _fill_text(batch, plan, masked_pieces, word, whole, tokenizer)
+    shown_text = _fill_text(batch, plan, masked_pieces, word, whole, tokenizer, words)
     shown_video = _mask_video(batch, plan, clips, masked_clips) & ~damaged
     _fill_identity(batch, chosen, plan)
     pairs = shown_text & shown_video & ~damaged
@@ -214,6 +222,7 @@ def _fill_text(
     word: Int64[np.ndarray, " p"],
     whole: Bool[np.ndarray, " n"],
     tokenizer: Tokenizer,
+    words: WordWeights | None,
 ) -> Bool[np.ndarray, " n"]:
     """Fills the text side; examples of which some piece is seen.
 
@@ -246,6 +255,9 @@ def _fill_text(
     batch.text_slots[slots] = (at - rows * row_length)[masked]
     batch.text_targets[slots] = plan.piece_ids[masked]
     batch.text_slot_weights[slots] = 1
+    if words is not None:
+        weights = words.of_pieces(plan.piece_ids)
+        batch.word_weights.reshape(-1)[at] = np.where(hidden, 0, weights)
     return present & ~pieces.wholly(hidden)
 
 

@@ -72,6 +72,7 @@ def variable_structs(config: ModelConfig) -> dict[str, Any]:
         masked_text=1,
         masked_video=1,
         feature_dim=config.video.feature_dim,
+        weighted_text=0,
     )
     block = jax.tree.map(jnp.asarray, schema.zero_block(shape, 1))
     return nn.unbox(jax.eval_shape(VideoBert(config).init, jax.random.key(0), block))

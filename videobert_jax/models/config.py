@@ -66,6 +66,7 @@ class ModelConfig:
     feed_forward_dim: int
     joint_dim: int
     bag_of_words_head: bool
+    token_head: bool
     masked_video_head: str
     visual_words: VisualWordsConfig
     activation: str

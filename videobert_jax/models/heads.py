@@ -138,6 +138,25 @@ class BagOfWordsHead(nn.Module):
         return constrain(presence + bias[None, None], "act_row", "act_length", "act_vocabulary")
 
 
+class TokenHead(nn.Module):
+    """Pieces and clips in one space, on the unit sphere (TACo, Yang et al. 2021)."""
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
+        self.text = Linear((config.joint_dim,), ("embed", "joint"), dtype)
+        self.video = Linear((config.joint_dim,), ("embed", "joint"), dtype)
+
+    def __call__(
+        self, text: Float[Array, "b t d"], video: Float[Array, "b v d"]
+    ) -> tuple[Float[Array, "b t j"], Float[Array, "b v j"]]:
+        return (
+            unit_norm(self.text(text).astype(jnp.float32)),
+            unit_norm(self.video(video).astype(jnp.float32)),
+        )
+
+
 class JointHead(nn.Module):
     """Both towers' examples in one space, on the unit sphere, and the scale of similarities."""
 

@@ -37,6 +37,8 @@ class VideoBert(nn.Module):
         self.joint_head = heads.JointHead(config)
         if config.bag_of_words_head:
             self.bag_of_words_head = heads.BagOfWordsHead(config, config.text.vocabulary_size)
+        if config.token_head:
+            self.token_head = heads.TokenHead(config)
 
     def encode_text(
         self, ids: Int[Array, "b t"], segment_ids: Int[Array, "b t"], positions: Int[Array, "b t"]
@@ -86,6 +88,15 @@ class VideoBert(nn.Module):
         Needs `config.bag_of_words_head`.
         """
         return self.bag_of_words_head(heads.example_means(encoded, segment_ids, num_examples))
+
+    def token_embeddings(
+        self, text: Float[Array, "b t d"], video: Float[Array, "b v d"]
+    ) -> tuple[Float[Array, "b t j"], Float[Array, "b v j"]]:
+        """(pieces, clips) of the towers' outputs in a space of their own, of norm 1.
+
+        Needs `config.token_head`.
+        """
+        return self.token_head(text, video)
 
     def contrastive_scale(self) -> Float[Array, ""]:
         """Factor of cosine similarities, learnt, 100 at most (Radford et al. 2021)."""
@@ -149,6 +160,8 @@ class VideoBert(nn.Module):
         self.text_embeddings(text, block.text_segment_ids, num_examples)
         self.video_embeddings(video, block.video_segment_ids, num_examples)
         self.contrastive_scale()
+        if self.config.token_head:
+            self.token_embeddings(text, video)
         if self.config.bag_of_words_head:
             self.piece_presence(video, block.video_segment_ids, num_examples)
         fused_text, fused_video = self.fuse(

@@ -52,12 +52,45 @@ class BagOfWordsConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TokenContrastiveConfig:
+    weight: float
+    temperature: float
+    chunks: int
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(
+                f"objectives.token_contrastive.temperature={self.temperature}; expected more than "
+                "0, such as 0.07."
+            )
+        if self.chunks < 1:
+            raise ValueError(
+                f"objectives.token_contrastive.chunks={self.chunks}; expected 1 or more."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class CascadeConfig:
+    weight: float
+    negatives: int
+
+    def __post_init__(self) -> None:
+        if self.negatives < 1:
+            raise ValueError(
+                f"objectives.cascade.negatives={self.negatives}; expected 1 or more; the weight 0 "
+                "switches the objective off."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class ObjectivesConfig:
     masked_language: MaskedLanguageConfig
     masked_video: MaskedVideoConfig
     matching: MatchingConfig
     contrastive: ContrastiveConfig
     bag_of_words: BagOfWordsConfig
+    token_contrastive: TokenContrastiveConfig
+    cascade: CascadeConfig
     twin_clip_distance: int
 
     def __post_init__(self) -> None:
@@ -76,4 +109,6 @@ class ObjectivesConfig:
             "matching": self.matching.weight,
             "contrastive": self.contrastive.weight,
             "bag_of_words": self.bag_of_words.weight,
+            "token_contrastive": self.token_contrastive.weight,
+            "cascade": self.cascade.weight,
         }

@@ -55,17 +55,25 @@ def draw_hard(
     only where nothing else is left.
     """
     rows, examples = block.example_ids.shape
-    allowed = allowed_partners(block, clip_distance).astype(jnp.float32)
-    similarities = scale * jnp.einsum(
-        "rej,sfj->resf", text, video, preferred_element_type=jnp.float32
-    )
-    counts = _by_rotation(allowed)
-    sums = _by_rotation(similarities * allowed)
-    lowest = jnp.finfo(jnp.float32).min
-    means = jnp.where(counts > 0, sums / jnp.maximum(counts, 1.0), lowest / examples)
-    logits = jax.lax.stop_gradient(examples * means).reshape(rows, -1)
+    means, judged = row_similarities(text, video, block, clip_distance)
+    logits = jnp.where(judged, examples * scale * means, jnp.finfo(jnp.float32).min)
+    logits = jax.lax.stop_gradient(logits).reshape(rows, -1)
     chosen = jax.random.categorical(key, logits, axis=-1)
     return Mismatch(chosen // examples, chosen % examples)
+
+
+def row_similarities(
+    text: Float[Array, "r e j"],
+    video: Float[Array, "r e j"],
+    block: schema.Batch,
+    clip_distance: int,
+) -> tuple[Float[Array, "r r e"], Bool[Array, "r r e"]]:
+    """(mean cosine over the pairs that may be judged when a row of texts meets a row of videos at
+    a rotation, whether there are any)."""
+    allowed = allowed_partners(block, clip_distance).astype(jnp.float32)
+    cosines = jnp.einsum("rej,sfj->resf", text, video, preferred_element_type=jnp.float32)
+    counts = _by_rotation(allowed)
+    return _by_rotation(cosines * allowed) / jnp.maximum(counts, 1.0), counts > 0
 
 
 def allowed_partners(block: schema.Batch, clip_distance: int) -> Bool[Array, "r e r e"]:

@@ -1,4 +1,5 @@
-"""All objectives of one block: the towers run once, the cross-modal encoder once or twice.
+"""All objectives of one block: the towers run once, the cross-modal encoder once, and again for
+every mismatch that is to be judged.
 
 Everything here is a pure function of one block `[r, ...]` and one key, so that neither the number
 of devices nor accumulation changes a draw. Sums and weights stay apart until they are printed.
@@ -16,16 +17,18 @@ from videobert_jax.models import heads
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.objectives import (
     bag_of_words,
+    cascade,
     contrastive,
     masked_language,
     masked_video,
     matching,
+    token_contrastive,
 )
 from videobert_jax.objectives.config import ObjectivesConfig
 
 # Streams of a block's key. Each pass has its own, so that a pass repeated alone (the two-phase
 # step encodes twice) drops the same activations.
-_TEXT, _VIDEO, _FUSE, _MISMATCH, _FUSE_MISMATCHED = range(5)
+_TEXT, _VIDEO, _FUSE, _MISMATCH, _FUSE_MISMATCHED, _FUSE_CASCADE = range(6)
 
 
 @jax.tree_util.register_dataclass
@@ -50,19 +53,22 @@ def block_weights(
 ) -> dict[str, Float[Array, ""]]:
     """Weight of every active objective; of the batch alone, known before any forward pass."""
     distance = config.twin_clip_distance
-    matching_weight = (
-        matching.hard_weight(block, distance)
-        if config.matching.negatives == "hard"
-        else matching.uniform_weight(_uniform_mismatch(block, key), block, distance)
-    )
-    weights = {
-        "masked_language": masked_language.weight(block),
-        "masked_video": masked_video.weight(block),
-        "matching": matching_weight,
-        "contrastive": contrastive.weight(block),
-        "bag_of_words": bag_of_words.weight(block),
+
+    def of_matching() -> Float[Array, ""]:
+        if config.matching.negatives == "hard":
+            return matching.hard_weight(block, distance)
+        return matching.uniform_weight(_uniform_mismatch(block, key), block, distance)
+
+    weights = {  # called for the active ones alone: a block may lack what the others need
+        "masked_language": lambda: masked_language.weight(block),
+        "masked_video": lambda: masked_video.weight(block),
+        "matching": of_matching,
+        "contrastive": lambda: contrastive.weight(block),
+        "bag_of_words": lambda: bag_of_words.weight(block),
+        "token_contrastive": lambda: token_contrastive.weight(block),
+        "cascade": lambda: cascade.weight(block, distance),
     }
-    return {name: weights[name] for name in active(config)}
+    return {name: weights[name]() for name in active(config)}
 
 
 def active(config: ObjectivesConfig) -> list[str]:
@@ -117,7 +123,11 @@ def local_totals(
     totals = {}
     if "bag_of_words" in names:
         totals["bag_of_words"] = _bag_of_words_total(model, variables, block, encoded)
-    if names <= {"bag_of_words"}:
+    if "token_contrastive" in names:
+        totals["token_contrastive"] = _token_contrastive_total(
+            model, variables, block, encoded, config
+        )
+    if names <= {"bag_of_words", "token_contrastive"}:
         return totals
     fused_text, fused_video = _fuse(
         model,
@@ -134,11 +144,15 @@ def local_totals(
         totals["masked_language"] = masked_language.total(logits, block)
     if "masked_video" in names:
         totals["masked_video"] = _masked_video_total(model, variables, block, fused_video, config)
-    if "matching" in names:
+    if names & {"matching", "cascade"}:
         matched = _matching_logits(
             model, variables, block, fused_text, fused_video, block.video_segment_ids
         )
-        totals["matching"] = _matching_total(model, variables, block, encoded, key, config, matched)
+        inputs = (model, variables, block, encoded, key, config, matched)
+        if "matching" in names:
+            totals["matching"] = _matching_total(*inputs)
+        if "cascade" in names:
+            totals["cascade"] = _cascade_total(*inputs)
     return totals
 
 
@@ -148,6 +162,19 @@ def _bag_of_words_total(
     count = block.example_ids.shape[-1]
     inputs = (encoded.video, block.video_segment_ids, count)
     return bag_of_words.total(_apply(model, variables, None, "piece_presence", *inputs), block)
+
+
+def _token_contrastive_total(
+    model: VideoBert,
+    variables: Any,
+    block: schema.Batch,
+    encoded: Encoded,
+    config: ObjectivesConfig,
+) -> Float[Array, ""]:
+    text, video = _apply(model, variables, None, "token_embeddings", encoded.text, encoded.video)
+    return token_contrastive.total(
+        text, video, block, config.token_contrastive, config.twin_clip_distance
+    )
 
 
 def _masked_video_total(
@@ -187,20 +214,52 @@ def _matching_total(
     matched: Float[Array, "r e"],
 ) -> Float[Array, ""]:
     mismatch, weights = _mismatch(model, variables, block, encoded, key, config)
+    mismatched = _mismatched_logits(
+        model, variables, jax.random.fold_in(key, _FUSE_MISMATCHED), block, encoded, mismatch
+    )
+    return matching.total(matched, mismatched, weights, block)
+
+
+def _cascade_total(
+    model: VideoBert,
+    variables: Any,
+    block: schema.Batch,
+    encoded: Encoded,
+    key: Key[Array, ""],
+    config: ObjectivesConfig,
+    matched: Float[Array, "r e"],
+) -> Float[Array, ""]:
+    distance, count = config.twin_clip_distance, config.cascade.negatives
+    mismatches = cascade.hardest(
+        encoded.text_embeddings, encoded.video_embeddings, block, count, distance
+    )
+
+    # One after the other, in the backward pass too: memory is that of one pass.
+    @jax.checkpoint
+    def judged(given: tuple[matching.Mismatch, Key[Array, ""]]) -> tuple[Array, Array]:
+        mismatch, key = given
+        logits = _mismatched_logits(model, variables, key, block, encoded, mismatch)
+        return logits, matching.mismatched_weights(mismatch, block, distance)
+
+    keys = jax.random.split(jax.random.fold_in(key, _FUSE_CASCADE), count)
+    mismatched, weights = jax.lax.map(judged, (mismatches, keys))
+    return cascade.total(matched, mismatched, weights, block, distance)
+
+
+def _mismatched_logits(
+    model: VideoBert,
+    variables: Any,
+    key: Key[Array, ""],
+    block: schema.Batch,
+    encoded: Encoded,
+    mismatch: matching.Mismatch,
+) -> Float[Array, "r e"]:
+    """Matching logits of the texts with the videos that they meet."""
     video, segment_ids = matching.mismatched_video(
         mismatch, encoded.video, block.video_segment_ids, block.example_ids.shape[-1]
     )
-    fused_text, fused_video = _fuse(
-        model,
-        variables,
-        jax.random.fold_in(key, _FUSE_MISMATCHED),
-        block,
-        encoded,
-        video,
-        segment_ids,
-    )
-    mismatched = _matching_logits(model, variables, block, fused_text, fused_video, segment_ids)
-    return matching.total(matched, mismatched, weights, block)
+    fused = _fuse(model, variables, key, block, encoded, video, segment_ids)
+    return _matching_logits(model, variables, block, *fused, segment_ids)
 
 
 def _uniform_mismatch(block: schema.Batch, key: Key[Array, ""]) -> matching.Mismatch:

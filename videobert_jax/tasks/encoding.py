@@ -109,6 +109,7 @@ class ModelRunner:
             block_size=ROWS,
             examples_per_row=1,
             read_group=1,
+            content_words="",  # of training alone
             text_length=min(_round_up(text_length, 8), data.text_length),
             video_length=min(clips, data.video_length),
             masking=dataclasses.replace(data.masking, text_rate=0.0, video_rate=0.0),

@@ -73,6 +73,7 @@ class _Model(Protocol):
     """What a kind of tokenizer has; the fields are those of `Tokenizer`."""
 
     pieces: list[str]
+    surfaces: list[bytes]
     first_regular_id: int
     word_starts: np.ndarray
     frequencies: np.ndarray
@@ -85,11 +86,12 @@ class _Model(Protocol):
 class Tokenizer:
     """Text to piece ids and back. Picklable: a copy is made anew from the model's bytes.
 
-    size: number of ids, exact (models pad it). first_regular_id: ids below it are special, single
-    bytes or unused, and are never drawn as a random replacement. word_starts: bool [size], whether
-    a piece begins a word. frequencies: float64 [size], each piece's share of the pieces of the
-    run's captions, as the unigram model estimates it or as they were counted; what never came
-    counts as the rarest.
+    size: number of ids, exact (models pad it). surfaces: the UTF-8 text that each piece stands for,
+    without the mark of how words begin or go on; a special piece has its name. first_regular_id:
+    ids below it are special, single bytes or unused, and are never drawn as a random replacement.
+    word_starts: bool [size], whether a piece begins a word. frequencies: float64 [size], each
+    piece's share of the pieces of the run's captions, as the unigram model estimates it or as they
+    were counted; what never came counts as the rarest.
     """
 
     def __init__(self, model: bytes, *, expected_digest: str | None = None):
@@ -107,6 +109,7 @@ class Tokenizer:
             )
         self._model = _parsed(self.model)
         self.size = len(self._model.pieces)
+        self.surfaces = tuple(self._model.surfaces)
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = range(5)
         self.first_regular_id = self._model.first_regular_id
         self.word_starts = self._model.word_starts
@@ -182,6 +185,10 @@ class _SentencePieces:
             if not self._processor.IsByte(i) and not self._processor.IsControl(i)
         )
         self.word_starts = np.array([piece.startswith(_WORD_START) for piece in self.pieces])
+        self.surfaces = [
+            bytes([int(piece[1:-1], 16)]) if self._processor.IsByte(i) else piece.encode("utf-8")
+            for i, piece in enumerate(p.removeprefix(_WORD_START) for p in self.pieces)
+        ]
         regular = np.arange(size) >= self.first_regular_id
         scores = np.array([self._processor.GetScore(i) for i in range(size)])
         self.frequencies = np.exp(np.where(regular, scores, scores[regular].min()))

@@ -162,6 +162,9 @@ class WordPieces:
         self.first_regular_id = _first_regular(self.pieces, source)
         self._continuation = vocabulary.continuation
         continues = np.array([piece.startswith(self._continuation) for piece in self.pieces])
+        self.surfaces = [
+            piece.removeprefix(self._continuation).encode("utf-8") for piece in self.pieces
+        ]
         numbers = np.arange(len(self.pieces))
         # [UNK] stands for a whole word.
         self.word_starts = ~continues & (numbers >= self.first_regular_id)

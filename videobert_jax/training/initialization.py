@@ -27,9 +27,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "matching_head",
         "joint_head",
         "bag_of_words_head",
+        "token_head",
     ),
 }
-OPTIONAL = {"bag_of_words_head"}  # of a group, where the model has it
+OPTIONAL = {"bag_of_words_head", "token_head"}  # of a group, where the model has them
 # Parts whose parameters mean something only with the tokenizer, or the features, they learnt from.
 OF_TOKENIZER = {"text_embedding", "masked_language_head", "bag_of_words_head"}
 OF_FEATURES = {"video_embedding", "masked_video_head"}

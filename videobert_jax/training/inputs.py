@@ -17,8 +17,8 @@ from videobert_jax.files import atomic, digests
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.schema import FeatureContract, InputStatistics
+from videobert_jax.text import content_words, word_pieces
 from videobert_jax.text import tokenizer as tokenizers
-from videobert_jax.text import word_pieces
 from videobert_jax.training import initialization, run_record
 from videobert_jax.video import visual_words
 from videobert_jax.video.visual_words import VisualWords
@@ -71,7 +71,7 @@ def open_inputs(
 
     The first source with clip features gives contract and input statistics; the others must have
     been made in the same way. Raises DatasetError, ContractMismatch, ConfigError, InputError,
-    InitializationError.
+    ContentWordsError, InitializationError.
     """
     sources = open_sources(run)
     main = sources.main
@@ -127,14 +127,17 @@ def _visual_words(run: RunConfig, contract: FeatureContract) -> VisualWords | No
 def block_builder(
     run: RunConfig, sources: Sources, tokenizer: tokenizers.Tokenizer
 ) -> BlockBuilder:
-    """Blocks of the run. Raises ContractMismatch, InputError."""
+    """Blocks of the run. Raises ContentWordsError, ContractMismatch, InputError."""
     weighted = [
         (split, source.regime, source.weight)
         for split, source in zip(sources.splits, run.data.sources, strict=True)
     ]
+    words = None
+    if path := run.data.content_words:
+        words = content_words.WordWeights(content_words.load(path), tokenizer)
     try:
         settings = BlockSettings.from_config(run.data, run.seed, sources.main.contract.dim)
-        return BlockBuilder(weighted, tokenizer, settings)
+        return BlockBuilder(weighted, tokenizer, settings, words)
     except ValueError as error:
         if type(error) is not ValueError:
             raise  # says by itself what it is

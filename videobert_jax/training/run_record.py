@@ -38,6 +38,7 @@ FREE_SETTINGS = (
     "data.path",
     "data.local_copy",
     "data.sources.*.path",
+    "data.content_words",
     "data.executor",
     "data.workers",
     "data.prefetch",

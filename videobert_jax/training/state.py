@@ -41,6 +41,7 @@ def _boxed_variables(model: VideoBert, key: jax.Array) -> Any:
         masked_text=1,
         masked_video=1,
         feature_dim=config.video.feature_dim,
+        weighted_text=0,
     )
     return model.init(key, jax.tree.map(jnp.asarray, schema.zero_block(shape, 1)))
 
