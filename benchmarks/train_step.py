@@ -145,6 +145,7 @@ def ours_like_lxmert(sizes: lxmert.Sizes) -> TrainingStep:
         norm="post",
         norm_epsilon=1e-12,  # LXMERT's
         dropout_rate=sizes.hidden_dropout,
+        attention="dense",
         attention_dropout_rate=sizes.attention_dropout,
         compute_dtype="float32",
         remat="none",
@@ -279,6 +280,7 @@ def on_device(run: configuration.RunConfig, rounds: int, steps_a_run: int) -> di
     config = configuration.resolve_model(
         run, vocabulary_size=run.data.vocabulary_size, feature_dim=feature_dim
     )
+    config = configuration.model_on(run, config, devices[0].platform)
     shape = block.BlockSettings.from_config(run.data, run.seed, feature_dim).shape
     mesh = meshes.create_mesh(run.mesh)
     accumulation = run.training.accumulation_steps

@@ -116,6 +116,10 @@ def model() -> ml_collections.ConfigDict:
     model.norm = "pre"  # "post" where BERT weights are loaded
     model.norm_epsilon = 1e-6  # added to the variance; BERT's is 1e-12
     model.dropout_rate = 0.1  # of embeddings and of every residual branch
+    # "dense": all pairs of a row under a mask. "kernel": flash attention over segments, on TPU.
+    # "lengths": rows of one example by their length, on GPU by cuDNN. "auto": the kernel for rows
+    # of 256 or more on TPU, else dense
+    model.attention = "auto"
     model.attention_dropout_rate = 0.0  # of attention probabilities; 0 is the fast path
     model.compute_dtype = "bfloat16"  # of matmuls; params, softmax, norms, losses are float32
     model.remat = "none"  # kept for the backward pass: everything, "dots", or "full" recomputation

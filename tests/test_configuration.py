@@ -48,6 +48,7 @@ def test_a_bad_override_says_what_is_wrong(config, key, text, message):
         ("data.masking.whole_pairs", "true", "no example would be whole; lower data.masking.text"),
         ("training.accumulation_steps", "2", "blocks_per_batch=1 is not divisible"),
         ("model.norm", "middle", "model.norm='middle' is none of pre, post"),
+        ("model.attention", "flash", "attention='flash' is none of auto, dense, kernel, lengths"),
         ("model.norm_epsilon", "0", "model.norm_epsilon=0.0 is not above 0"),
         ("model.text.input", "words", "model.text.input='words' is none of pieces, bert_vectors"),
         ("model.text.bert.num_heads", "7", "bert.embed_dim=768 is not divisible by .*num_heads=7"),
@@ -92,6 +93,18 @@ def test_a_cascade_needs_as_many_negatives_as_it_chooses(config):
     assert configuration.parse(config).objectives.cascade.negatives == 7
     config.objectives.cascade.negatives = 8
     with pytest.raises(configuration.ConfigError, match="negatives=8, but a block has 8 examples"):
+        configuration.parse(config)
+
+
+def test_forms_of_attention_that_cannot_be_are_refused(config):
+    config.model.attention = "lengths"
+    assert configuration.parse(config).model.attention == "lengths"
+    config.data.examples_per_row = 2
+    with pytest.raises(configuration.ConfigError, match="rows of one example, .*_per_row=2"):
+        configuration.parse(config)
+    config.model.attention = "kernel"
+    config.model.attention_dropout_rate = 0.1
+    with pytest.raises(configuration.ConfigError, match="'kernel' has no dropout, found .*0.1"):
         configuration.parse(config)
 
 

@@ -141,6 +141,11 @@ def _check_together(run: RunConfig) -> None:
             f"{run.data.visual_words!r}: visual words need a file of fit-visual-words, and the "
             "file needs them; set both, or neither."
         )
+    if run.model.attention == "lengths" and run.data.examples_per_row > 1:
+        raise ConfigError(
+            "model.attention='lengths' is for rows of one example, found data.examples_per_row="
+            f"{run.data.examples_per_row}; use 'auto', 'dense' or 'kernel', or 1."
+        )
     for objective in ("contrastive", "token_contrastive"):
         chunks = getattr(run.objectives, objective).chunks
         if run.data.rows % chunks:
@@ -247,3 +252,14 @@ def resolve_model(run: RunConfig, *, vocabulary_size: int, feature_dim: int) -> 
         text=dataclasses.replace(model.text, vocabulary_size=padded),
         video=dataclasses.replace(model.video, feature_dim=feature_dim),
     )
+
+
+def model_on(run: RunConfig, model: ModelConfig, platform: str) -> ModelConfig:
+    """Settings of the network as it is trained on devices of the platform ("cpu", "gpu", "tpu").
+
+    Raises ConfigError where they ask for what it does not have.
+    """
+    try:
+        return model.on(platform, max(run.data.text_length, run.data.video_length))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None

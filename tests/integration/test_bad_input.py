@@ -45,6 +45,7 @@ def run(
         ({"data__blocks_per_batch": 3}, ["blocks_per_batch=3", "8 shards", "multiple of 8"]),
         ({"mesh__fsdp": 3}, ["fsdp=3", "8 devices"]),
         ({"training__accumulation_steps": 3}, ["accumulation_steps=3", "blocks_per_batch=8"]),
+        ({"model__attention": "kernel"}, ["'kernel' is for TPUs, found cpu", "'dense'"]),
         ({"data__path": ""}, ["data.path is empty", "prepare"]),
         ({"data__path": "/nowhere"}, ["/nowhere", "prepare"]),
         ({"optimizer__warmup_steps": 50}, ["warmup_steps=50", "num_steps=8"]),

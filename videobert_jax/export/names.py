@@ -7,6 +7,7 @@ as readers of other frameworks expect. Constants, which training leaves as they 
 docs/export.md lists the names.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,7 +76,8 @@ def variable_structs(config: ModelConfig) -> dict[str, Any]:
         weighted_text=0,
     )
     block = jax.tree.map(jnp.asarray, schema.zero_block(shape, 1))
-    return nn.unbox(jax.eval_shape(VideoBert(config).init, jax.random.key(0), block))
+    model = VideoBert(dataclasses.replace(config, attention="dense"))  # the same in every form
+    return nn.unbox(jax.eval_shape(model.init, jax.random.key(0), block))
 
 
 def _named(variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,7 +84,8 @@ class PretrainedModel:
         self.bundle = bundle
         self.tokenizer = Tokenizer(bundle.tokenizer_model)
         self._variables = jax.tree.map(jnp.asarray, bundle.variables)
-        model = VideoBert(dataclasses.replace(bundle.config, remat="none"))
+        # Rows are short here, and dense attention alone tells its probabilities.
+        model = VideoBert(dataclasses.replace(bundle.config, remat="none", attention="dense"))
         self._video_embeddings = jax.jit(functools.partial(_video_embeddings, model))
         self._text_embeddings = jax.jit(functools.partial(_text_embeddings, model))
         self._pairs = jax.jit(functools.partial(_pairs, model))

@@ -1,4 +1,10 @@
-"""Multi-head attention that stays inside an example and gives 0 where no key is allowed."""
+"""Multi-head attention that stays inside an example and gives 0 where no key is allowed.
+
+It has three forms (`model.attention`): dense, which holds the scores of all pairs of a row and is
+alone in giving probabilities; by a kernel over segments; by the lengths of rows of one example.
+"""
+
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -6,9 +12,38 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from videobert_jax import schema
+from videobert_jax.models import fused_attention
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.layers import Dropout, Linear
 from videobert_jax.sharding.partitioning import constrain
+
+_FUSED = {"kernel": fused_attention.by_segments, "lengths": fused_attention.by_lengths}
+
+
+class Segments(NamedTuple):
+    """Segment ids; a query sees the keys of its own segment, and padding sees none."""
+
+    query: Int[Array, "b q"]
+    key: Int[Array, "b k"]
+
+
+Allowed = Bool[Array, "b q k"] | Segments
+
+
+def allowed_in(
+    config: ModelConfig, query_segments: Int[Array, "b q"], key_segments: Int[Array, "b k"]
+) -> Allowed:
+    """Which keys a query sees, as the form of attention takes it."""
+    if config.attention in _FUSED:
+        return Segments(query_segments, key_segments)
+    return allowed_pairs(query_segments, key_segments)
+
+
+def turned(allowed: Allowed) -> Bool[Array, "b k q"] | Segments:
+    """Which queries a key is seen by."""
+    if isinstance(allowed, Segments):
+        return Segments(allowed.key, allowed.query)
+    return jnp.swapaxes(allowed, 1, 2)
 
 
 def allowed_pairs(
@@ -45,7 +80,7 @@ class Attention(nn.Module):
         self,
         queries: Float[Array, "b q d"],
         keys: Float[Array, "b k d"],
-        allowed: Bool[Array, "b q k"],
+        allowed: Allowed,
     ) -> Float[Array, "b q d"]:
         config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
 
@@ -60,11 +95,16 @@ class Attention(nn.Module):
             return constrain(projected, "act_row", "act_length", "act_heads", "act_head_dim")
 
         query, key, value = heads("query", queries), heads("key", keys), heads("value", keys)
-        probabilities = attention_probabilities(query, key, allowed)
-        self.sow("intermediates", "probabilities", probabilities)
-        probabilities = Dropout(config.attention_dropout_rate)(probabilities)
-        context = jnp.einsum("bnqk,bknh->bqnh", probabilities.astype(dtype), value)
+        if isinstance(allowed, Segments):
+            context = _FUSED[config.attention](query, key, value, *allowed)
+            has_key = fused_attention.has_key(*allowed)
+        else:
+            probabilities = attention_probabilities(query, key, allowed)
+            self.sow("intermediates", "probabilities", probabilities)
+            probabilities = Dropout(config.attention_dropout_rate)(probabilities)
+            context = jnp.einsum("bnqk,bknh->bqnh", probabilities.astype(dtype), value)
+            has_key = allowed.any(-1)
         output = Linear(
             (config.embed_dim,), ("heads", "head_dim", "embed"), dtype, ("bias",), name="output"
         )(context)
-        return jnp.where(allowed.any(-1)[:, :, None], output, 0)
+        return jnp.where(has_key[:, :, None], output, 0)

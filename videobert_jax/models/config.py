@@ -8,6 +8,10 @@ COMPUTE_DTYPES = ("float32", "bfloat16")
 REMAT_POLICIES = ("none", "dots", "full")
 INPUT_NORMALIZATIONS = ("none", "l2", "standardize")
 TEXT_INPUTS = ("pieces", "bert_vectors")
+ATTENTION_FORMS = ("auto", "dense", "kernel", "lengths")
+# Slots of a row from which the scores of all its pairs cost a TPU more time in memory than the
+# kernel loses by lanes that are not filled: by the sizes of both, not measured.
+KERNEL_ROW_LENGTH = 256
 MASKED_VIDEO_HEADS = ("nce", "visual_words", "regression")
 
 
@@ -73,6 +77,7 @@ class ModelConfig:
     norm: str
     norm_epsilon: float
     dropout_rate: float
+    attention: str
     attention_dropout_rate: float
     compute_dtype: str
     remat: str
@@ -92,6 +97,7 @@ class ModelConfig:
             ("activation", self.activation, ACTIVATIONS),
             ("compute_dtype", self.compute_dtype, COMPUTE_DTYPES),
             ("remat", self.remat, REMAT_POLICIES),
+            ("attention", self.attention, ATTENTION_FORMS),
             ("masked_video_head", self.masked_video_head, MASKED_VIDEO_HEADS),
             ("text.input", self.text.input, TEXT_INPUTS),
             (
@@ -111,10 +117,31 @@ class ModelConfig:
         ):
             if not 0.0 <= rate < 1.0:
                 raise ValueError(f"model.{name}={rate} is outside [0, 1).")
+        if self.attention in ("kernel", "lengths") and self.attention_dropout_rate:
+            raise ValueError(
+                f"model.attention={self.attention!r} has no dropout, found "
+                f"model.attention_dropout_rate={self.attention_dropout_rate}; use 'dense', or 0."
+            )
         if not 0.0 <= self.video.input_mixing_rate <= 1.0:
             raise ValueError(
                 f"model.video.input_mixing_rate={self.video.input_mixing_rate} is outside [0, 1]."
             )
+
+    def on(self, platform: str, row_length: int) -> "ModelConfig":
+        """The settings with a form of attention that the platform ("cpu", "gpu", "tpu") has, where
+        rows are so long on their longer side; none is "auto".
+
+        Raises ValueError where the form that is set is another platform's.
+        """
+        form = self.attention
+        if form == "kernel" and platform != "tpu":
+            raise ValueError(
+                f"model.attention='kernel' is for TPUs, found {platform}; use 'auto' or 'dense'."
+            )
+        if form == "auto":
+            long = platform == "tpu" and row_length >= KERNEL_ROW_LENGTH
+            form = "kernel" if long and not self.attention_dropout_rate else "dense"
+        return dataclasses.replace(self, attention=form)
 
     @property
     def head_dim(self) -> int:

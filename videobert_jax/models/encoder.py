@@ -5,10 +5,9 @@ from typing import Any, cast
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from videobert_jax.models.attention import Attention
+from videobert_jax.models.attention import Attention, Segments, turned
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.layers import Dropout, FeedForward, LayerNorm
 
@@ -36,7 +35,7 @@ class EncoderLayer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: Float[Array, "b n d"], allowed: Bool[Array, "b n n"]
+        self, inputs: Float[Array, "b n d"], allowed: Bool[Array, "b n n"] | Segments
     ) -> Float[Array, "b n d"]:
         attention = Attention(self.config, name="attention")
         feed_forward = FeedForward(self.config, name="feed_forward")
@@ -77,7 +76,7 @@ class CrossLayer(nn.Module):
             read_text = LayerNorm(self.config, name="read_text_norm")(text)
         else:
             read_video, read_text = video, text
-        read_by_video = jnp.swapaxes(text_to_video, 1, 2)
+        read_by_video = turned(text_to_video)
         text, video = (
             text_residual(text, lambda x: text_reads(x, read_video, text_to_video)),
             video_residual(video, lambda x: video_reads(x, read_text, read_by_video)),
@@ -156,7 +155,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: Float[Array, "b n d"], allowed: Bool[Array, "b n n"]
+        self, inputs: Float[Array, "b n d"], allowed: Bool[Array, "b n n"] | Segments
     ) -> Float[Array, "b n d"]:
         outputs = Stack(EncoderLayer, self.config, self.num_layers, name="stack")(inputs, allowed)
         if self.config.norm == "pre":
@@ -174,7 +173,11 @@ class CrossEncoder(nn.Module):
         self,
         text: Float[Array, "b t d"],
         video: Float[Array, "b v d"],
-        allowed: tuple[Bool[Array, "b t v"], Bool[Array, "b t t"], Bool[Array, "b v v"]],
+        allowed: tuple[
+            Bool[Array, "b t v"] | Segments,
+            Bool[Array, "b t t"] | Segments,
+            Bool[Array, "b v v"] | Segments,
+        ],
     ) -> tuple[Float[Array, "b t d"], Float[Array, "b v d"]]:
         num_layers = self.config.cross.num_layers
         text, video = Stack(CrossLayer, self.config, num_layers, name="stack")(

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from videobert_jax.models.attention import Segments
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.embeddings import TextEmbedding
 from videobert_jax.models.encoder import Encoder
@@ -24,7 +25,10 @@ class Bert(nn.Module):
         self.text_encoder = Encoder(self.config, self.config.text.num_layers)
 
     def __call__(
-        self, ids: Int[Array, "b t"], positions: Int[Array, "b t"], allowed: Bool[Array, "b t t"]
+        self,
+        ids: Int[Array, "b t"],
+        positions: Int[Array, "b t"],
+        allowed: Bool[Array, "b t t"] | Segments,
     ) -> Float[Array, "b t d"]:
         return self.text_encoder(self.text_embedding(ids, positions), allowed)
 
@@ -54,7 +58,10 @@ class BertEmbedding(nn.Module):
         return self._params["text_embedding"]["pieces"]
 
     def vectors(
-        self, ids: Int[Array, "b t"], positions: Int[Array, "b t"], allowed: Bool[Array, "b t t"]
+        self,
+        ids: Int[Array, "b t"],
+        positions: Int[Array, "b t"],
+        allowed: Bool[Array, "b t t"] | Segments,
     ) -> Float[Array, "b t c"]:
         """The BERT's last hidden states."""
         bert = Bert(self.config.bert, parent=None)
@@ -62,7 +69,10 @@ class BertEmbedding(nn.Module):
         return vectors
 
     def __call__(
-        self, ids: Int[Array, "b t"], positions: Int[Array, "b t"], allowed: Bool[Array, "b t t"]
+        self,
+        ids: Int[Array, "b t"],
+        positions: Int[Array, "b t"],
+        allowed: Bool[Array, "b t t"] | Segments,
     ) -> Float[Array, "b t d"]:
         return self.dropout(self.norm(self.project(self.vectors(ids, positions, allowed))))
 

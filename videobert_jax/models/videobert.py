@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from videobert_jax import schema
 from videobert_jax.models import clip_heads, heads
-from videobert_jax.models.attention import allowed_pairs
+from videobert_jax.models.attention import allowed_in
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.embeddings import TextEmbedding, VideoEmbedding
 from videobert_jax.models.encoder import CrossEncoder, Encoder
@@ -44,7 +44,7 @@ class VideoBert(nn.Module):
         self, ids: Int[Array, "b t"], segment_ids: Int[Array, "b t"], positions: Int[Array, "b t"]
     ) -> Float[Array, "b t d"]:
         """Text tower's outputs."""
-        allowed = allowed_pairs(segment_ids, segment_ids)
+        allowed = allowed_in(self.config, segment_ids, segment_ids)
         context = (allowed,) if self.config.text.input == "bert_vectors" else ()
         return self.text_encoder(self.text_embedding(ids, positions, *context), allowed)
 
@@ -56,7 +56,7 @@ class VideoBert(nn.Module):
         masked: Bool[Array, "b v"],
     ) -> Float[Array, "b v d"]:
         """Video tower's outputs; `masked` clips are hidden from it."""
-        allowed = allowed_pairs(segment_ids, segment_ids)
+        allowed = allowed_in(self.config, segment_ids, segment_ids)
         embedded = self.video_embedding(features, segment_ids, positions, masked)
         return self.video_encoder(embedded, allowed)
 
@@ -111,9 +111,9 @@ class VideoBert(nn.Module):
     ) -> tuple[Float[Array, "b t d"], Float[Array, "b v d"]]:
         """(fused text, fused video) of the towers' outputs; examples meet by segment id."""
         allowed = (
-            allowed_pairs(text_segment_ids, video_segment_ids),
-            allowed_pairs(text_segment_ids, text_segment_ids),
-            allowed_pairs(video_segment_ids, video_segment_ids),
+            allowed_in(self.config, text_segment_ids, video_segment_ids),
+            allowed_in(self.config, text_segment_ids, text_segment_ids),
+            allowed_in(self.config, video_segment_ids, video_segment_ids),
         )
         return self.cross_encoder(text, video, allowed)
 

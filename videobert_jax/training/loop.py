@@ -114,12 +114,17 @@ def _mesh_and_schedule(run: RunConfig) -> tuple[Mesh, optax.Schedule]:
     """Raises ConfigError where settings do not fit the devices or each other."""
     try:
         mesh = meshes.create_mesh(run.mesh)
+        configuration.model_on(run, run.model, _platform(mesh))
         meshes.require_divisible_blocks(
             run.data.blocks_per_batch, run.training.accumulation_steps, mesh
         )
         return mesh, optimizer.learning_rate(run.optimizer, run.training.num_steps)
     except ValueError as error:
         raise configuration.ConfigError(str(error)) from error
+
+
+def _platform(mesh: Mesh) -> str:
+    return mesh.devices.flat[0].platform
 
 
 class _Training:
@@ -137,7 +142,7 @@ class _Training:
     ) -> None:
         self.run, self.config, self.workdir = run, config, workdir
         self.mesh, self.inputs, self.evaluators = mesh, opened, evaluators
-        self.model = VideoBert(opened.model)
+        self.model = VideoBert(configuration.model_on(run, opened.model, _platform(mesh)))
         num_steps = run.training.num_steps
         self.optimizer = optimizer.create_optimizer(run.optimizer, num_steps, self.model)
         self.structs = state.state_structs(self.model, self.optimizer, self.mesh)

@@ -157,11 +157,10 @@ def _training_step(
     run: configuration.RunConfig, mesh: Mesh, feature_dim: int
 ) -> tuple[Callable[..., Any], tuple[state.TrainState, schema.Batch]]:
     """(the step of the training loop, shapes and layouts of its state and batch)."""
-    model = VideoBert(
-        configuration.resolve_model(
-            run, vocabulary_size=run.data.vocabulary_size, feature_dim=feature_dim
-        )
+    network = configuration.resolve_model(
+        run, vocabulary_size=run.data.vocabulary_size, feature_dim=feature_dim
     )
+    model = VideoBert(configuration.model_on(run, network, mesh.devices.flat[0].platform))
     num_steps = run.training.num_steps
     optimization = optimizer.create_optimizer(run.optimizer, num_steps, model)
     step = functools.partial(

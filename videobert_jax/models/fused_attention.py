@@ -1,0 +1,127 @@
+"""Attention that never holds the scores of all pairs: by segments, or by the lengths of rows.
+
+Both give what `attention.attention_probabilities` times the values does. A query without an allowed
+key comes out finite and means nothing: `attention.Attention` puts 0 in its place, with no gradient.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from videobert_jax import schema
+from videobert_jax.sharding.partitioning import to_spec
+
+_LANES = 128  # of a TPU's vector unit: lengths are padded to multiples
+_TILES = (512, 256, 128)  # scores held at a time along either side
+_NO_QUERY, _NO_KEY = -1, -2  # segments of padding, which is nobody's, its own neither
+
+
+def has_key(
+    query_segments: Int[Array, "b q"], key_segments: Int[Array, "b k"]
+) -> Bool[Array, "b q"]:
+    """True where a query has an allowed key."""
+    same = query_segments[:, :, None] == key_segments[:, None, :]
+    return same.any(-1) & (query_segments != schema.NO_SEGMENT)
+
+
+def by_segments(
+    query: Float[Array, "b q n h"],
+    key: Float[Array, "b k n h"],
+    value: Float[Array, "b k n h"],
+    query_segments: Int[Array, "b q"],
+    key_segments: Int[Array, "b k"],
+) -> Float[Array, "b q n h"]:
+    """Context of the queries by jax's flash attention for TPUs (Dao et al. 2022), where queries see
+    keys of their segment. TPU alone; on a mesh every device takes its own blocks and heads.
+    """
+    arguments = (
+        query,
+        key,
+        value,
+        jnp.where(query_segments == schema.NO_SEGMENT, _NO_QUERY, query_segments),
+        jnp.where(key_segments == schema.NO_SEGMENT, _NO_KEY, key_segments),
+    )
+    if jax.sharding.get_abstract_mesh().empty:
+        return _flash(*arguments)
+    # XLA does not know how to split a kernel, and would gather all blocks on every device.
+    heads = to_spec(("act_row", "act_length", "act_heads", "act_head_dim"))
+    segments = to_spec(("act_row", "act_length"))
+    specs = (heads, heads, heads, segments, segments)
+    return jax.shard_map(_flash, in_specs=specs, out_specs=heads, check_vma=False)(*arguments)
+
+
+def _flash(
+    query: Float[Array, "b q n h"],
+    key: Float[Array, "b k n h"],
+    value: Float[Array, "b k n h"],
+    query_segments: Int[Array, "b q"],
+    key_segments: Int[Array, "b k"],
+) -> Float[Array, "b q n h"]:
+    from jax.experimental.pallas.ops.tpu import flash_attention
+
+    def tiled(values: Array) -> Array:  # [b, n, h, d] -> [b, h, n in whole lanes, d]
+        padding = -values.shape[1] % _LANES
+        return jnp.pad(values.swapaxes(1, 2), ((0, 0), (0, 0), (0, padding), (0, 0)))
+
+    def tiled_segments(values: Array, padding_segment: int) -> Array:
+        padding = -values.shape[1] % _LANES
+        return jnp.pad(values, ((0, 0), (0, padding)), constant_values=padding_segment)
+
+    context = flash_attention.flash_attention(
+        tiled(query),
+        tiled(key),
+        tiled(value),
+        segment_ids=flash_attention.SegmentIds(
+            tiled_segments(query_segments, _NO_QUERY), tiled_segments(key_segments, _NO_KEY)
+        ),
+        sm_scale=query.shape[-1] ** -0.5,
+        block_sizes=_block_sizes(flash_attention, query.shape[1], key.shape[1]),
+    )
+    return context[:, :, : query.shape[1]].swapaxes(1, 2)
+
+
+def _block_sizes(flash_attention, query_length: int, key_length: int):
+    of_queries, of_keys = (
+        next(tile for tile in _TILES if -(-length // _LANES) * _LANES % tile == 0)
+        for length in (query_length, key_length)
+    )
+    return flash_attention.BlockSizes(
+        block_q=of_queries,
+        block_k_major=of_keys,
+        block_k=of_keys,
+        block_b=1,
+        block_q_major_dkv=of_queries,
+        block_k_major_dkv=of_keys,
+        block_k_dkv=of_keys,
+        block_q_dkv=of_queries,
+        block_k_major_dq=of_keys,
+        block_k_dq=of_keys,
+        block_q_dq=of_queries,
+    )
+
+
+def by_lengths(
+    query: Float[Array, "b q n h"],
+    key: Float[Array, "b k n h"],
+    value: Float[Array, "b k n h"],
+    query_segments: Int[Array, "b q"],
+    key_segments: Int[Array, "b k"],
+) -> Float[Array, "b q n h"]:
+    """Context of the queries where a row holds one example, from its first place on.
+
+    On GPUs in bfloat16 cuDNN's attention, which skips padding by the lengths; elsewhere XLA's.
+    """
+    on_gpu = jax.default_backend() == "gpu" and query.dtype == jnp.bfloat16
+    return jax.nn.dot_product_attention(
+        query,
+        key,
+        value,
+        query_seq_lengths=_lengths(query_segments),
+        key_value_seq_lengths=_lengths(key_segments),
+        implementation="cudnn" if on_gpu else "xla",
+    )
+
+
+def _lengths(segments: Int[Array, "b n"]) -> Int[Array, " b"]:
+    """Of the example in each row, 1 at least: a softmax over no key is not a number."""
+    return jnp.maximum((segments != schema.NO_SEGMENT).sum(-1, dtype=jnp.int32), 1)
