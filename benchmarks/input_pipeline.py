@@ -186,14 +186,13 @@ def training_wait(builder: block.BlockBuilder, mesh: jax.sharding.Mesh, executor
         RUN, vocabulary_size=builder.tokenizer.size, feature_dim=DIM
     )
     model = VideoBert(config)
-    optimizer = optimizers.create_optimizer(RUN.optimizer, RUN.training.num_steps, model)
-    state = states.create_state(model, optimizer, mesh, 0, None)
+    rule = optimizers.create_rule(RUN.optimizer, RUN.training.num_steps, model)
+    state = states.create_state(model, rule, mesh, 0, None)
     step = jax.jit(
         functools.partial(
             steps.train_step,
             model=model,
-            optimizer=optimizer,
-            schedule=optimizers.learning_rate(run.optimizer, run.training.num_steps),
+            rule=rule,
             objectives=run.objectives,
             seed=0,
             accumulation_steps=1,

@@ -64,17 +64,15 @@ class TrainingStep:
         accumulation_steps: int = 1,
     ):
         self._mesh = mesh
-        schedule = optimizer.learning_rate(optimization, _NUM_STEPS)
-        transformation = optimizer.create_optimizer(optimization, _NUM_STEPS, model)
-        self._state = state.create_state(model, transformation, mesh, 0, None)
+        rule = optimizer.create_rule(optimization, _NUM_STEPS, model)
+        self._state = state.create_state(model, rule, mesh, 0, None)
         self._batch = jax.device_put(batch, partitioning.batch_sharding(mesh))
         self.num_parameters = sum(leaf.size for leaf in jax.tree.leaves(self._state.params))
         self.num_examples = int((batch.example_ids != schema.PADDING_EXAMPLE).sum())
         step = functools.partial(
             steps.train_step,
             model=model,
-            optimizer=transformation,
-            schedule=schedule,
+            rule=rule,
             objectives=weights,
             seed=0,
             accumulation_steps=accumulation_steps,
@@ -180,6 +178,9 @@ def ours_like_lxmert(sizes: lxmert.Sizes) -> TrainingStep:
         b2=0.999,
         eps=1e-8,
         clip_norm=sizes.clip_norm,
+        layer_decay=1.0,
+        frozen=(),
+        ema_decay=0.0,
     )
     weights = objective_weights(masked_language=1.0, masked_video=1.0)
     mesh = meshes.create_mesh(meshes.MeshConfig(1, 1, 1), jax.devices("cpu")[:1])

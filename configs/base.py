@@ -199,6 +199,16 @@ def optimizer() -> ml_collections.ConfigDict:
             "b2": 0.98,
             "eps": 1e-6,
             "clip_norm": 1.0,
+            # Learning rate of a layer: times this to the power of what stands above it, so that
+            # heads have all of it and embeddings least; 1 all alike. ELECTRA (Clark et al. 2020)
+            # has 0.8, 0.9 for its large model
+            "layer_decay": 1.0,
+            # comma-separated top-level modules, or text_tower, video_tower, heads, that stay as
+            # they are: no update, no decay, no memory for the optimizer
+            "frozen": "",
+            # of an exponential moving average of the parameters, such as 0.999, that evaluation
+            # and export then take; 0: none is kept
+            "ema_decay": 0.0,
         }
     )
 

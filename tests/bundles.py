@@ -9,6 +9,7 @@ import numpy as np
 from tests import fakes
 from videobert_jax import configuration, schema
 from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.config import RAW
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.text import tokenizer
 
@@ -63,5 +64,6 @@ def tiny(run: configuration.RunConfig, seed: int = 0) -> ModelBundle:
         },
         step=20,
         digest="3" * 64,
+        weights=RAW,
         name="tiny",
     )

@@ -12,7 +12,7 @@ from typing import Any
 import ml_collections
 
 from videobert_jax.data.config import DataConfig
-from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.config import ModelConfig, UnknownModule, module_names
 from videobert_jax.objectives.config import ObjectivesConfig
 from videobert_jax.sharding.mesh import MeshConfig
 from videobert_jax.training.config import InitConfig, OptimizerConfig, TrainingConfig
@@ -109,9 +109,10 @@ def parse(config: ml_collections.ConfigDict) -> RunConfig:
         data["sources"] = [{"name": name, **rest} for name, rest in data["sources"].items()]
         if not data["sources"]:
             raise ConfigError("data.sources is empty; a run needs one source or more.")
-    init = fields.get("init")
-    if isinstance(init, dict) and isinstance(init.get("modules"), str):
-        init["modules"] = [name.strip() for name in init["modules"].split(",") if name.strip()]
+    for group, name in (("init", "modules"), ("optimizer", "frozen")):
+        settings = fields.get(group)
+        if isinstance(settings, dict) and isinstance(listed := settings.get(name), str):
+            settings[name] = [part.strip() for part in listed.split(",") if part.strip()]
     run = from_fields(RunConfig, fields, "config")
     _check_together(run)
     return run
@@ -170,11 +171,25 @@ def _check_together(run: RunConfig) -> None:
             f"init.bert_video_layers={run.init.bert_video_layers} is more than "
             f"model.video.num_layers={run.model.video.num_layers}; lower the former."
         )
+    _check_frozen(run)
     micro = run.data.blocks_per_batch / run.training.accumulation_steps
     if micro != int(micro):
         raise ConfigError(
             f"data.blocks_per_batch={run.data.blocks_per_batch} is not divisible by "
             f"training.accumulation_steps={run.training.accumulation_steps}; change one of them."
+        )
+
+
+def _check_frozen(run: RunConfig) -> None:
+    modules = run.model.modules
+    try:
+        frozen = module_names(run.optimizer.frozen, modules)
+    except UnknownModule as error:
+        raise ConfigError(f"optimizer.frozen names {error}") from None
+    if frozen == set(modules):
+        raise ConfigError(
+            f"optimizer.frozen={','.join(run.optimizer.frozen)} is all of the network: nothing "
+            "would learn; leave out what should."
         )
 
 

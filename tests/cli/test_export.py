@@ -10,7 +10,7 @@ from videobert_jax.training import checkpoint
 def checkpoints(tiny_run, monkeypatch) -> dict:
     """Bundles by the name that --checkpoint gives."""
     found = {"runs/a": bundles.tiny(tiny_run), "runs/b@3": bundles.tiny(tiny_run, seed=1)}
-    monkeypatch.setattr(checkpoint, "load_bundle", found.__getitem__)
+    monkeypatch.setattr(checkpoint, "load_bundle", lambda name, weights: found[name])
     return found
 
 

@@ -36,6 +36,7 @@ from videobert_jax.text import tokenizer as tokenizers
 from videobert_jax.training import hardware, steps
 from videobert_jax.training import optimizer as optimizers
 from videobert_jax.training import state as states
+from videobert_jax.training.update_rule import UpdateRule
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NEAR_ZERO = 0.1  # of each objective's mean; at the start they are between 0.7 and 6
@@ -135,14 +136,13 @@ class OneBlock:
 
     def gradient_norms(self) -> dict[str, float]:
         """Norm of each objective's gradient at step 0."""
-        optimizer = optimizers.create_optimizer(
-            self.run.optimizer, self.run.training.num_steps, self.model
-        )
-        state = self._state(optimizer)
+        rule = optimizers.create_rule(self.run.optimizer, self.run.training.num_steps, self.model)
+        state = self._state(rule)
         norms = jax.jit(
             functools.partial(
                 steps.objective_gradient_norms,
                 model=self.model,
+                rule=rule,
                 objectives=self.run.objectives,
                 seed=self.run.seed,
             )
@@ -158,14 +158,13 @@ class OneBlock:
             warmup_steps=min(20, num_steps // 2),
             end_learning_rate_fraction=1.0,
         )
-        optimizer = optimizers.create_optimizer(config, num_steps, self.model)
-        state, shown = self._state(optimizer), {}
+        rule = optimizers.create_rule(config, num_steps, self.model)
+        state, shown = self._state(rule), {}
         step = jax.jit(
             functools.partial(
                 steps.train_step,
                 model=self.model,
-                optimizer=optimizer,
-                schedule=optimizers.learning_rate(config, num_steps),
+                rule=rule,
                 objectives=self.run.objectives,
                 seed=self.run.seed,
                 accumulation_steps=1,
@@ -183,8 +182,8 @@ class OneBlock:
                     print(f"overfit {number}/{num_steps}: {_objectives(values)}", flush=True)
         return {name: _objectives(values) for name, values in shown.items()}
 
-    def _state(self, optimizer: Any) -> states.TrainState:
-        return states.create_state(self.model, optimizer, self.mesh, self.run.seed, self.statistics)
+    def _state(self, rule: UpdateRule) -> states.TrainState:
+        return states.create_state(self.model, rule, self.mesh, self.run.seed, self.statistics)
 
 
 def _objectives(metrics: dict[str, float]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from videobert_jax.models.config import MASKED_VIDEO_HEADS, VisualWordsConfig
 
 @pytest.fixture(scope="module")
 def bundle(tiny_run) -> ModelBundle:
-    return bundles.tiny(tiny_run)
+    return dataclasses.replace(bundles.tiny(tiny_run), weights="ema")
 
 
 @pytest.fixture
@@ -42,6 +42,13 @@ def test_what_was_saved_is_loaded_bit_for_bit(tiny_run, tmp_path, head):
     for field in dataclasses.fields(ModelBundle):
         if field.name != "variables":
             assert getattr(loaded, field.name) == getattr(bundle, field.name), field.name
+
+
+def test_an_export_older_than_averages_has_the_weights_as_they_were(folder):
+    config = json.loads((folder / "config.json").read_text())
+    assert config.pop("weights") == "ema"
+    (folder / "config.json").write_text(json.dumps(config))
+    assert export.load_bundle(folder).weights == "raw"
 
 
 def test_other_readers_see_the_tensors_and_the_files_are_those_documented(bundle, folder):

@@ -24,6 +24,7 @@ SETTINGS: dict[str, Any] = {
     "data.blocks_per_batch": 8,
     "data.executor": "threads",
     "optimizer.warmup_steps": 2,
+    "optimizer.ema_decay": 0.5,
     "training.num_steps": NUM_STEPS,
     "training.save_every": 3,
     "training.log_every": 1,

@@ -13,7 +13,7 @@ from tests import fakes
 from tests.integration import runs
 from videobert_jax.data import segments
 from videobert_jax.data.writer import DatasetWriter
-from videobert_jax.training import checkpoint, hardware, run_record
+from videobert_jax.training import checkpoint_verification, hardware, run_record
 from videobert_jax.training import inputs as run_inputs
 
 
@@ -153,7 +153,7 @@ def test_a_workdir_of_another_dataset_and_of_another_model(
     error = run(monkeypatch, capsys, workdir, tiny_dataset, model__joint_dim=24)
     assert "of another model" in error and "params/joint_head" in error
     assert "[32, 16]" in error and "[32, 24]" in error and "new --workdir" in error
-    assert checkpoint.verify_steps(workdir) == {1: []}
+    assert checkpoint_verification.verify_steps(workdir) == {1: []}
 
 
 def test_sources_made_by_different_backbones(tiny_dataset: pathlib.Path, tmp_path: pathlib.Path):

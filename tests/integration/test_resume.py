@@ -1,7 +1,9 @@
 """A run that is stopped and started again ends with the same bits as one that is not."""
 
+import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +13,13 @@ import pytest
 
 from tests.integration import runs
 from videobert_jax.data import device_feed
-from videobert_jax.training import checkpoint, checkpoint_folder, run_record, steps
+from videobert_jax.training import (
+    checkpoint,
+    checkpoint_folder,
+    checkpoint_verification,
+    run_record,
+    steps,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -87,16 +95,33 @@ def test_other_settings_are_an_error_that_names_them(
     assert sorted(reference.rglob("*")) == before
 
 
+def test_settings_younger_than_the_workdir_are_as_good_as_said(
+    reference: pathlib.Path, tiny_dataset: pathlib.Path, tmp_path: pathlib.Path, capsys
+):
+    workdir = pathlib.Path(shutil.copytree(reference, tmp_path / "run"))
+    config = json.loads((workdir / "config.json").read_text())
+    del config["optimizer"]["layer_decay"], config["optimizer"]["frozen"]
+    (workdir / "config.json").write_text(json.dumps(config))
+    assert checkpoint.load_bundle(str(workdir)).step == runs.NUM_STEPS
+    assert runs.train(workdir, tiny_dataset).finished
+    assert "nothing to do" in capsys.readouterr().out
+    with pytest.raises(run_record.RunRecordError, match="layer_decay: '.not set.' there, 0.5 now"):
+        runs.train(workdir, tiny_dataset, optimizer__layer_decay=0.5)
+
+
 def test_the_workdir_is_a_whole_model(reference: pathlib.Path, tiny_dataset: pathlib.Path):
     bundle = checkpoint.load_bundle(f"{reference}@6")
     newest = checkpoint.load_bundle(str(reference))
     assert (bundle.step, newest.step) == (6, 8)
     assert bundle.digest != newest.digest
+    raw = checkpoint.load_bundle(f"{reference}@6", "raw")
+    assert (bundle.weights, raw.weights) == ("ema", "raw")
+    assert bundle.digest != raw.digest
     assert bundle.trained_on["video_names"] == sorted(f"train_{i}" for i in range(12))
-    assert checkpoint.verify(reference).ok
-    assert str(checkpoint.verify(reference, 6)) == "step 6: all arrays are as saved"
+    assert checkpoint_verification.verify(reference).ok
+    assert str(checkpoint_verification.verify(reference, 6)) == "step 6: all arrays are as saved"
     with pytest.raises(checkpoint.CheckpointError, match="no step 7; it has: .3, 6, 8."):
-        checkpoint.verify(reference, 7)
+        checkpoint_verification.verify(reference, 7)
     with pytest.raises(checkpoint.CheckpointError, match="has the steps: 3, 6, 8"):
         checkpoint.load_bundle(f"{reference}@7")
 

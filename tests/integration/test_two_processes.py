@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration import runs
-from videobert_jax.training import checkpoint, checkpoint_folder
+from videobert_jax.training import checkpoint_folder, checkpoint_verification
 
 NUM_STEPS = 24
 SETTINGS = {
@@ -85,4 +85,6 @@ def test_two_processes_stop_together_and_resume_bit_for_bit(
     assert runs.figures(stopped) == runs.figures(reference)
     leaf = runs.saved_digests(reference, NUM_STEPS)["params/text_embedding/pieces"]
     assert len(leaf) == 2  # fsdp: each half of the table was hashed by the process that holds it
-    assert checkpoint.verify(reference).ok and checkpoint.verify(stopped).ok
+    assert (
+        checkpoint_verification.verify(reference).ok and checkpoint_verification.verify(stopped).ok
+    )

@@ -37,7 +37,7 @@ def born(tiny_run, tiny_model_config, words):
         visual_words=VisualWordsConfig(branching=3, depth=2),
     )
     model = VideoBert(config)
-    made = optimizer.create_optimizer(tiny_run.optimizer, 20, model)
+    made = optimizer.create_rule(tiny_run.optimizer, 20, model)
     mesh = meshes.create_mesh(meshes.MeshConfig(2, 2, 2), jax.devices())
     # Words are of features as they are on disk, whatever the network makes of its inputs.
     statistics = InputStatistics(*np.full((2, fakes.FEATURE_DIM), 3.0, np.float32))

@@ -36,6 +36,7 @@ def test_a_whole_config_is_a_network(name):
         jax.tree.leaves(variables["params"]), jax.tree.leaves(axes, is_leaf=is_axes), strict=True
     ):
         assert leaf.ndim == len(names)
+    assert set(variables["params"]) == set(config.modules)
     low, high = EXPECTED_PARAMETERS.get(name, (0, 1e12))
     size = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     assert low <= size <= high, size

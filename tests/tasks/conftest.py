@@ -13,6 +13,7 @@ from videobert_jax import configuration, schema
 from videobert_jax.data import index, writer
 from videobert_jax.models import bundle as bundles
 from videobert_jax.models import videobert
+from videobert_jax.models.config import RAW
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.text import tokenizer as tokenizers
 
@@ -132,6 +133,7 @@ def bundle(dataset) -> bundles.ModelBundle:
         },
         step=7,
         digest="0" * 64,
+        weights=RAW,
         name="tiny",
     )
 

@@ -7,6 +7,7 @@ import pytest
 
 from videobert_jax.cli import evaluate, summarize
 from videobert_jax.data import index
+from videobert_jax.export import safetensors
 from videobert_jax.schema import ContractMismatch
 from videobert_jax.tasks.errors import EvaluationError
 
@@ -16,7 +17,7 @@ def workdir(tmp_path, bundle, monkeypatch):
     """A folder that looks like a run's; its network is the small bundle."""
     folder = tmp_path / "run"
     (folder / "checkpoints").mkdir(parents=True)
-    monkeypatch.setattr(evaluate, "load_bundle", lambda name: bundle)
+    monkeypatch.setattr(evaluate, "load_bundle", lambda name, weights: bundle)
     return folder
 
 
@@ -59,7 +60,7 @@ def test_one_task_goes_to_the_named_file(workdir, tmp_path):
 
 def test_further_splits_go_to_files_of_their_own_and_are_summarised(workdir, monkeypatch, bundle):
     loads = []
-    monkeypatch.setattr(evaluate, "load_bundle", lambda name: loads.append(name) or bundle)
+    monkeypatch.setattr(evaluate, "load_bundle", lambda name, weights: loads.append(name) or bundle)
     flags = ("--task=retrieval", "--split=test,validation", "--shortlist=0", "--limit=10")
     assert run(f"--workdir={workdir}", *flags) == 0
     assert len(loads) == 1
@@ -128,6 +129,13 @@ def test_a_folder_that_is_neither_run_nor_export_is_refused(tmp_path):
         evaluate.load_bundle(str(tmp_path / "missing@3"))
     with pytest.raises(EvaluationError, match="run `python eval.py"):
         summarize.summary(tmp_path)
+
+
+def test_an_export_has_no_other_weights_than_its_own(bundle, tmp_path):
+    safetensors.save_bundle(bundle, tmp_path / "export")
+    assert evaluate.load_bundle(str(tmp_path / "export"), "raw").weights == "raw"
+    with pytest.raises(EvaluationError, match="--weights=ema: .* export of the raw weights"):
+        evaluate.load_bundle(str(tmp_path / "export"), "ema")
 
 
 def test_a_file_that_is_no_result_is_named(tmp_path):

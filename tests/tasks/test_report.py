@@ -23,7 +23,12 @@ def test_record_has_every_field_and_survives_json(context, result, tmp_path):
     assert data["name"] == "synthetic" and data["digest"] == context.dataset.digest
     assert data["num_expected"] == data["num_evaluated"] == 30
     assert data["ids_digest"] == digests.sha256_array(context.ids)
-    assert read["checkpoint"] == {"name": "tiny", "step": 7, "digest": "0" * 64}
+    assert read["checkpoint"] == {
+        "name": "tiny",
+        "step": 7,
+        "digest": "0" * 64,
+        "weights": "raw",
+    }
     assert read["overlap"]["num_videos"] == 0 and read["setting"] == "from_scratch"
     assert read["contract_verified"] is False  # weights_sha256 is unknown
     assert "video_names" not in read["trained_on"] and read["trained_on"]["num_videos"] == 12

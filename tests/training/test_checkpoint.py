@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from videobert_jax.training import checkpoint, checkpoint_folder, manifest
+from videobert_jax.training import checkpoint, checkpoint_folder, checkpoint_verification, manifest
 from videobert_jax.training.state import TrainState
 
 DATA_STATE = {"seed": 3, "step": 0, "sources": [{"name": "main", "digest": "abc"}]}
@@ -22,7 +22,7 @@ def mesh_of(rows: int, columns: int) -> jax.sharding.Mesh:
     return jax.make_mesh((rows, columns), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
 
 
-def state_on(mesh: jax.sharding.Mesh, seed: int) -> TrainState:
+def state_on(mesh: jax.sharding.Mesh, seed: int, averaged: bool = True) -> TrainState:
     """A small state: a leaf split over fsdp, a replicated one, a scalar and a bfloat16 one."""
     generator = np.random.default_rng(seed)
 
@@ -38,6 +38,7 @@ def state_on(mesh: jax.sharding.Mesh, seed: int) -> TrainState:
         },
         constants={"video_embedding": {"mean": put(kernel[0]), "scale": put(kernel[1])}},
         opt_state=({"mu": put(kernel * 2, "fsdp")}, {"count": put(np.int32(7))}),
+        ema={"tower": {"kernel": put(kernel * 3, "fsdp")}} if averaged else None,
     )
 
 
@@ -134,21 +135,21 @@ def test_a_damaged_step_can_be_saved_again(workdir: pathlib.Path):
     assert checkpointer.restore_latest(structs_of(state_on(mesh, 0))).step == 2
     checkpointer.save(3, state_on(mesh, 3), DATA_STATE)
     checkpointer.close()
-    assert checkpoint.verify_steps(workdir) == {1: [], 2: [], 3: []}
+    assert checkpoint_verification.verify_steps(workdir) == {1: [], 2: [], 3: []}
 
 
 def test_a_truncated_file_is_noticed(workdir: pathlib.Path):
     for path in (workdir / "checkpoints" / "3" / "state").rglob("d/*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:-20])
-    assert checkpoint.verify_steps(workdir)[3]
-    assert not checkpoint.verify_steps(workdir)[2]
+    assert checkpoint_verification.verify_steps(workdir)[3]
+    assert not checkpoint_verification.verify_steps(workdir)[2]
 
 
 def test_a_changed_data_position_is_noticed(workdir: pathlib.Path):
     [path] = [p for p in (workdir / "checkpoints" / "3" / "data").iterdir() if "metadata" in p.name]
     path.write_text(json.dumps({**DATA_STATE, "step": 4}))
-    assert "data position" in checkpoint.verify_steps(workdir)[3][0]
+    assert "data position" in checkpoint_verification.verify_steps(workdir)[3][0]
 
 
 def test_nothing_verifies_is_an_error_and_loses_nothing(workdir: pathlib.Path):
@@ -234,8 +235,24 @@ def test_poll_writes_the_manifest_without_another_save(tmp_path: pathlib.Path):
     checkpointer.close()
 
 
-def test_variables_are_read_without_a_mesh(saved: pathlib.Path):
-    variables = checkpoint_folder.read_variables(saved, 2)
-    expected = state_on(mesh_of(1, 8), 2).variables
+@pytest.mark.parametrize("weights, read", [(None, "ema"), ("ema", "ema"), ("raw", "raw")])
+def test_variables_are_read_without_a_mesh(saved: pathlib.Path, weights: str | None, read: str):
+    variables, found = checkpoint_folder.read_variables(saved, 2, weights)
+    state = state_on(mesh_of(1, 8), 2)
+    params = state.ema if read == "ema" else state.params
+    expected = {"params": params, "constants": state.constants}
+    assert found == read
     assert jax.tree.all(jax.tree.map(np.array_equal, variables, expected))
     assert manifest.tree_digest(variables) == manifest.tree_digest(expected)
+
+
+def test_without_a_moving_average_there_are_the_weights_alone(tmp_path: pathlib.Path):
+    checkpointer = opened(tmp_path)
+    state = state_on(mesh_of(2, 4), 1, averaged=False)
+    checkpointer.save(1, state, DATA_STATE)
+    checkpointer.close()
+    variables, found = checkpoint_folder.read_variables(tmp_path, 1)
+    assert found == "raw"
+    assert jax.tree.all(jax.tree.map(np.array_equal, variables["params"], state.params))
+    with pytest.raises(checkpoint.CheckpointError, match="no moving average.*--weights=raw"):
+        checkpoint_folder.read_variables(tmp_path, 1, "ema")

@@ -11,7 +11,7 @@ import pytest
 
 from tests import fakes
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.config import MODULE_GROUPS, RAW, ModelConfig
 from videobert_jax.schema import ContractMismatch
 from videobert_jax.text import word_pieces
 from videobert_jax.training import initialization
@@ -28,7 +28,7 @@ def params_of(value: float, **changed: Any) -> dict[str, Any]:
 
 def state_of(value: float) -> TrainState:
     constants = {"video_embedding": {"mean": jnp.full(2, value), "scale": jnp.full(2, value)}}
-    return TrainState(jnp.int32(0), params_of(value), constants, {})
+    return TrainState(jnp.int32(0), params_of(value), constants, {}, None)
 
 
 def bundle_of(tiny_run: Any, params: dict[str, Any]) -> ModelBundle:
@@ -41,6 +41,7 @@ def bundle_of(tiny_run: Any, params: dict[str, Any]) -> ModelBundle:
         trained_on={},
         step=1,
         digest="",
+        weights=RAW,
         name="other",
     )
 
@@ -93,7 +94,7 @@ def test_shards_stay_where_they_were(tiny_run):
     mesh = jax.make_mesh((8,), ("fsdp",))
     layout = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("fsdp"))
     state = TrainState(
-        jnp.int32(0), {"text_encoder": jax.device_put(np.zeros((16, 2)), layout)}, {}, {}
+        jnp.int32(0), {"text_encoder": jax.device_put(np.zeros((16, 2)), layout)}, {}, {}, None
     )
     given = np.arange(32, dtype=state.params["text_encoder"].dtype).reshape(16, 2)
     bundle = bundle_of(tiny_run, {"text_encoder": given})
@@ -116,7 +117,7 @@ def test_first_rows_of_a_bert_are_taken_wherever_they_lie():
         "text_encoder": jax.device_put(born, layout),
         "video_encoder": {"stack": {"layers": {"layer": jax.device_put(born, layout)}}},
     }
-    state = TrainState(jnp.int32(0), params, {}, {})
+    state = TrainState(jnp.int32(0), params, {}, {}, None)
     given = np.arange(32, dtype=np.float32).reshape(16, 2)
     found, taken = initialization.initialize_with_bert(
         state,
@@ -219,7 +220,7 @@ def test_vectors_need_a_bert_to_begin_with(tiny_run, bert, checkpoint, modules, 
 )
 def test_a_bert_and_a_checkpoint_give_different_parts(tiny_run, modules, video_layers, both):
     init = InitConfig("run", modules, "bert", video_layers)
-    available = [*MODULES, *initialization.GROUPS["heads"]]
+    available = [*MODULES, *MODULE_GROUPS["heads"]]
     if both is None:
         initialization.require_apart(init, tiny_run.model, available)
         return
@@ -269,12 +270,12 @@ def test_another_tokenizer_or_other_features_are_refused(tiny_run, tmp_path: pat
     ],
 )
 def test_a_tokenizer_comes_with_the_parts_that_read_its_pieces(modules, taken):
-    heads = initialization.GROUPS["heads"]
+    heads = MODULE_GROUPS["heads"]
     assert initialization.takes_text(modules, [*MODULES, *heads]) is taken
 
 
 def test_the_heads_are_those_that_the_model_has():
-    heads = sorted(initialization.GROUPS["heads"])
+    heads = sorted(MODULE_GROUPS["heads"])
     assert initialization.top_level_names(("heads",), heads) == heads
     without = [name for name in heads if name != "bag_of_words_head"]
     assert initialization.top_level_names(("heads",), without) == without

@@ -13,6 +13,7 @@ from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.sharding import partitioning
 from videobert_jax.training import optimizer, state, steps
+from videobert_jax.training.update_rule import UpdateRule
 
 NUM_BLOCKS = 8
 
@@ -20,24 +21,22 @@ NUM_BLOCKS = 8
 class Setting:
     """The same step on several meshes; each is compiled once."""
 
-    def __init__(self, model, optimizer, schedule, objectives):
-        self.model, self.optimizer = model, optimizer
-        self.schedule, self.objectives = schedule, objectives
+    def __init__(self, model, rule, objectives):
+        self.model, self.rule, self.objectives = model, rule, objectives
         self._jitted = {}
 
     def born(self, sizes=(1, 1, 1)):
         """(mesh, state at step 0)."""
         devices = jax.devices()[: int(np.prod(sizes))]
         mesh = meshes.create_mesh(meshes.MeshConfig(*sizes), devices)
-        return mesh, state.create_state(self.model, self.optimizer, mesh, 0, None)
+        return mesh, state.create_state(self.model, self.rule, mesh, 0, None)
 
     def step(self, accumulation_steps, num_shards):
         """The step as a function of state and batch."""
         return functools.partial(
             steps.train_step,
             model=self.model,
-            optimizer=self.optimizer,
-            schedule=self.schedule,
+            rule=self.rule,
             objectives=self.objectives,
             seed=0,
             accumulation_steps=accumulation_steps,
@@ -64,7 +63,8 @@ def setting(tiny_run, tiny_model_config):
     # 1e-8 in a gradient that is 0 as large as the gradient's sign.
     model = VideoBert(tiny_model_config)
     schedule = optax.constant_schedule(0.1)
-    return Setting(model, optax.sgd(schedule), schedule, tiny_run.objectives)
+    rule = UpdateRule(optax.sgd(schedule), schedule, frozenset({"pooler"}), ema_decay=0.5)
+    return Setting(model, rule, tiny_run.objectives)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,9 @@ def test_a_gradient_that_is_not_finite_changes_no_parameter(setting, batch):
     _, born = setting.born()
     assert metrics["update_skipped"] == 1
     assert after.step == 1
-    jax.tree.map(np.testing.assert_array_equal, after.params, jax.device_get(born.params))
+    before = jax.device_get(born.params)
+    jax.tree.map(np.testing.assert_array_equal, after.params, before)
+    jax.tree.map(np.testing.assert_array_equal, after.ema, before)
 
 
 def test_metrics_without_any_weight_are_nan(setting, batch):
@@ -127,10 +129,11 @@ def test_metrics_without_any_weight_are_nan(setting, batch):
 
 def test_state_is_born_sharded_as_the_table_says(tiny_run, tiny_model_config):
     model = VideoBert(tiny_model_config)
-    adam = optimizer.create_optimizer(tiny_run.optimizer, 20, model)
+    averaging = dataclasses.replace(tiny_run.optimizer, ema_decay=0.9)
+    rule = optimizer.create_rule(averaging, 20, model)
     mesh = meshes.create_mesh(meshes.MeshConfig(2, 2, 2), jax.devices())
-    created = state.create_state(model, adam, mesh, 0, None)
-    structs = state.state_structs(model, adam, mesh)
+    created = state.create_state(model, rule, mesh, 0, None)
+    structs = state.state_structs(model, rule, mesh)
     for (path, leaf), struct in zip(
         jax.tree_util.tree_leaves_with_path(created), jax.tree.leaves(structs), strict=True
     ):
@@ -140,8 +143,13 @@ def test_state_is_born_sharded_as_the_table_says(tiny_run, tiny_model_config):
     layer = created.params["text_encoder"]["stack"]["layers"]["layer"]
     query = layer["attention"]["query"]["kernel"]
     assert query.sharding.shard_shape(query.shape) == (2, 16, 2, 8)
-    moments = [leaf for leaf in jax.tree.leaves(created.opt_state) if leaf.shape == query.shape]
-    assert any(leaf.sharding.shard_shape(leaf.shape) == (2, 16, 2, 8) for leaf in moments)
+    copies = [
+        leaf
+        for leaf in jax.tree.leaves((created.opt_state, created.ema))
+        if leaf.shape == query.shape
+    ]
+    assert len(copies) % 3 == 0  # two moments and the average of each
+    assert all(leaf.sharding.shard_shape(leaf.shape) == (2, 16, 2, 8) for leaf in copies)
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +199,7 @@ def test_every_objective_has_a_gradient(setting, batch):
         functools.partial(
             steps.objective_gradient_norms,
             model=setting.model,
+            rule=setting.rule,
             objectives=setting.objectives,
             seed=0,
         )
@@ -207,7 +216,7 @@ def test_every_objective_is_trained_by_one_of_the_steps(setting, word_setting):
 def test_layers_of_the_step_are_constrained(setting, batch):
     """Without a mesh in context a constraint is a silent no-op: count them in the lowered step."""
     mesh = meshes.create_mesh(meshes.MeshConfig(8, 1, 1), jax.devices())
-    structs = state.state_structs(setting.model, setting.optimizer, mesh)
+    structs = state.state_structs(setting.model, setting.rule, mesh)
     with jax.set_mesh(mesh):
         lowered = jax.jit(setting.step(1, 8)).lower(structs, batch).as_text()
     assert lowered.count("sharding_constraint") > 20

@@ -16,6 +16,7 @@ import jax
 
 from videobert_jax.data import index, local_copy
 from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.config import WEIGHTS
 from videobert_jax.tasks import fill_mask, labels, report, retrieval, zero_shot_classification
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
@@ -45,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=pathlib.Path,
         help="FILE.json for one result, a folder for several; default: WORKDIR/eval or EXPORT_eval",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=WEIGHTS,
+        help="ema: the moving average of a run with optimizer.ema_decay, default where there is "
+        "one; raw: the weights as they are",
     )
     parser.add_argument("--seed", type=int, default=0, help="of hidden words and held-out videos")
     parser.add_argument("--limit", type=int, help="evaluate the first examples only")
@@ -86,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluates, prints a table a task and writes the records. Always 0; raises what is wrong."""
     devices = hardware.start(arguments.platform)
     name = arguments.workdir or arguments.checkpoint
-    bundle = load_bundle(name)
+    bundle = load_bundle(name, arguments.weights)
     dataset = index.open_dataset(arguments.dataset or own_dataset(bundle))
     splits = _splits(arguments.split, dataset)
     tasks = {split.name: _tasks(arguments.task, dataset, split) for split in splits}
@@ -96,8 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
     for split in splits:
         context = context.on(split)
         _print(
-            f"{bundle.name} step {bundle.step} on {dataset.name}/{split.name} "
-            f"({len(context.ids)} examples)"
+            f"{bundle.name} step {bundle.step} ({bundle.weights} weights) on "
+            f"{dataset.name}/{split.name} ({len(context.ids)} examples)"
         )
         for task in tasks[split.name]:
             begun = time.monotonic()
@@ -138,20 +145,27 @@ def evaluate(context: EvaluationContext, task: str, arguments: argparse.Namespac
     )
 
 
-def load_bundle(name: str) -> ModelBundle:
+def load_bundle(name: str, weights: str | None = None) -> ModelBundle:
     """The network of WORKDIR, WORKDIR@STEP or of an export's folder.
 
-    Raises EvaluationError where the folder is neither, and what the loaders raise.
+    weights: RAW or EMA; None takes the moving average where there is one. Raises EvaluationError
+    where the folder is neither or an export has the others, and what the loaders raise.
     """
     folder = pathlib.Path(name.rsplit("@", 1)[0] if _has_step(name) else name)
     if (folder / "checkpoints").is_dir():
         from videobert_jax.training import checkpoint
 
-        return checkpoint.load_bundle(name)
+        return checkpoint.load_bundle(name, weights)
     if any(folder.glob("*.safetensors")):
         from videobert_jax.export import safetensors
 
-        return safetensors.load_bundle(folder)
+        bundle = safetensors.load_bundle(folder)
+        if weights not in (None, bundle.weights):
+            raise EvaluationError(
+                f"--weights={weights}: {name} is an export of the {bundle.weights} weights; take "
+                "those, or the run's workdir."
+            )
+        return bundle
     raise EvaluationError(
         f"{name}: expected a workdir (with checkpoints/), WORKDIR@STEP, or an export (with "
         f"*.safetensors); found {'neither in this folder' if folder.is_dir() else 'no folder'}."

@@ -4,6 +4,8 @@ reads, and that needs nothing of the run: weights, tokenizer, statistics, contra
 import argparse
 import pathlib
 
+from videobert_jax.models.config import WEIGHTS
+
 HELP = "write a checkpoint as safetensors, ready for videobert_jax.load"
 
 
@@ -12,6 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint", required=True, help="WORKDIR for its newest verified step, or WORKDIR@STEP"
     )
     parser.add_argument("--output", type=pathlib.Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--weights",
+        choices=WEIGHTS,
+        help="ema: the moving average of a run with optimizer.ema_decay, default where there is "
+        "one; raw: the weights as they are",
+    )
     parser.add_argument(
         "--force", action="store_true", help="replace another export that --output holds"
     )
@@ -23,12 +31,13 @@ def run(arguments: argparse.Namespace) -> int:
     from videobert_jax.training import checkpoint, hardware
 
     hardware.keep_to_host()
-    bundle = checkpoint.load_bundle(arguments.checkpoint)
+    bundle = checkpoint.load_bundle(arguments.checkpoint, arguments.weights)
     written = safetensors.save_bundle(bundle, arguments.output, force=arguments.force)
     size = sum(file.stat().st_size for file in arguments.output.iterdir()) / 1e6
+    what = f"{bundle.name} step {bundle.step} ({bundle.weights} weights)"
     if written:
-        print(f"{bundle.name} step {bundle.step} exported to {arguments.output} ({size:.1f} MB)")
+        print(f"{what} exported to {arguments.output} ({size:.1f} MB)")
     else:
-        print(f"{arguments.output} holds {bundle.name} step {bundle.step} already")
+        print(f"{arguments.output} holds {what} already")
     print(f'use it with: videobert_jax.load("{arguments.output}")')
     return 0

@@ -28,10 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
     if at and number.isdigit() and not path.exists():
         path, step = pathlib.Path(folder), int(number)
     if (path / "checkpoints").is_dir():
-        from videobert_jax.training import checkpoint, hardware  # imports jax and orbax
+        from videobert_jax.training import checkpoint_verification, hardware  # imports orbax
 
         hardware.keep_to_host()
-        report = checkpoint.verify(path, step)
+        report = checkpoint_verification.verify(path, step)
     else:
         try:
             report = dataset_verification.verify_dataset(path, progress=_progress())

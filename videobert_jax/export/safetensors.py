@@ -23,7 +23,7 @@ from videobert_jax.export import names
 from videobert_jax.files import atomic, digests, tensors
 from videobert_jax.files.errors import ArrayFileError
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.config import RAW, ModelConfig
 
 FORMAT = "videobert_jax.export"
 FORMAT_VERSION = 1
@@ -94,6 +94,7 @@ def load_bundle(path: str | os.PathLike) -> ModelBundle:
         trained_on=config["trained_on"],
         step=config["step"],
         digest=config["digest"],
+        weights=config.get("weights", RAW),  # an export without it is older than averages
         name=config["name"],
     )
 
@@ -148,6 +149,7 @@ def _write(bundle: ModelBundle, folder: pathlib.Path) -> None:
         "name": bundle.name,
         "step": bundle.step,
         "digest": bundle.digest,
+        "weights": bundle.weights,
         "model": dataclasses.asdict(bundle.config),
         "contract": bundle.contract.to_json(),
         "trained_on": bundle.trained_on,

@@ -19,7 +19,7 @@ class ModelBundle:
     `tokenizer_model` is what `text.tokenizer.Tokenizer` reads. `trained_on` is `{"datasets":
     [{"name", "path", "digest", "split", "video_names_digest"}], "video_names": [...]}`; evaluation
     computes from it what it saw in training. `digest` is that of the checkpoint's parameters: an
-    export keeps it.
+    export keeps it. `weights` says which of a run's they are, one of `config.WEIGHTS`.
     """
 
     config: ModelConfig
@@ -30,4 +30,5 @@ class ModelBundle:
     trained_on: dict[str, Any]
     step: int
     digest: str
+    weights: str
     name: str

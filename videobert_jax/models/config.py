@@ -1,6 +1,25 @@
 """Settings of the network; meaning and defaults stand in configs/base.py."""
 
 import dataclasses
+from collections.abc import Collection
+
+RAW, EMA = WEIGHTS = ("raw", "ema")  # as training left them, or their moving average
+
+# Names of several top-level modules of the network at once, in settings that name its parts.
+MODULE_GROUPS: dict[str, tuple[str, ...]] = {
+    "text_tower": ("text_embedding", "text_encoder"),
+    "video_tower": ("video_embedding", "video_encoder"),
+    "heads": (
+        "masked_language_head",
+        "masked_video_head",
+        "pooler",
+        "matching_head",
+        "joint_head",
+        "bag_of_words_head",
+        "token_head",
+    ),
+}
+OPTIONAL_MODULES = {"bag_of_words_head", "token_head"}  # of a group, where the model has them
 
 NORMS = ("pre", "post")
 ACTIVATIONS = ("gelu", "relu")
@@ -154,3 +173,34 @@ class ModelConfig:
         bert = dataclasses.asdict(self.text.bert)
         del bert["num_layers"]
         return dataclasses.replace(self, **bert, norm="post", text=text)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Top-level modules of the network; one without layers may have no parameters."""
+        heads = {"bag_of_words_head": self.bag_of_words_head, "token_head": self.token_head}
+        absent = {name for name, is_there in heads.items() if not is_there}
+        named = [name for group in MODULE_GROUPS.values() for name in group]
+        return tuple(name for name in [*named, "cross_encoder"] if name not in absent)
+
+
+class UnknownModule(ValueError):
+    """A name that is neither a group of modules nor a module."""
+
+
+def module_names(names: Collection[str], available: Collection[str]) -> set[str]:
+    """The modules out of `available` that these names of modules and groups stand for.
+
+    Raises UnknownModule, whose text goes on after "SETTING names ".
+    """
+    found: set[str] = set()
+    for name in names:
+        modules = set(MODULE_GROUPS.get(name, (name,)))
+        if name in MODULE_GROUPS:
+            modules -= OPTIONAL_MODULES - set(available)
+        if not modules <= set(available):
+            raise UnknownModule(
+                f"{name!r}; the model has the groups {', '.join(MODULE_GROUPS)} and the modules "
+                f"{', '.join(sorted(available))}."
+            )
+        found |= modules
+    return found

@@ -95,7 +95,12 @@ def record(context: EvaluationContext, result: TaskResult) -> dict[str, Any]:
         **result.details,
         "feature_contract": context.dataset.contract.to_json(),
         "contract_verified": context.contract_verified,
-        "checkpoint": {"name": bundle.name, "step": bundle.step, "digest": bundle.digest},
+        "checkpoint": {
+            "name": bundle.name,
+            "step": bundle.step,
+            "digest": bundle.digest,
+            "weights": bundle.weights,
+        },
         "notes": notes,
     }
 

@@ -6,7 +6,8 @@
 
 orbax does not notice flipped bits, casts dtypes in silence, and after a failed asynchronous save
 names the step that failed as its latest. So the newest step is the newest whose values have the
-digests of its manifest. `checkpoint_folder` reads, this module saves and restores.
+digests of its manifest. `checkpoint_folder` reads, `checkpoint_verification` compares, this module
+saves and restores.
 """
 
 import concurrent.futures
@@ -14,7 +15,6 @@ import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -37,17 +37,6 @@ class Restored:
     step: int
     state: Any
     data_state: dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """What `verify` found: a line a step, and whether all is as saved."""
-
-    lines: tuple[str, ...]
-    ok: bool
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)
 
 
 @dataclasses.dataclass
@@ -307,10 +296,11 @@ def _synchronize(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def load_bundle(name: str) -> ModelBundle:
+def load_bundle(name: str, weights: str | None = None) -> ModelBundle:
     """Parameters of "WORKDIR" (its newest verified step) or "WORKDIR@STEP", as NumPy arrays.
 
-    Needs no mesh. Raises CheckpointError where there is none or where it does not verify.
+    weights: RAW, or EMA, their moving average, which None takes where the run keeps one. Needs no
+    mesh. Raises CheckpointError where there is none or where it does not verify.
     """
     folder, at, wanted = name.rpartition("@")
     if not at or not wanted.isdigit():
@@ -327,7 +317,7 @@ def load_bundle(name: str) -> ModelBundle:
     problems: list[str] = []
     for step in [int(wanted)] if wanted else reversed(steps):
         try:
-            variables = checkpoint_folder.read_variables(workdir, step)
+            variables, found = checkpoint_folder.read_variables(workdir, step, weights)
         except (manifest.ManifestError, CheckpointError) as error:
             problems.append(f"step {step}: {error}")
             checkpoint_folder.say(f"checkpoint of step {step} does not verify: {error}")
@@ -341,58 +331,10 @@ def load_bundle(name: str) -> ModelBundle:
             trained_on=record.trained_on,
             step=step,
             digest=manifest.tree_digest(variables),
+            weights=found,
             name=record.name,
         )
     raise CheckpointError(
         f"{name}: no checkpoint verifies ({'; '.join(problems)}). Say another step, or restore "
         "the folder from a copy."
     )
-
-
-def verify(workdir: pathlib.Path, step: int | None = None) -> Report:
-    """Every array of every checkpoint of a workdir, or of one step, compared with its manifest.
-
-    Raises CheckpointError where it has no such step.
-    """
-    workdir = pathlib.Path(workdir).absolute()
-    steps = checkpoint_folder.manifest_steps(workdir)
-    if step is not None and step not in steps:
-        raise CheckpointError(f"{workdir} has no step {step}; it has: {steps}.")
-    checked = verify_steps(workdir, steps if step is None else [step])
-    problems = [
-        f"step {step}: DAMAGED: {checkpoint_folder.shortened(found)}"
-        for step, found in checked.items()
-        if found
-    ]
-    notes = [
-        f"step {step}: all arrays are as saved" for step, found in checked.items() if not found
-    ]
-    for n in sorted(set(checkpoint_folder.checkpoint_steps(workdir)) - set(steps)):
-        notes.append(f"step {n}: unfinished, has no manifest; it is ignored")
-    if not checked:
-        problems.append(f"{workdir}: no checkpoint with a manifest")
-    try:
-        run_record.read(workdir)
-    except run_record.RunRecordError as error:
-        problems.append(str(error))
-    return Report((*notes, *problems), not problems)
-
-
-def verify_steps(workdir: pathlib.Path, steps: Sequence[int] | None = None) -> dict[int, list[str]]:
-    """What is wrong with each step, or with those named, in words; empty where nothing is."""
-    if steps is None:
-        steps = checkpoint_folder.manifest_steps(workdir)
-    return {step: problems_of_step(workdir, step) for step in steps}
-
-
-def problems_of_step(workdir: pathlib.Path, step: int) -> list[str]:
-    """What is wrong with a step that has a manifest, in words; empty where nothing is."""
-    workdir = workdir.absolute()
-    try:
-        saved = manifest.read(checkpoint_folder.manifest_path(workdir, step))
-    except manifest.ManifestError as error:
-        return [str(error)]
-    return [
-        *checkpoint_folder.differing_leaves(workdir, saved, list(saved.leaves)),
-        *checkpoint_folder.data_problems(workdir, saved),
-    ]

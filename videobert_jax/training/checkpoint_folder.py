@@ -13,10 +13,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from videobert_jax.files import digests
+from videobert_jax.models.config import EMA, RAW
 from videobert_jax.training import manifest
 
 CHECKPOINTS, MANIFESTS, SET_ASIDE = "checkpoints", "manifests", "set_aside"
-VARIABLES = ("params", "constants")  # the parts of a state that a model needs
+_AVERAGE = "ema"  # the part of a state that is the moving average of its params
 _READ_BYTES = 1 << 30  # read and compared at a time, so that verifying needs little memory
 _SHOWN = 5  # differences that a message names
 # What orbax and tensorstore raise on files that are truncated, deleted or not theirs.
@@ -134,13 +135,26 @@ def data_problems(workdir: pathlib.Path, saved: manifest.Manifest) -> list[str]:
     return []
 
 
-def read_variables(workdir: pathlib.Path, step: int) -> dict[str, Any]:
-    """{"params": ..., "constants": ...} of a step as NumPy arrays, compared with the manifest.
+def read_variables(
+    workdir: pathlib.Path, step: int, weights: str | None = None
+) -> tuple[dict[str, Any], str]:
+    """({"params": ..., "constants": ...} of a step as NumPy arrays, compared with the manifest;
+    which weights they are).
 
-    Raises CheckpointError, ManifestError where they are not as saved.
+    weights: RAW, EMA, or None for the latter where the step has it. Raises CheckpointError where it
+    has none or they are not as saved, ManifestError.
     """
     saved = manifest.read(manifest_path(workdir, step))
-    names = [name for name in saved.leaves if name.split("/")[0] in VARIABLES]
+    parts = {name.split("/")[0] for name in saved.leaves}
+    if weights is None:
+        weights = EMA if _AVERAGE in parts else RAW
+    part = _AVERAGE if weights == EMA else "params"
+    if part not in parts:
+        raise CheckpointError(
+            f"step {step} has no moving average of the weights (optimizer.ema_decay was 0 when it "
+            "was saved); take those as they are: --weights=raw"
+        )
+    names = [name for name in saved.leaves if name.split("/")[0] in (part, "constants")]
     try:
         read = read_leaves(workdir, step, names)
     except _READ_ERRORS as error:
@@ -148,7 +162,8 @@ def read_variables(workdir: pathlib.Path, step: int) -> dict[str, Any]:
     problems = list(_differences(saved, read))
     if problems:
         raise CheckpointError(shortened(problems))
-    return manifest.nested(read)
+    variables = manifest.nested(read)
+    return {"params": variables[part], "constants": variables["constants"]}, weights
 
 
 def set_aside_after(workdir: pathlib.Path, step: int) -> None:

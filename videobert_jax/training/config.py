@@ -13,6 +13,20 @@ class OptimizerConfig:
     b2: float
     eps: float
     clip_norm: float
+    layer_decay: float
+    frozen: tuple[str, ...]
+    ema_decay: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.layer_decay <= 1.0:
+            raise ValueError(
+                f"optimizer.layer_decay={self.layer_decay} is outside (0, 1]; 1.0 gives all layers "
+                "the same learning rate."
+            )
+        if not 0.0 <= self.ema_decay < 1.0:
+            raise ValueError(
+                f"optimizer.ema_decay={self.ema_decay} is outside [0, 1); 0.0 keeps no average."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,28 +9,13 @@ import jax
 import numpy as np
 
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.config import ModelConfig, UnknownModule, module_names
 from videobert_jax.schema import FeatureContract
 from videobert_jax.training import manifest
 from videobert_jax.training.config import InitConfig
 from videobert_jax.training.state import TrainState
 from videobert_jax.weights.bert import Bert
 
-# Names for init.modules beside those of the parameters' own top level.
-GROUPS: dict[str, tuple[str, ...]] = {
-    "text_tower": ("text_embedding", "text_encoder"),
-    "video_tower": ("video_embedding", "video_encoder"),
-    "heads": (
-        "masked_language_head",
-        "masked_video_head",
-        "pooler",
-        "matching_head",
-        "joint_head",
-        "bag_of_words_head",
-        "token_head",
-    ),
-}
-OPTIONAL = {"bag_of_words_head", "token_head"}  # of a group, where the model has them
 # Parts whose parameters mean something only with the tokenizer, or the features, they learnt from.
 OF_TOKENIZER = {"text_embedding", "masked_language_head", "bag_of_words_head"}
 OF_FEATURES = {"video_embedding", "masked_video_head"}
@@ -73,18 +58,10 @@ def top_level_names(modules: Sequence[str], available: Sequence[str]) -> list[st
     """
     if not modules:
         return sorted(available)
-    found: set[str] = set()
-    for module in modules:
-        names = set(GROUPS.get(module, (module,)))
-        if module in GROUPS:
-            names -= OPTIONAL - set(available)
-        if not names <= set(available):
-            raise InitializationError(
-                f"init.modules names {module!r}; the model has the groups {', '.join(GROUPS)} and "
-                f"the modules {', '.join(sorted(available))}."
-            )
-        found |= names
-    return sorted(found)
+    try:
+        return sorted(module_names(modules, available))
+    except UnknownModule as error:
+        raise InitializationError(f"init.modules names {error}") from None
 
 
 def takes_text(modules: Sequence[str], available: Sequence[str]) -> bool:

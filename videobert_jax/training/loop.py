@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-import optax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
@@ -22,12 +21,14 @@ from videobert_jax.data import data_state
 from videobert_jax.data.device_feed import DamagedDataError, DeviceFeed
 from videobert_jax.data.index import DatasetError
 from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.config import EMA, RAW
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.sharding import partitioning
 from videobert_jax.training import (
     checkpoint,
     checkpoint_folder,
+    checkpoint_verification,
     hardware,
     initialization,
     inputs,
@@ -82,7 +83,7 @@ def train(
     run_record.require_same_settings(workdir, config)
     known = checkpoint_folder.manifest_steps(workdir)
     last = run.training.num_steps
-    if known[-1:] == [last] and not checkpoint.problems_of_step(workdir, last):
+    if known[-1:] == [last] and not checkpoint_verification.problems_of_step(workdir, last):
         _say(f"{workdir}: this run is finished, all {last} steps are taken; nothing to do")
         return TrainResult(last, True, workdir)
     init, begins = run.init, not known  # a run that goes on needs what it began with no more
@@ -91,7 +92,7 @@ def train(
         initialization.require_vectors(init, run.model)
     if init.bert and begins:
         published = bert.load(init.bert, run.model, init.bert_video_layers)
-    mesh, schedule = _mesh_and_schedule(run)
+    mesh = _mesh(run)
     initial = load_bundle(init.checkpoint) if init.checkpoint and begins else None
     if initial is not None and published is not None:
         initialization.require_apart(init, run.model, sorted(initial.variables["params"]))
@@ -99,7 +100,7 @@ def train(
     opened = inputs.open_inputs(run, workdir, initial, published, begins=begins)
     if published is not None:
         inputs.require_bert(opened, published)
-    training = _Training(run, config, workdir, mesh, schedule, opened, evaluators)
+    training = _Training(run, config, workdir, mesh, opened, evaluators)
     try:
         training.begin(initial, published)
         result = training.take_steps(stop)
@@ -110,7 +111,7 @@ def train(
     return result
 
 
-def _mesh_and_schedule(run: RunConfig) -> tuple[Mesh, optax.Schedule]:
+def _mesh(run: RunConfig) -> Mesh:
     """Raises ConfigError where settings do not fit the devices or each other."""
     try:
         mesh = meshes.create_mesh(run.mesh)
@@ -118,7 +119,8 @@ def _mesh_and_schedule(run: RunConfig) -> tuple[Mesh, optax.Schedule]:
         meshes.require_divisible_blocks(
             run.data.blocks_per_batch, run.training.accumulation_steps, mesh
         )
-        return mesh, optimizer.learning_rate(run.optimizer, run.training.num_steps)
+        optimizer.learning_rate(run.optimizer, run.training.num_steps)
+        return mesh
     except ValueError as error:
         raise configuration.ConfigError(str(error)) from error
 
@@ -136,21 +138,18 @@ class _Training:
         config: dict[str, Any],
         workdir: pathlib.Path,
         mesh: Mesh,
-        schedule: optax.Schedule,
         opened: inputs.RunInputs,
         evaluators: Sequence[Evaluator],
     ) -> None:
         self.run, self.config, self.workdir = run, config, workdir
         self.mesh, self.inputs, self.evaluators = mesh, opened, evaluators
         self.model = VideoBert(configuration.model_on(run, opened.model, _platform(mesh)))
-        num_steps = run.training.num_steps
-        self.optimizer = optimizer.create_optimizer(run.optimizer, num_steps, self.model)
-        self.structs = state.state_structs(self.model, self.optimizer, self.mesh)
+        self.rule = optimizer.create_rule(run.optimizer, run.training.num_steps, self.model)
+        self.structs = state.state_structs(self.model, self.rule, self.mesh)
         self.step_function = functools.partial(
             steps.train_step,
             model=self.model,
-            optimizer=self.optimizer,
-            schedule=schedule,
+            rule=self.rule,
             objectives=run.objectives,
             seed=run.seed,
             accumulation_steps=run.training.accumulation_steps,
@@ -175,7 +174,7 @@ class _Training:
         else:
             self.state = state.create_state(
                 self.model,
-                self.optimizer,
+                self.rule,
                 self.mesh,
                 self.run.seed,
                 self.inputs.statistics,
@@ -202,6 +201,7 @@ class _Training:
             self.state, taken = initialization.initialize_with_bert(self.state, published)
             source = f"init.bert {init.bert} ({published.num_layers} layers, weights of sha256 "
             found[f"{source}{published.sha256[:12]})"] = taken
+        self.state = state.with_average(self.state)
         given = {name for taken in found.values() for name in taken.taken}
         for source, taken in found.items():
             _say(f"{source}: {taken.beside(given)}")
@@ -332,6 +332,7 @@ class _Training:
                 current,
                 jax.tree.map(lambda values: values[::every], batch),
                 model=self.model,
+                rule=self.rule,
                 objectives=self.run.objectives,
                 seed=self.run.seed,
             )
@@ -357,6 +358,7 @@ class _Training:
             trained_on=self.inputs.trained_on,
             step=step,
             digest=manifest.tree_digest(variables),
+            weights=RAW if self.state.ema is None else EMA,
             name=self.run.name,
         )
         for evaluator in self.evaluators:

@@ -1,13 +1,17 @@
-"""AdamW with warm-up and cosine, its decay mask going by logical axis names."""
+"""AdamW with warm-up and cosine; its decay mask and rates of layers go by logical axis names."""
 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 
+from videobert_jax.models.config import module_names
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.training import state
 from videobert_jax.training.config import OptimizerConfig
+from videobert_jax.training.update_rule import UpdateRule, outside
 
 # A leaf decays iff it is a matrix, and the axes say so: biases and norms have none of these
 # names. The number of dimensions does not say it, for scanned layers stack biases into matrices.
@@ -40,23 +44,72 @@ def decays(axes: tuple[str, ...]) -> bool:
 
 def decay_mask(model: VideoBert) -> Any:
     """Tree of booleans like the parameters."""
-    return jax.tree.map(
-        decays, state.parameter_axes(model), is_leaf=lambda node: isinstance(node, tuple)
-    )
+    return jax.tree.map(decays, state.parameter_axes(model), is_leaf=_is_axes)
 
 
-def create_optimizer(
-    config: OptimizerConfig, num_steps: int, model: VideoBert
-) -> optax.GradientTransformation:
-    """Clipping by the global norm, then AdamW (Loshchilov & Hutter 2019)."""
-    return optax.chain(
+def layer_rates(model: VideoBert, decay: float) -> Any:
+    """Factors of the parameters' learning rates: numbers, or of a stack `[l, 1, ...]`, one a layer.
+
+    `decay` to the power of what stands above, the heads counted as one: heads have 1, the last
+    cross-modal layer `decay`, a tower's last layer one power more than the first cross-modal layer,
+    a tower's embeddings its deepest. ELECTRA (Clark et al. 2020, section 3.1 and appendix A) and
+    BEiT (Bao et al. 2022, appendix) have one tower; here each counts its own layers.
+    """
+    config = model.config
+    cross = config.cross.num_layers
+    layers = {
+        "text_encoder": config.text.num_layers,
+        "video_encoder": config.video.num_layers,
+        "cross_encoder": cross,
+    }
+    lowest = {  # powers; of an encoder its last norm's, which stands above its layers
+        "text_embedding": 1 + cross + layers["text_encoder"],
+        "video_embedding": 1 + cross + layers["video_encoder"],
+        "text_encoder": cross,
+        "video_encoder": cross,
+    }
+
+    def rates(path: Any, axes: tuple[str, ...]) -> np.ndarray:
+        module = path[0].key
+        power = lowest.get(module, 0)
+        if axes[:1] != ("layers",):
+            return np.asarray(decay**power, np.float32)
+        powers = power + np.arange(layers[module], 0, -1)
+        return np.asarray(decay**powers, np.float32).reshape(-1, *[1] * (len(axes) - 1))
+
+    return jax.tree_util.tree_map_with_path(rates, state.parameter_axes(model), is_leaf=_is_axes)
+
+
+def create_rule(config: OptimizerConfig, num_steps: int, model: VideoBert) -> UpdateRule:
+    """Clipping by the global norm, then AdamW (Loshchilov & Hutter 2019), of what is not frozen.
+
+    Raises ValueError where the warm-up is not shorter than the run.
+    """
+    schedule = learning_rate(config, num_steps)
+    frozen = frozenset(module_names(config.frozen, model.config.modules))
+    transformations = [
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(
-            learning_rate(config, num_steps),
+            schedule,
             b1=config.b1,
             b2=config.b2,
             eps=config.eps,
             weight_decay=config.weight_decay,
-            mask=decay_mask(model),
+            mask=outside(frozen, decay_mask(model)),
         ),
+    ]
+    if config.layer_decay < 1.0:
+        factors = outside(frozen, layer_rates(model, config.layer_decay))
+        transformations.append(
+            optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, factors))
+        )
+    return UpdateRule(
+        optimizer=optax.chain(*transformations),
+        schedule=schedule,
+        frozen=frozen,
+        ema_decay=config.ema_decay,
     )
+
+
+def _is_axes(node: Any) -> bool:
+    return isinstance(node, tuple)

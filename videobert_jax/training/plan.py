@@ -161,13 +161,11 @@ def _training_step(
         run, vocabulary_size=run.data.vocabulary_size, feature_dim=feature_dim
     )
     model = VideoBert(configuration.model_on(run, network, mesh.devices.flat[0].platform))
-    num_steps = run.training.num_steps
-    optimization = optimizer.create_optimizer(run.optimizer, num_steps, model)
+    rule = optimizer.create_rule(run.optimizer, run.training.num_steps, model)
     step = functools.partial(
         steps.train_step,
         model=model,
-        optimizer=optimization,
-        schedule=optimizer.learning_rate(run.optimizer, num_steps),
+        rule=rule,
         objectives=run.objectives,
         seed=run.seed,
         accumulation_steps=run.training.accumulation_steps,
@@ -179,7 +177,7 @@ def _training_step(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout),
         schema.batch_structs(shape, run.data.blocks_per_batch, run.data.rows),
     )
-    return step, (state.state_structs(model, optimization, mesh), batch)
+    return step, (state.state_structs(model, rule, mesh), batch)
 
 
 def _compiled(lowered: jax.stages.Lowered) -> dict[str, Any]:

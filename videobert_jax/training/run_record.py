@@ -7,6 +7,7 @@ tokenizer.model  sentencepiece, trained on the run's captions, or taken over: an
 contract.json    how the clip features were made
 """
 
+import copy
 import dataclasses
 import fnmatch
 import importlib.metadata
@@ -49,6 +50,13 @@ FREE_SETTINGS = (
     "training.keep_checkpoints",
     "training.profile_*",
 )
+# Settings younger than some workdirs, at the values that do what was done before there were any:
+# said or not said is the same.
+YOUNGER_SETTINGS: dict[str, Any] = {
+    "optimizer.layer_decay": 1.0,
+    "optimizer.frozen": "",
+    "optimizer.ema_decay": 0.0,
+}
 _PACKAGES = (
     "jax",
     "jaxlib",
@@ -102,6 +110,7 @@ def binding_settings(config: dict[str, Any]) -> dict[str, Any]:
         key: value
         for key, value in flat_settings(config).items()
         if not any(fnmatch.fnmatchcase(key, pattern) for pattern in FREE_SETTINGS)
+        and (key not in YOUNGER_SETTINGS or value != YOUNGER_SETTINGS[key])
     }
 
 
@@ -184,7 +193,7 @@ def read(workdir: pathlib.Path) -> RunRecord:
                     f"{workdir / file}: sha256 {found}, but {RUN_FILE} says {expected}: damaged or "
                     "replaced; put the run's own file back."
                 )
-        run = configuration.parse(ml_collections.ConfigDict(config))
+        run = configuration.parse(ml_collections.ConfigDict(_with_younger_settings(config)))
         model = configuration.from_fields(ModelConfig, fields["model"], "run.json model")
         return RunRecord(
             name=fields["name"],
@@ -198,6 +207,18 @@ def read(workdir: pathlib.Path) -> RunRecord:
         raise RunRecordError(
             f"{workdir / RUN_FILE}: has no field {error}; it is damaged."
         ) from error
+
+
+def _with_younger_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings with those that there were none of when they were written."""
+    completed = copy.deepcopy(config)
+    for key, value in YOUNGER_SETTINGS.items():
+        *groups, name = key.split(".")
+        node = completed
+        for group in groups:
+            node = node[group]
+        node.setdefault(name, value)
+    return completed
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import Mesh
 
 from videobert_jax import schema
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import partitioning
+from videobert_jax.training.update_rule import UpdateRule
 from videobert_jax.video.visual_words import VisualWords
 
 
@@ -24,11 +24,13 @@ class TrainState:
     params: Any
     constants: Any  # input statistics of the training split
     opt_state: Any
+    ema: Any  # moving average of params, float32; None where the rule keeps none
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `model.apply` takes."""
-        return {"params": self.params, "constants": self.constants}
+        """What `model.apply` takes to be evaluated: the moving average where there is one."""
+        params = self.params if self.ema is None else self.ema
+        return {"params": params, "constants": self.constants}
 
 
 def _boxed_variables(model: VideoBert, key: jax.Array) -> Any:
@@ -52,16 +54,16 @@ def parameter_axes(model: VideoBert) -> Any:
     return partitioning.logical_axes(boxed["params"])
 
 
-def _boxed_state(
-    model: VideoBert, optimizer: optax.GradientTransformation, key: jax.Array
-) -> TrainState:
+def _boxed_state(model: VideoBert, rule: UpdateRule, key: jax.Array) -> TrainState:
     variables = _boxed_variables(model, key)
     params = variables["params"]
+    optimized = rule.optimizer.init(rule.trainable(nn.unbox(params)))
     return TrainState(
         step=nn.LogicallyPartitioned(jnp.zeros((), jnp.int32), ()),
         params=params,
         constants=variables["constants"],
-        opt_state=_boxed_like(optimizer.init(nn.unbox(params)), params),
+        opt_state=_boxed_like(optimized, params),
+        ema=jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params) if rule.ema_decay else None,
     )
 
 
@@ -86,11 +88,9 @@ def _boxed_like(opt_state: Any, params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(box, opt_state)
 
 
-def state_structs(
-    model: VideoBert, optimizer: optax.GradientTransformation, mesh: Mesh
-) -> TrainState:
+def state_structs(model: VideoBert, rule: UpdateRule, mesh: Mesh) -> TrainState:
     """TrainState of `ShapeDtypeStruct` with shardings: what restoring aims at."""
-    boxed = jax.eval_shape(lambda key: _boxed_state(model, optimizer, key), jax.random.key(0))
+    boxed = jax.eval_shape(lambda key: _boxed_state(model, rule, key), jax.random.key(0))
     shardings = partitioning.tree_shardings(mesh, boxed)
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -106,7 +106,7 @@ def state_shardings(structs: TrainState) -> TrainState:
 
 def create_state(
     model: VideoBert,
-    optimizer: optax.GradientTransformation,
+    rule: UpdateRule,
     mesh: Mesh,
     seed: int,
     statistics: schema.InputStatistics | None,
@@ -117,10 +117,10 @@ def create_state(
     `statistics` become constants; None keeps mean 0 and scale 1. So do `visual_words`, whose
     centroids the embeddings of the words start from.
     """
-    shardings = state_shardings(state_structs(model, optimizer, mesh))
+    shardings = state_shardings(state_structs(model, rule, mesh))
 
     def create(key: jax.Array) -> TrainState:
-        created = nn.unbox(_boxed_state(model, optimizer, key))
+        created = nn.unbox(_boxed_state(model, rule, key))
         if statistics is not None:
             created.constants["video_embedding"] = {
                 "mean": jnp.asarray(statistics.mean, jnp.float32),
@@ -128,9 +128,17 @@ def create_state(
             }
         if visual_words is not None:
             _give_words(created, visual_words)
-        return created
+        return with_average(created)
 
     return jax.jit(create, out_shardings=shardings)(jax.random.key(seed))
+
+
+def with_average(state: TrainState) -> TrainState:
+    """`state` with its moving average, where it keeps one, begun anew from the parameters."""
+    if state.ema is None:
+        return state
+    average = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32, copy=True), state.params)
+    return dataclasses.replace(state, ema=average)
 
 
 def _give_words(created: TrainState, words: VisualWords) -> None:

@@ -22,6 +22,7 @@ from videobert_jax.objectives import contrastive, pretraining
 from videobert_jax.objectives.config import ObjectivesConfig
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.training.state import TrainState
+from videobert_jax.training.update_rule import UpdateRule
 
 Totals = dict[str, Float[Array, ""]]
 
@@ -31,8 +32,7 @@ def train_step(
     batch: schema.Batch,
     *,
     model: VideoBert,
-    optimizer: optax.GradientTransformation,
-    schedule: optax.Schedule,
+    rule: UpdateRule,
     objectives: ObjectivesConfig,
     seed: int,
     accumulation_steps: int,
@@ -40,18 +40,20 @@ def train_step(
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """(next state, metrics) of one global batch.
 
-    A gradient that is not finite leaves params and optimizer as they were (`update_skipped` 1)
-    and the step counts. An objective's metric is its mean, NaN where its weight is 0.
+    A gradient that is not finite leaves params, average and optimizer as they were
+    (`update_skipped` 1) and the step counts. An objective's metric is its mean, NaN where its
+    weight is 0.
     """
     problem = _Problem(model, objectives, batch, state, seed)
+    trainable = rule.trainable(state.params)
     if accumulation_steps == 1:
-        (_, totals), gradients = jax.value_and_grad(problem.loss, has_aux=True)(state.params)
+        (_, totals), gradients = jax.value_and_grad(problem.loss, has_aux=True)(trainable)
     else:
-        totals, gradients = problem.accumulate(accumulation_steps, num_shards)
+        totals, gradients = problem.accumulate(trainable, accumulation_steps, num_shards)
     norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(norm)
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    updates, opt_state = rule.optimizer.update(gradients, state.opt_state, trainable)
+    params = {**state.params, **optax.apply_updates(trainable, updates)}
 
     def keep_if_finite(new: Any, old: Any) -> Any:
         return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
@@ -59,7 +61,7 @@ def train_step(
     metrics = {
         **problem.metrics(totals),
         "gradient_norm": norm,
-        "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+        "learning_rate": jnp.asarray(rule.schedule(state.step), jnp.float32),
         "update_skipped": 1.0 - finite.astype(jnp.float32),
     }
     return TrainState(
@@ -67,6 +69,7 @@ def train_step(
         params=keep_if_finite(params, state.params),
         constants=state.constants,
         opt_state=keep_if_finite(opt_state, state.opt_state),
+        ema=keep_if_finite(rule.averaged(state.ema, params), state.ema),
     ), metrics
 
 
@@ -75,10 +78,12 @@ def objective_gradient_norms(
     batch: schema.Batch,
     *,
     model: VideoBert,
+    rule: UpdateRule,
     objectives: ObjectivesConfig,
     seed: int,
 ) -> dict[str, Float[Array, ""]]:
-    """Norm of the gradient of every active objective, unweighted; 0: it teaches nothing."""
+    """Norm of the gradient of every active objective in what is not frozen, unweighted; 0: it
+    teaches nothing."""
     problem = _Problem(model, objectives, batch, state, seed)
     names = list(problem.weights)
 
@@ -87,7 +92,7 @@ def objective_gradient_norms(
         return jnp.stack([problem.mean(name, totals[name]) for name in names])
 
     # One forward pass, and one backward pass that is compiled once and run for each objective.
-    _, pull_back = jax.vjp(means, state.params)
+    _, pull_back = jax.vjp(means, rule.trainable(state.params))
     norms = jax.lax.map(
         lambda cotangent: optax.tree.norm(pull_back(cotangent)), jnp.eye(len(names))
     )
@@ -138,7 +143,8 @@ class _Problem:
         return {"loss": self.weighted(totals), **means}
 
     def variables(self, params: Any) -> dict[str, Any]:
-        return {"params": params, "constants": self.state.constants}
+        """Of the network with these parameters, the state's in the place of those frozen."""
+        return {"params": {**self.state.params, **params}, "constants": self.state.constants}
 
     def local(
         self, params: Any, batch: schema.Batch, keys: Array
@@ -180,9 +186,8 @@ class _Problem:
             )
         return self.weighted(totals), totals
 
-    def accumulate(self, steps: int, num_shards: int) -> tuple[Totals, Any]:
-        """(sums of the objectives, gradients), a micro-batch at a time."""
-        params = self.state.params
+    def accumulate(self, params: Any, steps: int, num_shards: int) -> tuple[Totals, Any]:
+        """(sums of the objectives, gradients of `params`), a micro-batch at a time."""
         micro_batches = _split((self.batch, self.keys), steps, num_shards)
         totals: Totals = {}
         cotangents = None

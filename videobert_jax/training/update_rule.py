@@ -1,0 +1,40 @@
+"""How gradients change a training state: what the step, the state and the loop are told of it."""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@dataclasses.dataclass(frozen=True)
+class UpdateRule:
+    """An optimizer, and what it is not asked to do.
+
+    optimizer: of the parameters outside the `frozen` top-level modules, which stay as they are and
+    have no state in it. schedule: its learning rate by the run's step. ema_decay: of the moving
+    average of all parameters; 0: none is kept.
+    """
+
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    frozen: frozenset[str]
+    ema_decay: float
+
+    def trainable(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The part of the parameters that learns; gradients are taken of nothing else."""
+        return outside(self.frozen, params)
+
+    def averaged(self, average: Any, params: Any) -> Any:
+        """The exponential moving average one step on, float32; None where none is kept."""
+        if average is None:
+            return None
+        share = 1.0 - self.ema_decay
+        return jax.tree.map(lambda a, p: a + share * (p.astype(jnp.float32) - a), average, params)
+
+
+def outside(frozen: Collection[str], tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree like the parameters without the top-level modules `frozen`."""
+    return {name: module for name, module in tree.items() if name not in frozen}
