@@ -53,7 +53,8 @@ def train_step(
     norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(norm)
     updates, opt_state = rule.optimizer.update(gradients, state.opt_state, trainable)
-    params = {**state.params, **optax.apply_updates(trainable, updates)}
+    updated: Any = optax.apply_updates(trainable, updates)
+    params = {**state.params, **updated}
 
     def keep_if_finite(new: Any, old: Any) -> Any:
         return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
