@@ -171,7 +171,8 @@ def word_setting(tiny_run, tiny_model_config):
     changed = {n: dataclasses.replace(getattr(every, n), **c) for n, c in changes.items()}
     objectives = dataclasses.replace(every, **changed)
     schedule = optax.constant_schedule(0.1)
-    return Setting(VideoBert(config), optax.sgd(schedule), schedule, objectives)
+    rule = UpdateRule(optax.sgd(schedule), schedule, frozenset(), ema_decay=0.0)
+    return Setting(VideoBert(config), rule, objectives)
 
 
 def test_mesh_and_accumulation_change_nothing_of_words_and_cascade(word_setting, batch):
