@@ -51,6 +51,12 @@ def test_a_step_compiles_for_tpu_and_its_needs_are_told():
     assert made["flops"] > 3 * 2 * matrices * 8 * 16
 
 
+def test_a_step_with_the_attention_kernel_compiles_for_tpu():
+    run = run_plan(*STEP, "--config.model.attention=kernel", "--config.data.blocks_per_batch=4")
+    assert run.returncode == 0, run.stderr
+    assert "fits                yes" in run.stdout
+
+
 def test_a_step_that_does_not_fit_says_how_much_it_needs():
     run = run_plan(
         *STEP,

@@ -70,6 +70,19 @@ def test_flops_of_batched_products():
     assert hardware.matmul_flops(scores, struct) == 2 * 3 * 5 * 4 * 4 * 6
 
 
+def test_flops_of_a_kernel_are_those_of_all_its_tiles():
+    from videobert_jax.models import fused_attention
+
+    query, key = (jax.ShapeDtypeStruct((2, length, 3, 8), jnp.float32) for length in (384, 128))
+    segments = (jax.ShapeDtypeStruct((2, length), jnp.int32) for length in (384, 128))
+    inputs = (query, key, key, *segments)
+    pairs = 2 * 3 * 384 * 128
+    assert hardware.matmul_flops(fused_attention.by_segments, *inputs) == 2 * 2 * pairs * 8
+    gradient = jax.grad(lambda *inputs: fused_attention.by_segments(*inputs).sum(), argnums=(0, 1))
+    # the scores twice again, and five products of the backward pass
+    assert hardware.matmul_flops(gradient, *inputs) == 2 * (2 + 2 + 5) * pairs * 8
+
+
 def test_incomplete_process_flags_are_an_error():
     with pytest.raises(hardware.HardwareError, match="missing: --process_id"):
         hardware.start("cpu", "127.0.0.1:1234", 2)

@@ -193,6 +193,8 @@ def _flops(jaxpr: Any) -> float:
             total += max(inner, default=0.0)
         elif equation.primitive.name == "shard_map":
             total += sum(inner) * equation.params["mesh"].size  # inside, shapes are a device's
+        elif equation.primitive.name == "pallas_call":  # a kernel, run at every point of a grid
+            total += sum(inner) * math.prod(equation.params["grid_mapping"].grid)
         else:
             total += sum(inner)
     return total
