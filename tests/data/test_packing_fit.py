@@ -17,7 +17,7 @@ def lengths() -> packing_fit.Lengths:
 
 @pytest.mark.parametrize(("examples", "most_cut"), [(1, 0.2), (4, 0.6), (4, 0.3), (12, 0.05)])
 def test_what_is_cut_is_what_packing_cuts(lengths, examples, most_cut):
-    found = packing_fit.fit(lengths, examples, multiple=4, most_cut=most_cut)
+    found = packing_fit.fit(lengths, examples, multiple=4, most_cut=most_cut, embed_dim=64)
     assert (lengths.video.max() > found.video.capacity) or examples == 12
     kept = {"text": 0, "video": 0}
     for text, video in zip(lengths.text, lengths.video, strict=True):
@@ -36,11 +36,28 @@ def test_what_is_cut_is_what_packing_cuts(lengths, examples, most_cut):
     assert max(found.text.cut, found.video.cut) <= most_cut
 
 
-def test_shorter_rows_are_chosen_where_longer_ones_bring_little():
-    def candidate(examples: int, filled: float) -> packing_fit.Candidate:
-        side = packing_fit.Side(8 * examples, filled, 0.0)
-        return packing_fit.Candidate(examples, side, side)
+def test_work_is_that_of_a_layers_matrix_products(lengths):
+    """Counted one product after another, by what it has for each slot of a row."""
+    width = 48
+    for examples in (1, 8):
+        found = packing_fit.fit(lengths, examples, multiple=8, most_cut=0.3, embed_dim=width)
+        flops = 0
+        for side in (found.text, found.video):
+            projections = 4 * 2 * width * width
+            feed_forward = 2 * 2 * width * 4 * width
+            attention = 2 * 2 * side.capacity * width
+            flops += side.capacity * (projections + feed_forward + attention)
+        a_slot = 4 * 2 * width * width + 2 * 2 * width * 4 * width
+        assert found.work == pytest.approx(flops / a_slot / examples)
 
-    candidates = [candidate(4, 0.80), candidate(8, 0.93), candidate(16, 0.945), candidate(32, 0.9)]
-    assert packing_fit.choose(candidates).examples == 8
-    assert packing_fit.choose([*candidates, candidate(64, 0.99)]).examples == 64
+
+def test_longer_rows_are_chosen_until_attention_costs_more_than_they_save(lengths):
+    def chosen(embed_dim: int) -> int:
+        candidates = [
+            packing_fit.fit(lengths, n, multiple=1, most_cut=0.02, embed_dim=embed_dim)
+            for n in (1, 2, 4, 8, 16, 24, 48)
+        ]
+        assert candidates[0].filled < 0.5
+        return packing_fit.choose(candidates).examples
+
+    assert 1 < chosen(16) < chosen(100_000)

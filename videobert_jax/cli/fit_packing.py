@@ -3,8 +3,8 @@ row, and how long rows.
 
 Packs blocks of the run as training would, from the lengths of texts and clip runs alone, with every
 number of examples a row that divides a block. Of each it finds the shortest rows that cut no more
-than --most_cut, and prints the settings under which most slots are filled; of settings nearly as
-full, those of the shorter rows.
+than --most_cut, and prints the settings under which a step has the least work an example: slots
+well filled, in rows not so long that attention over them costs more than that saves.
 """
 
 import argparse
@@ -80,7 +80,11 @@ def run(arguments: argparse.Namespace) -> int:
     candidates = []
     for examples in numbers:
         fitted = packing_fit.fit(
-            lengths, examples, multiple=arguments.multiple, most_cut=arguments.most_cut
+            lengths,
+            examples,
+            multiple=arguments.multiple,
+            most_cut=arguments.most_cut,
+            embed_dim=parsed.model.embed_dim,
         )
         if _fits(fitted, parsed):
             candidates.append(fitted)
@@ -189,12 +193,14 @@ def _report(lengths: "Lengths", candidates: "list[Candidate]", chosen: "Candidat
     print(f"{blocks} blocks of {size} examples")
     for side, of_side in (("text", lengths.text), ("video", lengths.video)):
         print(f"  {side}: {of_side.mean():.1f} slots an example, {of_side.max()} at most")
-    print("examples  text_length  filled    cut  video_length  filled    cut  both filled")
+    print("  work: slots an example, each with its share of dense attention over its row")
+    print("examples  text_length  filled    cut  video_length  filled    cut  both filled    work")
     for candidate in candidates:
         sides = "  ".join(
             f"{side.capacity:>{width}} {side.filled:>7.1%} {side.cut:>6.2%}"
             for side, width in ((candidate.text, 11), (candidate.video, 12))
         )
         mark = "  <-" if candidate == chosen else ""
-        print(f"{candidate.examples:>8}  {sides}  {candidate.filled:>11.1%}{mark}")
+        both = f"{candidate.filled:>11.1%}  {candidate.work:>6.1f}"
+        print(f"{candidate.examples:>8}  {sides}  {both}{mark}")
     print(" ".join(f"--config.{name}={value}" for name, value in _overrides(chosen).items()))

@@ -15,8 +15,6 @@ from videobert_jax.data.block import BlockBuilder
 from videobert_jax.data.config import SHORTEST_TEXT, SHORTEST_VIDEO
 from videobert_jax.files.progress import Progress
 
-_NEARLY = 0.02  # slots filled; rows twice as long would cost attention more than these bring
-
 
 class PackingError(ValueError):
     """Lengths to which no rows can be fitted."""
@@ -45,11 +43,16 @@ class Side:
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """Examples a row, and the shortest rows that cut no more than was allowed."""
+    """Examples a row, and the shortest rows that cut no more than was allowed.
+
+    work: slots an example, each weighed as one slot's matrix products in a layer, of which dense
+    attention's grow with the row.
+    """
 
     examples: int
     text: Side
     video: Side
+    work: float
 
     @property
     def filled(self) -> float:
@@ -71,7 +74,9 @@ def measure(builder: BlockBuilder, blocks: int) -> Lengths:
     return Lengths(np.stack(text), np.stack(video))
 
 
-def fit(lengths: Lengths, examples: int, *, multiple: int, most_cut: float) -> Candidate:
+def fit(
+    lengths: Lengths, examples: int, *, multiple: int, most_cut: float, embed_dim: int
+) -> Candidate:
     """The shortest rows of `examples` examples, multiples of `multiple`, that cut at most the share
     `most_cut` of the pieces and of the clips. Raises PackingError where a side is empty."""
     for things, of_side in (("caption", lengths.text), ("clip", lengths.video)):
@@ -98,17 +103,14 @@ def fit(lengths: Lengths, examples: int, *, multiple: int, most_cut: float) -> C
             )
         ]
         if all(side.cut <= most_cut for side in found):
-            return Candidate(examples, *found)
+            return Candidate(examples, found[0], found[1], _work(capacities, examples, embed_dim))
         for number, side in enumerate(found):
             capacities[number] += multiple * (side.cut > most_cut)
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """The candidate with most slots filled, or the one of fewest examples a row that is nearly as
-    full: longer rows cost attention more."""
-    best = max(candidate.filled for candidate in candidates)
-    nearly = [candidate for candidate in candidates if candidate.filled >= best - _NEARLY]
-    return min(nearly, key=lambda candidate: candidate.examples)
+    """The candidate of least work: slots well filled, in rows that are not too long."""
+    return min(candidates, key=lambda candidate: candidate.work)
 
 
 _ENDS = (fill.NUM_ENDS, 0)  # slots of an example that are neither pieces nor clips
@@ -152,3 +154,9 @@ def _capacity(
     while _side(loads, wanted, ends, capacity).cut > most_cut:
         capacity += multiple
     return capacity
+
+
+def _work(capacities: Sequence[int], examples: int, embed_dim: int) -> float:
+    """A layer's projections and feed-forward, four times as wide, are 24 d^2 FLOPs a slot, scores
+    and context 4 d for each slot of the row (counted as by Kaplan et al. 2020, section 2.1)."""
+    return sum(length * (1 + length / (6 * embed_dim)) for length in capacities) / examples
