@@ -14,7 +14,12 @@ from videobert_jax.training import state
 CONFIGS = sorted(
     path.stem for path in (pathlib.Path(__file__).parents[2] / "configs").glob("[a-z]*.py")
 )
-EXPECTED_PARAMETERS = {"videobert_base": (160e6, 220e6), "videobert_large": (550e6, 750e6)}
+EXPECTED_PARAMETERS = {
+    "videobert_base": (160e6, 220e6),
+    "videobert_large": (550e6, 750e6),
+    "videobert_visual_words": (450e6, 650e6),
+    **dict.fromkeys(("howto100m", "videoclip", "youcook2_from_scratch"), (160e6, 220e6)),
+}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
