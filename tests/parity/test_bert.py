@@ -22,6 +22,7 @@ from videobert_jax.sharding import mesh as meshes
 from videobert_jax.text import word_pieces
 from videobert_jax.text.tokenizer import Tokenizer
 from videobert_jax.training import initialization, state
+from videobert_jax.training.update_rule import UpdateRule
 from videobert_jax.weights import bert
 
 torch = pytest.importorskip("torch", reason="peers: make setup-parity")
@@ -149,9 +150,10 @@ def test_vectors_of_a_frozen_bert_are_those_of_transformers(folder, tiny_model_c
     config = dataclasses.replace(tiny_model_config, text=text)
     loaded = bert.load(folder, config, 0)
     tokenizer = Tokenizer(word_pieces.model_of(loaded.vocabulary, SENTENCES))
-    made, mesh = optax.sgd(0.1), meshes.create_mesh(meshes.MeshConfig(2, 2, 2), jax.devices())
-    model = VideoBert(config)
-    born = state.create_state(model, made, mesh, 0, None)
+    schedule = optax.constant_schedule(0.1)
+    rule = UpdateRule(optax.sgd(schedule), schedule, frozenset(), ema_decay=0.0)
+    model, mesh = VideoBert(config), meshes.create_mesh(meshes.MeshConfig(2, 2, 2), jax.devices())
+    born = state.create_state(model, rule, mesh, 0, None)
     begun, _ = initialization.initialize_with_bert(born, loaded)
     ids, real, places = rows_of(
         [[tokenizer.cls_id, *ids, tokenizer.sep_id] for ids in tokenizer.encode(SENTENCES[:3])]

@@ -63,9 +63,9 @@ def test_a_recipe_takes_a_step(name, tiny_dataset, words_file, tmp_path):
     run = configuration.parse(config)
     opened = inputs.open_inputs(run, tmp_path, None, None, begins=True)
     model, num_steps = VideoBert(opened.model), run.training.num_steps
-    adam = optimizer.create_optimizer(run.optimizer, num_steps, model)
+    rule = optimizer.create_rule(run.optimizer, num_steps, model)
     mesh = meshes.create_mesh(meshes.MeshConfig(1, 1, 1), jax.devices()[:1])
-    born = _drawn(state.state_structs(model, adam, mesh))
+    born = _drawn(state.state_structs(model, rule, mesh))
     blocks = [opened.builder.build(k).batch for k in range(run.data.blocks_per_batch)]
     assert {opened.builder.schedule.locate(k)[0] for k in range(len(blocks))} == set(
         range(len(run.data.sources))
@@ -74,8 +74,7 @@ def test_a_recipe_takes_a_step(name, tiny_dataset, words_file, tmp_path):
     step = functools.partial(
         steps.train_step,
         model=model,
-        optimizer=adam,
-        schedule=optimizer.learning_rate(run.optimizer, num_steps),
+        rule=rule,
         objectives=run.objectives,
         seed=0,
         accumulation_steps=1,
