@@ -35,7 +35,17 @@ def get_config() -> ml_collections.ConfigDict:
 def source(split: str = "train", regime: str = "text_video", weight: float = 1.0, path: str = ""):
     """One weighted source of blocks: a split of a dataset; path "" is data.path."""
     return ml_collections.ConfigDict(
-        {"path": path, "split": split, "weight": weight, "regime": regime}
+        {
+            "path": path,
+            "split": split,
+            "weight": weight,
+            "regime": regime,
+            # file of cluster-videos: blocks gather near videos, hard negatives of each other
+            # (VideoCLIP, Xu et al. 2021, section 3.3); "" takes all examples in random order
+            "neighbours": "",
+            # so many near videos' examples are shuffled together; VideoCLIP's 2 k
+            "neighbour_videos": 64,
+        }
     )
 
 

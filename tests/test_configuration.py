@@ -95,6 +95,22 @@ def test_a_frozen_bert_gives_no_layers_to_the_video_tower(config):
         configuration.parse(config)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("neighbour_videos", 1, "main.neighbour_videos=1; expected 2 videos"),
+        ("read_group", 2, "read_group=2 and data.sources.main.neighbours='o' both say which"),
+    ],
+)
+def test_neighbours_are_several_and_alone_say_what_comes_together(config, key, value, message):
+    source = config.data.sources.main
+    source.neighbours = "o"
+    assert configuration.parse(config).data.sources[0].neighbours == "o"
+    (source if key in source else config.data)[key] = value
+    with pytest.raises(configuration.ConfigError, match=message):
+        configuration.parse(config)
+
+
 def test_a_cascade_needs_as_many_negatives_as_it_chooses(config):
     config.objectives.cascade.weight = 1.0
     config.objectives.cascade.negatives = 7

@@ -59,6 +59,10 @@ def run(
             {"model__token_head": True, "data__content_words": "/nowhere.json"},
             ["/nowhere.json: not a file of content words", "videobert content-words"],
         ),
+        (
+            {"data__sources__main__neighbours": "/nowhere.safetensors"},
+            ["/nowhere.safetensors: not an order of near videos", "videobert cluster-videos"],
+        ),
         ({"init__checkpoint": "/nowhere@3"}, ["/nowhere@3", "expected a workdir"]),
         ({"init__bert": "/nowhere"}, ["/nowhere: has no config.json", "expected the folder"]),
         ({"init__bert_video_layers": 1}, ["needs init.bert, found none", "init.bert=DIR"]),
@@ -163,7 +167,7 @@ def test_sources_made_by_different_backbones(tiny_dataset: pathlib.Path, tmp_pat
     config = configuration.load_file(path)
     config.data.path = str(tiny_dataset)
     other = {"path": str(other_dataset(tmp_path / "other", "s3d")), "split": "train"}
-    config.data.sources.other = {**other, "weight": 1.0, "regime": "text_video"}
+    config.data.sources.other = {**config.data.sources.main, **other}
     with pytest.raises(ValueError, match="backbone: .*'s3d'.*'random'"):
         run_inputs.open_inputs(configuration.parse(config), tmp_path, None, None, begins=True)
 

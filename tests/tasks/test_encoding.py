@@ -1,5 +1,7 @@
 """What the runner gives equals the network applied by hand, one example at a time, to one row."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,6 +56,17 @@ def test_encodings_are_those_of_the_example_alone(context, bundle, clips_of_firs
     assert (encodings.text_segment_ids[0] > 0).sum() == text.shape[1]
     norms = np.linalg.norm(encodings.text_embeddings, axis=1)
     np.testing.assert_allclose(norms, 1.0, atol=1e-5)
+
+
+def test_nothing_is_hidden_in_evaluation_whatever_was_in_training(bundle, dataset):
+    masking = dataclasses.replace(
+        bundle.data.masking, text_rate=0.5, whole_text_examples=0.9, video_rate=0.5
+    )
+    data = dataclasses.replace(bundle.data, masking=masking)
+    runner = ModelRunner(dataclasses.replace(bundle, data=data))
+    batch = runner.builder(dataset.split("test")).build(0).batch
+    assert not (batch.text_ids == runner.tokenizer.mask_id).any()
+    assert not batch.video_masked.any() and batch.text_ids.any()
 
 
 def test_candidates_score_the_mean_log_probability_of_their_pieces(context, bundle, clips_of_first):

@@ -109,7 +109,8 @@ def _unpacked(
     if dataset is not None:
         config.data.path = dataset
     if split is not None:
-        source = {"path": "", "split": split, "weight": 1.0, "regime": "text_video"}
+        source = next(iter(config.data.sources.values())).copy_and_resolve_references()
+        source.update(path="", split=split, weight=1.0, regime="text_video", neighbours="")
         config.data.sources = type(config)({"main": source})
     config.data.examples_per_row = 1
     config.data.text_length = config.model.text.max_length

@@ -23,6 +23,7 @@ from videobert_jax.data.config import (
 )
 from videobert_jax.data.fill import Chosen, HostBlock
 from videobert_jax.data.index import Split
+from videobert_jax.data.neighbours import NearOrder, Neighbours
 from videobert_jax.data.reader import ClipReader
 from videobert_jax.text.content_words import WordWeights
 from videobert_jax.text.tokenizer import Tokenizer
@@ -33,11 +34,16 @@ _LARGEST_ID = np.iinfo(np.int32).max
 
 
 class Source(NamedTuple):
-    """A split, how it is used ("text_video", "text_only", "video_only"), its part of the blocks."""
+    """A split, how it is used ("text_video", "text_only", "video_only"), its part of the blocks.
+
+    With `neighbours`, examples of about `neighbour_videos` near videos come together.
+    """
 
     split: Split
     regime: str
     weight: float
+    neighbours: Neighbours | None = None
+    neighbour_videos: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +138,7 @@ class BlockBuilder:
 
     def __init__(
         self,
-        sources: Sequence[tuple[Split, str, float]],
+        sources: Sequence[tuple],
         tokenizer: Tokenizer,
         settings: BlockSettings,
         words: WordWeights | None = None,
@@ -149,6 +155,7 @@ class BlockBuilder:
         _check_contracts(self.sources)
         self.schedule = draw.schedule([source.weight for source in self.sources])
         self._readers = [ClipReader(source.split) for source in self.sources]
+        self.near_orders = [_near_order(source, settings.block_size) for source in self.sources]
         self._first_examples = _first_numbers(self.sources, lambda split: len(split))
         self._first_videos = _first_numbers(self.sources, lambda split: len(split.videos))
 
@@ -164,11 +171,16 @@ class BlockBuilder:
         source = self.sources[number]
         positions = np.arange(within * settings.block_size, (within + 1) * settings.block_size)
         order_seed = int(order.bits(settings.seed, order.SOURCE, number, 0))
+        if near := self.near_orders[number]:
+            ids = near.example_ids(order_seed, positions)
+        else:
+            size = len(source.split)
+            ids = order.example_ids(order_seed, size, settings.read_group, positions)
         return Chosen(
             split=source.split,
             reader=self._readers[number],
             regime=source.regime,
-            ids=order.example_ids(order_seed, len(source.split), settings.read_group, positions),
+            ids=ids,
             seeds=order.bits(settings.seed, order.EXAMPLE, positions, number),
             drawing=settings.drawing,
             first_example=self._first_examples[number],
@@ -184,9 +196,16 @@ class EvaluationBuilder:
     seed and the example's id alone, so that the size of blocks changes nothing.
     """
 
-    def __init__(self, split: Split, tokenizer: Tokenizer, settings: BlockSettings):
+    def __init__(
+        self,
+        split: Split,
+        tokenizer: Tokenizer,
+        settings: BlockSettings,
+        regime: str = "text_video",
+    ):
         self.split, self.tokenizer, self.settings = split, tokenizer, settings
-        _check_source(Source(split, "text_video", 1.0), settings.shape.feature_dim)
+        self.regime = regime
+        _check_source(Source(split, regime, 1.0), settings.shape.feature_dim)
         self._reader = ClipReader(split)
 
     @property
@@ -203,7 +222,7 @@ class EvaluationBuilder:
         chosen = Chosen(
             split=self.split,
             reader=self._reader,
-            regime="text_video",
+            regime=self.regime,
             ids=ids,
             seeds=order.bits(settings.seed, order.EVALUATION, ids, 0),
             drawing=AS_WRITTEN,
@@ -226,6 +245,14 @@ def _check_source(source: Source, feature_dim: int) -> None:
             f"{where} has clip features of {split.contract.dim} dimensions, expected "
             f"{feature_dim}; use sources of one size."
         )
+
+
+def _near_order(source: Source, block_size: int) -> NearOrder | None:
+    """Raises NeighboursError where the neighbours are another split's."""
+    if source.neighbours is None:
+        return None
+    source.neighbours.require_split(source.split)
+    return NearOrder.of_videos(source.neighbours, source.neighbour_videos, block_size)
 
 
 def _check_contracts(sources: Sequence[Source]) -> None:

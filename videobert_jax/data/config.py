@@ -14,6 +14,8 @@ class SourceConfig:
     split: str
     weight: float
     regime: str
+    neighbours: str
+    neighbour_videos: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +141,17 @@ class DataConfig:
                 raise ValueError(
                     f"data.sources.{source.name}.weight={source.weight} is not positive; "
                     "remove the source to switch it off."
+                )
+            if source.neighbours and source.neighbour_videos < 2:
+                raise ValueError(
+                    f"data.sources.{source.name}.neighbour_videos={source.neighbour_videos}; "
+                    "expected 2 videos that come together, or more."
+                )
+            if source.neighbours and self.read_group > 1:
+                raise ValueError(
+                    f"data.read_group={self.read_group} and data.sources.{source.name}.neighbours="
+                    f"{source.neighbours!r} both say which examples come together; set the former "
+                    "to 1, or name no neighbours."
                 )
 
     @property

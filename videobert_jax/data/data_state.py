@@ -40,8 +40,11 @@ def data_state(builder: BlockBuilder, blocks_per_batch: int, step: int) -> dict[
                 "num_examples": len(source.split),
                 "regime": source.regime,
                 "weight": source.weight,
+                "neighbours": None
+                if near is None
+                else {"digest": near.neighbours.digest, "window": near.window},
             }
-            for source in builder.sources
+            for source, near in zip(builder.sources, builder.near_orders, strict=True)
         ],
     }
 

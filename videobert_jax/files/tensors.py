@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from videobert_jax.files.errors import DAMAGE, ArrayFileError
 
 _MAXIMUM_HEADER = 100_000_000  # bytes; the format's own limit
+_MAPPED_DTYPES = {"I64": np.dtype("<i8"), "I32": np.dtype("<i4"), "F32": np.dtype("<f4")}
 _ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1}
 
 
@@ -28,6 +29,28 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         return safetensors.numpy.load_file(path)
     except SafetensorError as error:
         raise _damaged(path, str(error)) from error
+
+
+def mapped(path: str | os.PathLike) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """(metadata, tensors by name) of a file of int64, int32 and float32; read where they are used.
+
+    Raises ArrayFileError where the file is damaged, or has tensors of another type.
+    """
+    path = pathlib.Path(path)
+    _check_header(path)
+    with open(path, "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    metadata, tensors = header.pop("__metadata__", {}), {}
+    for name, entry in header.items():
+        if entry["dtype"] not in _MAPPED_DTYPES:
+            raise _damaged(path, f"{name} of type {entry['dtype']}")
+        dtype, start = _MAPPED_DTYPES[entry["dtype"]], 8 + length + entry["data_offsets"][0]
+        shape = tuple(entry["shape"])
+        tensors[name] = np.zeros(shape, dtype)  # a file cannot be mapped at nothing
+        if math.prod(shape):
+            tensors[name] = np.memmap(path, dtype, "r", start, shape)
+    return metadata, tensors
 
 
 def _check_header(path: pathlib.Path) -> None:

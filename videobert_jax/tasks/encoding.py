@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from videobert_jax import schema
 from videobert_jax.data import block as blocks
 from videobert_jax.data import device_feed
+from videobert_jax.data.config import DataConfig
 from videobert_jax.data.index import Split
 from videobert_jax.models import heads
 from videobert_jax.models.bundle import ModelBundle
@@ -100,21 +101,10 @@ class ModelRunner:
 
         Longer examples are cut as in training: further positions were never learnt.
         """
-        data = self.bundle.data
         ids = np.arange(len(split))[:limit]
         text_length = max(map(len, self.tokenizer.encode(split.texts(ids.tolist()))), default=0) + 2
         clips = int(split.clip_count[ids].max(initial=1))
-        data = dataclasses.replace(
-            data,
-            block_size=ROWS,
-            examples_per_row=1,
-            read_group=1,
-            content_words="",  # of training alone
-            text_length=min(_round_up(text_length, 8), data.text_length),
-            video_length=min(clips, data.video_length),
-            masking=dataclasses.replace(data.masking, text_rate=0.0, video_rate=0.0),
-        )
-        settings = blocks.BlockSettings.from_config(data, 0, split.contract.dim)
+        settings = rows_of_one(self.bundle.data, text_length, clips, split.contract.dim)
         return blocks.EvaluationBuilder(split, self.tokenizer, settings)
 
     def encode(self, split: Split, *, limit: int | None = None) -> Encodings:
@@ -228,6 +218,24 @@ class ModelRunner:
             whole = np.pad(array, padding).reshape(*shape, *array.shape[1:])
             spread.append(_from_host(whole, sharding))
         return spread
+
+
+def rows_of_one(
+    data: DataConfig, text_length: int, clips: int, feature_dim: int
+) -> blocks.BlockSettings:
+    """Rows of one example, of which nothing is hidden; as long as asked, at most as in training."""
+    shown = {"text_rate": 0.0, "whole_text_examples": 0.0, "video_rate": 0.0}
+    data = dataclasses.replace(
+        data,
+        block_size=ROWS,
+        examples_per_row=1,
+        read_group=1,
+        content_words="",  # of training alone
+        text_length=min(_round_up(text_length, 8), data.text_length),
+        video_length=min(clips, data.video_length),
+        masking=dataclasses.replace(data.masking, **shown),
+    )
+    return blocks.BlockSettings.from_config(data, 0, feature_dim)
 
 
 @dataclasses.dataclass(frozen=True)

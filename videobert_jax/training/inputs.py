@@ -10,8 +10,8 @@ from jax.experimental import multihost_utils
 
 from videobert_jax import configuration
 from videobert_jax.configuration import RunConfig
-from videobert_jax.data import index, local_copy
-from videobert_jax.data.block import BlockBuilder, BlockSettings
+from videobert_jax.data import index, local_copy, neighbours
+from videobert_jax.data.block import BlockBuilder, BlockSettings, Source
 from videobert_jax.data.config import SourceConfig
 from videobert_jax.files import atomic, digests
 from videobert_jax.models.bundle import ModelBundle
@@ -71,7 +71,7 @@ def open_inputs(
 
     The first source with clip features gives contract and input statistics; the others must have
     been made in the same way. Raises DatasetError, ContractMismatch, ConfigError, InputError,
-    ContentWordsError, InitializationError.
+    ContentWordsError, NeighboursError, InitializationError.
     """
     sources = open_sources(run)
     main = sources.main
@@ -88,7 +88,8 @@ def open_inputs(
         model=model,
         trained_on=_trained_on(sources, initial, bert),
         names=tuple(
-            f"{dataset.name}/{split.name} ({len(split)} examples, {source.regime})"
+            f"{dataset.name}/{split.name} ({len(split)} examples, {source.regime}"
+            f"{', near videos together' if source.neighbours else ''})"
             for dataset, split, source in zip(
                 sources.datasets, sources.splits, run.data.sources, strict=True
             )
@@ -127,9 +128,16 @@ def _visual_words(run: RunConfig, contract: FeatureContract) -> VisualWords | No
 def block_builder(
     run: RunConfig, sources: Sources, tokenizer: tokenizers.Tokenizer
 ) -> BlockBuilder:
-    """Blocks of the run. Raises ContentWordsError, ContractMismatch, InputError."""
+    """Blocks of the run. Raises ContentWordsError, ContractMismatch, NeighboursError,
+    InputError."""
     weighted = [
-        (split, source.regime, source.weight)
+        Source(
+            split,
+            source.regime,
+            source.weight,
+            neighbours.load(source.neighbours) if source.neighbours else None,
+            source.neighbour_videos,
+        )
         for split, source in zip(sources.splits, run.data.sources, strict=True)
     ]
     words = None

@@ -39,6 +39,7 @@ FREE_SETTINGS = (
     "data.path",
     "data.local_copy",
     "data.sources.*.path",
+    "data.sources.*.neighbours",
     "data.content_words",
     "data.executor",
     "data.workers",

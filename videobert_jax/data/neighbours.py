@@ -1,0 +1,180 @@
+"""Near videos together: an order of a split's examples in which blocks hold videos that are alike.
+
+VideoCLIP (Xu et al. 2021, section 3.3) trains on clusters of videos that its own embeddings find
+near: their clips are hard negatives of each other. There a batch is half of the nearest neighbours
+of a random video, so that some videos come often and some never. Here `cluster-videos` puts all
+videos of a split into one order, those alike side by side. An epoch cuts the order into windows,
+elsewhere than the epoch before, takes the windows in random order and the examples of a window in
+random order: every example comes once an epoch, each time among others of its surroundings, and any
+position is found by a search in a mapped table.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from jaxtyping import Int64, Integer
+
+from videobert_jax.data import order
+from videobert_jax.data.index import Split
+from videobert_jax.files import atomic, digests, tensors
+
+FORMAT, FORMAT_VERSION = "videobert_jax.neighbours", 1
+REMEDY = "make the file anew with `videobert cluster-videos`"
+
+
+class NeighboursError(ValueError):
+    """A file that is no order of near videos, or one of another split."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Neighbours:
+    """A split's V videos in the order in which near ones stand together; columns are mapped.
+
+    videos: number of the video at each place. first_example: its first example. examples_before:
+    examples of the videos of all places before, and of all. digest: of all that the file says.
+    Pickles as its path.
+    """
+
+    path: pathlib.Path
+    digest: str
+    about: dict[str, Any]
+    videos: np.ndarray  # int32 [V]
+    first_example: np.ndarray  # int64 [V]
+    examples_before: np.ndarray  # int64 [V + 1]
+
+    def __reduce__(self):
+        return _reload, (self.path.absolute(), self.digest)
+
+    @property
+    def num_examples(self) -> int:
+        return int(self.examples_before[-1])
+
+    def require_split(self, split: Split) -> None:
+        """Raises NeighboursError unless the order is of this very split."""
+        if self.about["split_digest"] != split.digest:
+            raise NeighboursError(
+                f"{self.path}: the order is of split {self.about['split']!r} of "
+                f"{self.about['dataset']} ({self.about['split_digest'][:12]}), but the source is "
+                f"split {split.name!r} of {split.path} ({split.digest[:12]}); make one of it with "
+                "`videobert cluster-videos`, or name no neighbours."
+            )
+
+    def examples_at(self, places: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """Ids of the examples at these places of the order, 0 to num_examples - 1."""
+        video = np.searchsorted(self.examples_before, places, side="right") - 1
+        return self.first_example[video] + places - self.examples_before[video]
+
+
+@dataclasses.dataclass(frozen=True)
+class NearOrder:
+    """The order of a source's examples. window: examples that are shuffled together, a multiple of
+    block_size."""
+
+    neighbours: Neighbours
+    window: int
+    block_size: int
+
+    @classmethod
+    def of_videos(cls, neighbours: Neighbours, videos: int, block_size: int) -> "NearOrder":
+        """Windows of about `videos` videos. Raises ValueError where fewer than two fit."""
+        total, size = len(neighbours.videos), neighbours.num_examples
+        window = max(1, round(videos * size / (total * block_size))) * block_size
+        if 2 * window > size - block_size:
+            raise ValueError(
+                f"neighbour_videos={videos} of {total} are {window} examples in whole blocks of "
+                f"{block_size}, and {neighbours.path} orders {size}: not two windows and a block; "
+                "lower it or data.block_size, or name no neighbours."
+            )
+        return cls(neighbours, window, block_size)
+
+    def example_ids(self, seed: int, positions: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """Ids of the examples at these positions of the source: each once an epoch."""
+        return self.neighbours.examples_at(self.places(seed, positions))
+
+    def places(self, seed: int, positions: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """Places in the order of near videos. An epoch's windows begin where its first whole block
+        does; what fills none is shuffled by itself, and surrounds them."""
+        size, window = self.neighbours.num_examples, self.window
+        epochs, ranks = np.divmod(positions, size)
+        lead = -(epochs * size) % self.block_size  # to the end of a block of the epoch before
+        windows = (size - self.block_size + 1) // window
+        in_windows = windows * window
+        inside = ranks - lead
+        whole = (inside >= 0) & (inside < in_windows)
+        places = np.where(ranks < lead, ranks, ranks - in_windows)
+        of_window, of_rest = (int(order.bits(seed, order.NEIGHBOURS, 0, i)) for i in (1, 2))
+        rest = ~whole
+        if rest.any():
+            shuffle = order.feistel(of_rest, epochs[rest], size - in_windows)
+            places[rest] = in_windows + shuffle(places[rest])
+        if whole.any():
+            number, place = np.divmod(inside[whole], window)
+            number = order.feistel(seed, epochs[whole], windows)(number)
+            shuffle = order.feistel(of_window, epochs[whole] * windows + number, window)
+            places[whole] = number * window + shuffle(place)
+        return (places + order.integers(seed, order.NEIGHBOURS, epochs, 0, size)) % size
+
+
+def write(
+    path: str | os.PathLike,
+    split: Split,
+    videos: Integer[np.ndarray, " v"],
+    about: dict[str, Any],
+) -> None:
+    """Writes the order `videos` of a split's video numbers; the file appears only when whole."""
+    counts = np.bincount(split.video, minlength=len(split.videos))
+    first = np.cumsum(counts) - counts
+    if (np.diff(split.video) < 0).any() or len(videos) != len(split.videos):
+        raise NeighboursError(
+            f"split {split.name!r} of {split.path}: examples that do not stand video by video, or "
+            f"{len(videos)} videos in order of {len(split.videos)}"
+        )
+    columns = {
+        "videos": videos.astype(np.int32),
+        "first_example": first[videos].astype(np.int64),
+        "examples_before": np.concatenate([[0], np.cumsum(counts[videos])]).astype(np.int64),
+    }
+    about = {
+        **about,
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "split": split.name,
+        "split_digest": split.digest,
+        "num_videos": len(videos),
+        "num_examples": len(split),
+    }
+    about["columns"] = {name: digests.sha256_array(column) for name, column in columns.items()}
+    metadata = {"neighbours": json.dumps(about, sort_keys=True)}
+    atomic.write_bytes(path, safetensors.numpy.save(columns, metadata))
+
+
+def load(path: str | os.PathLike) -> Neighbours:
+    """The order in a file of `write`. Raises NeighboursError where it is none, or damaged."""
+    path = pathlib.Path(path)
+    try:
+        metadata, columns = tensors.mapped(path)
+        about = json.loads(metadata.get("neighbours", "{}"))
+    except (OSError, ValueError) as error:
+        raise NeighboursError(f"{path}: not an order of near videos ({error}); {REMEDY}") from error
+    form, expected = (about.get("format"), about.get("format_version")), (FORMAT, FORMAT_VERSION)
+    if form != expected:
+        raise NeighboursError(f"{path}: format {form}, expected {expected}; {REMEDY}")
+    found = {name: digests.sha256_array(column) for name, column in columns.items()}
+    if found != about["columns"]:
+        raise NeighboursError(f"{path}: other columns than were written: damaged; {REMEDY}")
+    return Neighbours(path, digests.sha256_json(about), about, **columns)
+
+
+def _reload(path: pathlib.Path, digest: str) -> Neighbours:
+    found = load(path)
+    if found.digest != digest:
+        raise NeighboursError(
+            f"{path}: digest {found.digest}, expected {digest}: the order was replaced while it "
+            "was in use; start again"
+        )
+    return found
