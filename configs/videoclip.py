@@ -8,7 +8,8 @@ section are those of the authors' published settings (MMPT, how2.yaml). What dif
 * Texts are the captions of single segments; the paper also cuts and joins captions to lengths of 8
   to 64 pieces.
 * A cosine in the place of the polynomial decay, no half precision but bfloat16.
-* Batches of near videos come as a source's neighbours, where they have been found.
+* Blocks of near videos (section 3.3) take an order of them that `videobert cluster-videos` makes with
+  a checkpoint of this run: --config.data.sources.main.neighbours=FILE --config.data.read_group=1.
 """
 
 import ml_collections
