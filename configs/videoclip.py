@@ -8,8 +8,8 @@ section are those of the authors' published settings (MMPT, how2.yaml). What dif
 * Texts are the captions of single segments; the paper also cuts and joins captions to lengths of 8
   to 64 pieces.
 * A cosine in the place of the polynomial decay, no half precision but bfloat16.
-* Blocks of near videos (section 3.3) take an order of them that `videobert cluster-videos` makes with
-  a checkpoint of this run: --config.data.sources.main.neighbours=FILE --config.data.read_group=1.
+* Blocks of near videos (section 3.3) take an order of them, which `videobert cluster-videos` makes
+  of a checkpoint: --config.data.sources.main.neighbours=FILE --config.data.read_group=1.
 """
 
 import ml_collections
