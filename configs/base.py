@@ -3,6 +3,9 @@
 Any field is overridden on the command line: `--config.optimizer.learning_rate=3e-4`.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import ml_collections
 
 
@@ -17,6 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.objectives = objectives()
     config.optimizer = optimizer()
     config.training = training()
+    config.stages = ()  # one `stage` after another; none: the whole run is one
     # Devices an axis; -1 takes what is left. data x fsdp must divide data.blocks_per_batch.
     config.mesh = ml_collections.ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})
     # checkpoint: a workdir[@step] or an export to take params from, "" for random ones.
@@ -30,6 +34,26 @@ def get_config() -> ml_collections.ConfigDict:
         {"checkpoint": "", "modules": "", "bert": "", "bert_video_layers": 0}
     )
     return config
+
+
+def stage(steps: int, settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """One of config.stages: a number of steps, and by dotted name the settings that it changes.
+
+    They may be those of optimizer, objectives, data.drawing and data.masking, the weights of
+    data.sources, data.blocks_per_batch and training.accumulation_steps; warm-up and cosine are over
+    the stage's steps. The steps of all stages add up to training.num_steps. A stage's settings are
+    flags too: --config.stages.0.steps=100.
+    """
+    made = ml_collections.ConfigDict({"steps": steps})
+    for name, value in settings.items():
+        *groups, leaf = name.split(".")
+        node = made
+        for group in groups:
+            if group not in node:
+                node[group] = ml_collections.ConfigDict()
+            node = node[group]
+        node[leaf] = value
+    return made
 
 
 def source(split: str = "train", regime: str = "text_video", weight: float = 1.0, path: str = ""):

@@ -1,12 +1,16 @@
 """Settings that do not exist, have the wrong type or contradict each other are named."""
 
+import dataclasses
 import json
 import pathlib
 
 import ml_collections
 import pytest
 
+from configs import base, tiny
 from videobert_jax import configuration
+from videobert_jax.data.config import REGIMES
+from videobert_jax.objectives import config as objectives
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -130,6 +134,87 @@ def test_forms_of_attention_that_cannot_be_are_refused(config):
     config.model.attention_dropout_rate = 0.1
     with pytest.raises(configuration.ConfigError, match="'kernel' has no dropout, found .*0.1"):
         configuration.parse(config)
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([(8, {}), (11, {})], r"8 \+ 11 = 19 steps, but training.num_steps=20"),
+        (
+            [(20, {"data.text_length": 8})],
+            "^stages.0: data.text_length is the same in the whole run",
+        ),
+        ([(20, {"training.num_steps": 8})], "^stages.0: training.num_steps is the same in the"),
+        ([(8, {}), (12, {"optimizer.rate": 1})], "^stages.1: .*rate: there is no such setting"),
+        ([(20, {"optimizer.b1": "x"})], "^stages.0: config.optimizer.b1: expected float"),
+        ([(20, {"optimizer.frozen": "ears"})], "^stages.0: optimizer.frozen names 'ears'"),
+        (
+            [(15, {}), (5, {})],
+            "^stages.1: optimizer.warmup_steps=5 is not less than num_steps=5; shorten",
+        ),
+        (
+            [(20, {"data.blocks_per_batch": 3})],
+            "^stages.0: data.blocks_per_batch=3 is not divisible",
+        ),
+        (
+            [(20, {"data.sources.main.weight": 0, "data.sources.text.weight": 0})],
+            "^stages.0: data.sources: the weights of main, text sum to 0",
+        ),
+        (
+            [(20, {"data.sources.main.weight": -1})],
+            "^stages.0: data.sources.main.weight=-1.0 is below",
+        ),
+        (
+            [(20, {"data.sources.text.weight": 0.0})],
+            "sources.text.weight is 0 in every stage; remove",
+        ),
+        (
+            [(8, {}), (12, {"data.sources.main.weight": 0.0})],
+            "^stages.1: objectives.masked_video.weight=1.0 needs a source with the regime "
+            "text_video or video_only, found text_only",
+        ),
+        ([(0, {}), (20, {})], "^stages.0: training.num_steps=0 is less than 1"),
+        ([7], "^stages.0: expected a number of steps and settings, .* found 7"),
+    ],
+)
+def test_contradictions_of_a_stage_name_it(config, stages, message):
+    config.data.sources.text = base.source(regime="text_only")
+    config.data.blocks_per_batch = 4
+    config.training.accumulation_steps = 2
+    config.stages = [stage if isinstance(stage, int) else base.stage(*stage) for stage in stages]
+    with pytest.raises(configuration.ConfigError, match=message):
+        configuration.parse(config)
+
+
+def test_a_stage_has_the_settings_of_the_run_but_for_its_own(config):
+    frozen = {"optimizer.frozen": ("text_tower", "pooler"), "data.masking.text_rate": 0.3}
+    config.stages = [base.stage(8, frozen), base.stage(12, {"objectives.matching.weight": 0.0})]
+    configuration.apply_override(config, "stages.0.steps", "6")
+    configuration.apply_override(config, "stages.1.steps", "14")
+    with pytest.raises(configuration.ConfigError, match="nearest is --config.stages.1.obj"):
+        configuration.apply_override(config, "stages.1.objectives.matching.wight", "1")
+    with pytest.raises(configuration.ConfigError, match="stages is a list of 2 groups"):
+        configuration.apply_override(config, "stages", "1")
+    with pytest.raises(configuration.ConfigError, match="no such setting"):
+        configuration.apply_override(config, "stages.2.steps", "1")
+    run = configuration.parse(ml_collections.ConfigDict(configuration.to_json(config)))
+    first, second = run.in_stages().values()
+    assert list(run.in_stages()) == ["stages.0", "stages.1"]
+    plain = configuration.parse(tiny.get_config())
+    assert list(plain.in_stages().items()) == [("", plain)]
+    optimizer = dataclasses.replace(plain.optimizer, frozen=("text_tower", "pooler"))
+    masking = dataclasses.replace(plain.data.masking, text_rate=0.3)
+    assert (first.optimizer, first.data.masking) == (optimizer, masking)
+    assert first.objectives == plain.objectives == run.objectives
+    assert second.optimizer == plain.optimizer and second.data == plain.data
+    assert second.objectives.weights() == {**plain.objectives.weights(), "matching": 0.0}
+    assert (first.training.num_steps, second.training.num_steps) == (6, 14)
+
+
+def test_every_objective_says_which_sources_teach_it(config):
+    weights = configuration.parse(config).objectives.weights()
+    assert set(objectives.REGIMES) == set(weights)
+    assert {regime for regimes in objectives.REGIMES.values() for regime in regimes} == set(REGIMES)
 
 
 def test_a_missing_and_a_misspelt_field_are_both_named(config):

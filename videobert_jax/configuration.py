@@ -1,7 +1,9 @@
 """From ConfigDict at the edge to frozen settings inside: the one door to configs."""
 
+import copy
 import dataclasses
 import difflib
+import fnmatch
 import importlib.util
 import json
 import pathlib
@@ -11,31 +13,19 @@ from typing import Any
 
 import ml_collections
 
-from videobert_jax.data.config import DataConfig
-from videobert_jax.models.config import ModelConfig, UnknownModule, module_names
-from videobert_jax.objectives.config import ObjectivesConfig
-from videobert_jax.sharding.mesh import MeshConfig
-from videobert_jax.training.config import InitConfig, OptimizerConfig, TrainingConfig
+from videobert_jax.models.config import ModelConfig
+from videobert_jax.run_config import ConfigError, RunConfig, check_stages, check_together
 
-
-class ConfigError(ValueError):
-    """A setting that does not exist, has the wrong type or contradicts another."""
-
-
-@dataclasses.dataclass(frozen=True)
-class RunConfig:
-    """All settings of a run."""
-
-    name: str
-    seed: int
-    platform: str
-    data: DataConfig
-    model: ModelConfig
-    objectives: ObjectivesConfig
-    optimizer: OptimizerConfig
-    training: TrainingConfig
-    mesh: MeshConfig
-    init: InitConfig
+# Settings that may differ from stage to stage; all others are the run's.
+STAGE_SETTINGS = (
+    "optimizer.*",
+    "objectives.*",
+    "data.blocks_per_batch",
+    "data.drawing.*",
+    "data.masking.*",
+    "data.sources.*.weight",
+    "training.accumulation_steps",
+)
 
 
 def load_file(path: str) -> ml_collections.ConfigDict:
@@ -62,16 +52,28 @@ def apply_override(config: ml_collections.ConfigDict, key: str, text: str) -> No
     """Sets `key` ("data.path") to `text`, read as the type it has. Raises ConfigError."""
     *parents, leaf = key.split(".")
     node: Any = config
-    for depth, name in enumerate([*parents, leaf]):
-        if not isinstance(node, ml_collections.ConfigDict) or name not in node:
-            raise _unknown_key(config, key)
-        if depth < len(parents):
-            node = node[name]
-    current = node[leaf]
+    for name in parents:
+        node = _child(node, name)
+    current = _child(node, leaf)
+    if current is None or isinstance(node, tuple):
+        raise _unknown_key(to_json(config), key)
+    if isinstance(current, tuple):
+        raise ConfigError(
+            f"--config.{key} is a list of {len(current)} groups of settings; a config file makes "
+            f"it, and --config.{key}.0.NAME=VALUE changes a setting of one."
+        )
     if isinstance(current, ml_collections.ConfigDict):
         fields = ", ".join(f"--config.{key}.{name}" for name in current)
         raise ConfigError(f"--config.{key} is a group of settings; say one of {fields}.")
     node[leaf] = _converted(key, text, current)
+
+
+def _child(node: Any, name: str) -> Any:
+    """What a group has by name, or a list of groups by number; None where there is nothing."""
+    if isinstance(node, tuple):
+        return node[int(name)] if name.isdigit() and int(name) < len(node) else None
+    group = isinstance(node, ml_collections.ConfigDict) and name in node
+    return node[name] if group else None
 
 
 def _converted(key: str, text: str, current: Any) -> Any:
@@ -86,24 +88,77 @@ def _converted(key: str, text: str, current: Any) -> Any:
         ) from None
 
 
-def _unknown_key(config: ml_collections.ConfigDict, key: str) -> ConfigError:
-    known = list(_flat_keys(config))
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+def _unknown_key(fields: dict[str, Any], key: str) -> ConfigError:
+    near = difflib.get_close_matches(key, flat_settings(fields), n=1, cutoff=0.0)
     hint = f"; the nearest is --config.{near[0]}" if near else ""
     return ConfigError(f"--config.{key}: there is no such setting{hint}.")
 
 
-def _flat_keys(config: ml_collections.ConfigDict, prefix: str = ""):
-    for name, value in config.items():
-        if isinstance(value, ml_collections.ConfigDict):
-            yield from _flat_keys(value, f"{prefix}{name}.")
+def flat_settings(fields: Any, prefix: str = "") -> dict[str, Any]:
+    """Settings of a JSON object by dotted key; those of a list of groups by their number in it."""
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
+            value = {str(number): entry for number, entry in enumerate(value)}
+        if isinstance(value, dict):
+            flat |= flat_settings(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}"
+            flat[prefix + name] = value
+    return flat
 
 
 def parse(config: ml_collections.ConfigDict) -> RunConfig:
     """Frozen settings, every field checked for presence and type. Raises ConfigError."""
-    fields = to_json(config)
+    fields, listed = to_json(config), []
+    if isinstance(fields.get("stages"), list):
+        listed, fields["stages"] = fields["stages"], []
+    run = _run_config(fields)
+    if not listed:
+        check_together(run)
+    stages = tuple(_stage(fields, f"stages.{n}", entry) for n, entry in enumerate(listed))
+    run = dataclasses.replace(run, stages=stages)
+    check_stages(run)
+    return run
+
+
+def _stage(fields: dict[str, Any], name: str, entry: Any) -> RunConfig:
+    """Settings of the run with those of a stage; errors name the stage."""
+    if not isinstance(entry, dict) or "steps" not in entry:
+        raise ConfigError(
+            f"{name}: expected a number of steps and settings, as base.stage(steps, settings) "
+            f"makes them, found {entry!r}."
+        )
+    merged = copy.deepcopy(fields)
+    try:
+        for key, value in flat_settings(entry).items():
+            if key != "steps":
+                _change(merged, key, value)
+        merged["training"]["num_steps"] = entry["steps"]
+        run = _run_config(merged)
+        check_together(run)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from None
+    return run
+
+
+def _change(fields: dict[str, Any], key: str, value: Any) -> None:
+    """Changes a setting for a stage. Raises ConfigError where there is none, or it is the run's."""
+    *groups, leaf = key.split(".")
+    node: Any = fields
+    for group in groups:
+        node = node.get(group) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or leaf not in node:
+        raise _unknown_key(fields, key)
+    if not any(fnmatch.fnmatchcase(key, pattern) for pattern in STAGE_SETTINGS):
+        raise ConfigError(
+            f"{key} is the same in the whole run; what a stage may change is steps, "
+            f"{', '.join(STAGE_SETTINGS)}."
+        )
+    node[leaf] = value
+
+
+def _run_config(fields: dict[str, Any]) -> RunConfig:
+    fields = copy.deepcopy(fields)
     data = fields.get("data")
     if isinstance(data, dict) and isinstance(data.get("sources"), dict):
         data["sources"] = [{"name": name, **rest} for name, rest in data["sources"].items()]
@@ -113,84 +168,7 @@ def parse(config: ml_collections.ConfigDict) -> RunConfig:
         settings = fields.get(group)
         if isinstance(settings, dict) and isinstance(listed := settings.get(name), str):
             settings[name] = [part.strip() for part in listed.split(",") if part.strip()]
-    run = from_fields(RunConfig, fields, "config")
-    _check_together(run)
-    return run
-
-
-def _check_together(run: RunConfig) -> None:
-    """Raises ConfigError on settings of several groups that contradict each other."""
-    for objective, head in (
-        ("bag_of_words", "bag_of_words_head"),
-        ("token_contrastive", "token_head"),
-    ):
-        weight = run.objectives.weights()[objective]
-        if weight > 0 and not getattr(run.model, head):
-            raise ConfigError(
-                f"objectives.{objective}.weight={weight} needs model.{head}=True, found False; set "
-                "both, or the weight to 0."
-            )
-    if run.model.token_head != bool(run.data.content_words):
-        raise ConfigError(
-            f"model.token_head={run.model.token_head} and data.content_words="
-            f"{run.data.content_words!r}: the head compares content words, which a file of "
-            "content-words names; set both, or neither."
-        )
-    if (run.model.masked_video_head == "visual_words") != bool(run.data.visual_words):
-        raise ConfigError(
-            f"model.masked_video_head={run.model.masked_video_head!r} and data.visual_words="
-            f"{run.data.visual_words!r}: visual words need a file of fit-visual-words, and the "
-            "file needs them; set both, or neither."
-        )
-    if run.model.attention == "lengths" and run.data.examples_per_row > 1:
-        raise ConfigError(
-            "model.attention='lengths' is for rows of one example, found data.examples_per_row="
-            f"{run.data.examples_per_row}; use 'auto', 'dense' or 'kernel', or 1."
-        )
-    for objective in ("contrastive", "token_contrastive"):
-        chunks = getattr(run.objectives, objective).chunks
-        if run.data.rows % chunks:
-            raise ConfigError(
-                f"objectives.{objective}.chunks={chunks} does not divide the {run.data.rows} rows "
-                "of a block (data.block_size / data.examples_per_row); use a divisor of them."
-            )
-    negatives = run.objectives.cascade.negatives
-    if run.objectives.cascade.weight > 0 and negatives >= run.data.block_size:
-        raise ConfigError(
-            f"objectives.cascade.negatives={negatives}, but a block has {run.data.block_size} "
-            f"examples (data.block_size), one of them the right one; use fewer."
-        )
-    if run.init.bert_video_layers and run.model.text.input == "bert_vectors":
-        raise ConfigError(
-            f"init.bert_video_layers={run.init.bert_video_layers}, but with model.text.input="
-            "'bert_vectors' the BERT has a width of its own and gives nothing but the text tower's "
-            "input; set it to 0."
-        )
-    if run.init.bert_video_layers > run.model.video.num_layers:
-        raise ConfigError(
-            f"init.bert_video_layers={run.init.bert_video_layers} is more than "
-            f"model.video.num_layers={run.model.video.num_layers}; lower the former."
-        )
-    _check_frozen(run)
-    micro = run.data.blocks_per_batch / run.training.accumulation_steps
-    if micro != int(micro):
-        raise ConfigError(
-            f"data.blocks_per_batch={run.data.blocks_per_batch} is not divisible by "
-            f"training.accumulation_steps={run.training.accumulation_steps}; change one of them."
-        )
-
-
-def _check_frozen(run: RunConfig) -> None:
-    modules = run.model.modules
-    try:
-        frozen = module_names(run.optimizer.frozen, modules)
-    except UnknownModule as error:
-        raise ConfigError(f"optimizer.frozen names {error}") from None
-    if frozen == set(modules):
-        raise ConfigError(
-            f"optimizer.frozen={','.join(run.optimizer.frozen)} is all of the network: nothing "
-            "would learn; leave out what should."
-        )
+    return from_fields(RunConfig, fields, "config")
 
 
 def to_json(config: ml_collections.ConfigDict) -> dict[str, Any]:

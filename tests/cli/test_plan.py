@@ -1,9 +1,30 @@
+import dataclasses
+import json
 import sys
 
 import pytest
 
 from videobert_jax.cli import main, plan
 from videobert_jax.training import plan as planning
+
+PLAN = planning.Plan(
+    config="tiny",
+    stage="",
+    topology="v5e:2x2",
+    num_devices=4,
+    device_kind="TPU v5 lite",
+    mesh={"data": 4, "fsdp": 1, "tensor": 1},
+    global_batch_size=8,
+    parameters=1000,
+    flops=1e6,
+    fits=True,
+    argument_bytes=None,
+    peak_bytes=None,
+    available_bytes=None,
+    reason=None,
+    collectives=None,
+    compile_seconds=1.0,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +61,32 @@ def test_without_libtpu_the_install_line_is_given(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "libtpu", None)
     assert main.main(["plan", "--config=configs/tiny.py", "--topology=v5e:2x2"]) == 2
     assert 'pip install "videobert-jax[tpu-compiler]"' in capsys.readouterr().err
+
+
+def test_every_stage_is_planned(capsys, monkeypatch, tmp_path):
+    (tmp_path / "staged.py").write_text(
+        "from configs import base, tiny\n"
+        "def get_config():\n"
+        "    config = tiny.get_config()\n"
+        "    blocks = {'data.blocks_per_batch': 2}\n"
+        "    config.stages = [base.stage(8, {}), base.stage(12, blocks)]\n"
+        "    return config\n"
+    )
+    planned = {}
+
+    def compiled(run, topology, feature_dim, stage):
+        planned[stage] = run.in_stages()[stage].data.blocks_per_batch
+        return dataclasses.replace(PLAN, stage=stage, fits=stage == "stages.0")
+
+    monkeypatch.setattr(planning, "compile_for", compiled)
+    flags = ("plan", f"--config={tmp_path / 'staged.py'}", "--topology=v5e:2x2", "--json")
+    assert main.main(flags) == 1
+    assert planned == {"stages.0": 1, "stages.1": 2}
+    made = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(plan["stage"], plan["fits"]) for plan in made] == [
+        ("stages.0", True),
+        ("stages.1", False),
+    ]
 
 
 def test_settings_are_flags_as_in_training(capsys, monkeypatch):

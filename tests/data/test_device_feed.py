@@ -122,6 +122,14 @@ def test_the_data_state_continues_or_says_why_not(dataset, builder, tokenizer):
     assert saved["position"] == [consumed.count(0) * 4, consumed.count(1) * 4]
     data_state.check_data_state(saved, data_state.data_state(mixed, BLOCKS, 6))
     data_state.check_data_state(saved, data_state.data_state(mixed, BLOCKS, 0))
+    older = {name: saved[name] for name in saved if name not in ("stage", "stage_step")}
+    data_state.check_data_state(older, data_state.data_state(mixed, BLOCKS, 6))
+    later = data_state.data_state(mixed, BLOCKS, 6, stage=1, first_step=6)
+    assert later["position"] == [0, 0]
+    with pytest.raises(data_state.DataStateError, match="stage: the checkpoint has 0, this run ha"):
+        data_state.check_data_state(older, later)
+    with pytest.raises(data_state.DataStateError, match="'stage_step': 6.* this version .*: 0,"):
+        data_state.check_data_state(saved, {**saved, "stage_step": 0})
     with pytest.raises(data_state.DataStateError, match="sources: the checkpoint has .*spoken"):
         data_state.check_data_state(saved, data_state.data_state(builder, BLOCKS, 6))
     other = dataclasses.replace(builder.settings, seed=9)

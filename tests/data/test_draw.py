@@ -34,9 +34,22 @@ def test_block_numbers_stay_exact_far_out():
         counts[source] += 1
 
 
-def test_weights_must_be_positive():
-    with pytest.raises(ValueError, match="all positive"):
-        draw.schedule([1.0, 0.0])
+@pytest.mark.parametrize("weights", [[2.0, 0.0], [0.0, 1.0], [0.0, 2.0, 0.0, 1.0, 0.0]])
+def test_a_source_without_weight_gives_no_block(weights):
+    schedule = draw.schedule(weights)
+    others = [source for source, weight in enumerate(weights) if weight]
+    alone = draw.schedule([weights[source] for source in others])
+    for k in range(50):
+        source, number = alone.locate(k)
+        assert schedule.locate(k) == (others[source], number)
+    assert [schedule.counts(50)[source] for source in others] == alone.counts(50)
+    assert sum(schedule.counts(50)) == 50
+
+
+@pytest.mark.parametrize("weights", [[1.0, -0.5], [0.0, 0.0], []])
+def test_one_weight_must_be_positive(weights):
+    with pytest.raises(ValueError, match="one or more above 0"):
+        draw.schedule(weights)
 
 
 def test_random_windows_take_every_start_and_stay_inside():

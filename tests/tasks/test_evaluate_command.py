@@ -3,8 +3,10 @@
 import argparse
 import json
 
+import ml_collections
 import pytest
 
+from configs import base
 from videobert_jax.cli import evaluate, summarize
 from videobert_jax.data import index
 from videobert_jax.export import safetensors
@@ -38,8 +40,13 @@ def test_a_workdir_alone_is_evaluated_on_its_dataset_and_summarised(workdir, cap
         assert any("first 20 examples" in note for note in record["notes"])
         assert (workdir / "eval" / f"{task}.examples.jsonl").is_file()
         assert task in printed
+    stages = [base.stage(30, {}), base.stage(12, {"optimizer.frozen": "heads"})]
+    config = ml_collections.ConfigDict({"stages": stages})
+    (workdir / "config.json").write_text(config.to_json())
     text = summarize.summary(workdir)
     lines = text.splitlines()
+    assert "stages.0          steps 0 to 30; as the run" in lines
+    assert "stages.1          steps 30 to 42; optimizer.frozen=heads" in lines
     assert lines[0].startswith("zero_shot_classification on synthetic/test (20 examples, zero_shot")
     for figure in ("verb_top1", "text_to_video_R5", "object_accuracy_with_video"):
         (line,) = [line for line in lines if line.startswith(figure + " ")]

@@ -93,7 +93,7 @@ def test_restores_every_bit_on_any_mesh(saved: pathlib.Path, shape: tuple[int, i
         axis_types=(AxisType.Auto,) * 2,
     )
     expected = state_on(mesh, 3)
-    restored = opened(saved).restore_latest(structs_of(expected))
+    restored = opened(saved).restore_latest(lambda _: structs_of(expected))
     assert restored is not None and restored.step == 3
     assert restored.data_state == {**DATA_STATE, "step": 3}
     assert equal(restored.state, expected)
@@ -101,7 +101,7 @@ def test_restores_every_bit_on_any_mesh(saved: pathlib.Path, shape: tuple[int, i
 
 
 def test_a_fresh_workdir_has_nothing_to_restore(tmp_path: pathlib.Path):
-    assert opened(tmp_path).restore_latest(structs_of(state_on(mesh_of(1, 8), 0))) is None
+    assert opened(tmp_path).restore_latest(lambda _: structs_of(state_on(mesh_of(1, 8), 0))) is None
 
 
 def test_a_changed_state_after_save_does_not_reach_the_checkpoint(tmp_path: pathlib.Path):
@@ -112,7 +112,7 @@ def test_a_changed_state_after_save_does_not_reach_the_checkpoint(tmp_path: path
     double = jax.jit(lambda tree: jax.tree.map(lambda x: x * 2, tree), donate_argnums=0)
     doubled = double(state)
     checkpointer.close()
-    restored = opened(tmp_path).restore_latest(structs_of(doubled))
+    restored = opened(tmp_path).restore_latest(lambda _: structs_of(doubled))
     assert restored is not None
     assert equal(restored.state, state_on(mesh, 5))
 
@@ -120,7 +120,7 @@ def test_a_changed_state_after_save_does_not_reach_the_checkpoint(tmp_path: path
 def test_flipped_bits_fall_back_to_the_step_before(workdir: pathlib.Path, capsys):
     flip_bits(workdir, 3)
     mesh = mesh_of(2, 4)
-    restored = opened(workdir).restore_latest(structs_of(state_on(mesh, 0)))
+    restored = opened(workdir).restore_latest(lambda _: structs_of(state_on(mesh, 0)))
     assert restored is not None and restored.step == 2
     assert equal(restored.state, state_on(mesh, 2))
     assert "step 3 does not verify" in capsys.readouterr().err
@@ -132,7 +132,7 @@ def test_a_damaged_step_can_be_saved_again(workdir: pathlib.Path):
     flip_bits(workdir, 3)
     mesh = mesh_of(2, 4)
     checkpointer = opened(workdir)
-    assert checkpointer.restore_latest(structs_of(state_on(mesh, 0))).step == 2
+    assert checkpointer.restore_latest(lambda _: structs_of(state_on(mesh, 0))).step == 2
     checkpointer.save(3, state_on(mesh, 3), DATA_STATE)
     checkpointer.close()
     assert checkpoint_verification.verify_steps(workdir) == {1: [], 2: [], 3: []}
@@ -156,13 +156,13 @@ def test_nothing_verifies_is_an_error_and_loses_nothing(workdir: pathlib.Path):
     for step in (1, 2, 3):
         flip_bits(workdir, step)
     with pytest.raises(checkpoint.CheckpointError, match="none of its checkpoints verifies"):
-        opened(workdir).restore_latest(structs_of(state_on(mesh_of(2, 4), 0)))
+        opened(workdir).restore_latest(lambda _: structs_of(state_on(mesh_of(2, 4), 0)))
     assert checkpoint_folder.manifest_steps(workdir) == [1, 2, 3]
 
 
 def test_an_unfinished_save_is_set_aside_and_the_step_before_restored(workdir: pathlib.Path):
     checkpoint_folder.manifest_path(workdir, 3).unlink()  # killed between orbax and the manifest
-    restored = opened(workdir).restore_latest(structs_of(state_on(mesh_of(2, 4), 0)))
+    restored = opened(workdir).restore_latest(lambda _: structs_of(state_on(mesh_of(2, 4), 0)))
     assert restored is not None and restored.step == 2
     assert (workdir / "set_aside" / "unfinished").is_dir()
 
@@ -170,7 +170,7 @@ def test_an_unfinished_save_is_set_aside_and_the_step_before_restored(workdir: p
 def test_lost_manifests_are_an_error_and_lose_nothing(workdir: pathlib.Path):
     shutil.rmtree(workdir / "manifests")
     with pytest.raises(checkpoint.CheckpointError, match="have no manifest"):
-        opened(workdir).restore_latest(structs_of(state_on(mesh_of(2, 4), 0)))
+        opened(workdir).restore_latest(lambda _: structs_of(state_on(mesh_of(2, 4), 0)))
     assert checkpoint_folder.checkpoint_steps(workdir) == [1, 2, 3]
 
 
@@ -179,7 +179,7 @@ def test_another_model_is_named_leaf_by_leaf(workdir: pathlib.Path):
     structs.params["tower"]["kernel"] = jax.ShapeDtypeStruct((16, 9), jnp.float32)
     structs.params["head"] = jax.ShapeDtypeStruct((16, 8), jnp.float32)  # orbax would cast
     with pytest.raises(checkpoint.CheckpointError) as caught:
-        opened(workdir).restore_latest(structs)
+        opened(workdir).restore_latest(lambda _: structs)
     message = str(caught.value)
     assert "params/tower/kernel: float32[16, 8] in the checkpoint, float32[16, 9]" in message
     assert "params/head: bfloat16[16, 8] in the checkpoint, float32[16, 8]" in message
@@ -219,7 +219,7 @@ def test_a_save_that_fails_later_is_an_error_and_does_not_count(
     with pytest.raises(checkpoint.CheckpointError, match="saving step 2 .* failed.*is step 1"):
         checkpointer.wait()
     assert checkpoint_folder.manifest_steps(tmp_path) == [1]
-    restored = opened(tmp_path).restore_latest(structs_of(state_on(mesh, 0)))
+    restored = opened(tmp_path).restore_latest(lambda _: structs_of(state_on(mesh, 0)))
     assert restored is not None and restored.step == 1
 
 

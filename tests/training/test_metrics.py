@@ -67,7 +67,12 @@ def test_speeds_count_examples_waits_and_evaluations(monkeypatch: pytest.MonkeyP
     now = [100.0]
     monkeypatch.setattr(metrics.time, "monotonic", lambda: now[0])
     progress = metrics.Progress(
-        num_steps=100, examples_a_step=8, tokens_a_step=80, flops_a_step=1e12, peak_flops=4e12
+        num_steps=100,
+        stage=1,
+        examples_a_step=8,
+        tokens_a_step=80,
+        flops_a_step=1e12,
+        peak_flops=4e12,
     )
     for _ in range(4):
         progress.add_step(0.05)
@@ -79,7 +84,7 @@ def test_speeds_count_examples_waits_and_evaluations(monkeypatch: pytest.MonkeyP
     assert speeds["data_wait_fraction"] == pytest.approx(0.1)
     assert speeds["mfu"] == pytest.approx(0.5)
     line = progress.line(4, {"loss": 2.0, **speeds})
-    assert line == "step 4/100  loss 2.0000  16 examples/s  mfu 50.0%  48 s left"
+    assert line == "step 4/100  stages.1  loss 2.0000  16 examples/s  mfu 50.0%  48 s left"
 
 
 @pytest.mark.parametrize(

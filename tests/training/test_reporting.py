@@ -26,7 +26,12 @@ def reporter(workdir: pathlib.Path, num_steps: int = 100) -> reporting.Reporter:
         profile_steps=0,
     )
     progress = metrics.Progress(
-        num_steps=num_steps, examples_a_step=1, tokens_a_step=1, flops_a_step=None, peak_flops=None
+        num_steps=num_steps,
+        stage=None,
+        examples_a_step=1,
+        tokens_a_step=1,
+        flops_a_step=None,
+        peak_flops=None,
     )
     return reporting.Reporter(workdir, settings, progress, restored_step=0)
 

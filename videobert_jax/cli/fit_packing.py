@@ -13,11 +13,9 @@ import json
 import math
 import pathlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import ml_collections
-
     from videobert_jax.configuration import RunConfig
     from videobert_jax.data.packing_fit import Candidate, Lengths
     from videobert_jax.text.tokenizer import Tokenizer
@@ -102,9 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _unpacked(
-    config: "ml_collections.ConfigDict", dataset: str | None, split: str | None
-) -> "ml_collections.ConfigDict":
+def _unpacked(config: Any, dataset: str | None, split: str | None) -> Any:
     """The settings with the data that are asked for, and rows that contradict nothing."""
     if dataset is not None:
         config.data.path = dataset
@@ -112,6 +108,7 @@ def _unpacked(
         source = next(iter(config.data.sources.values())).copy_and_resolve_references()
         source.update(path="", split=split, weight=1.0, regime="text_video", neighbours="")
         config.data.sources = type(config)({"main": source})
+    config.stages = ()  # rows are the run's, and a stage may name a source that is left out
     config.data.examples_per_row = 1
     config.data.text_length = config.model.text.max_length
     config.data.video_length = config.model.video.max_length

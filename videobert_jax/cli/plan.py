@@ -1,6 +1,6 @@
 """`videobert plan --config=FILE --topology=v5p:4x4x4 [--config.KEY=VALUE ...]`: the training step
-compiled for TPUs that are not here. It says whether the step fits, bytes and FLOPs a device, and
-the collectives. A big model takes minutes.
+compiled for TPUs that are not here, of every stage where the run has several. It says whether the
+step fits, bytes and FLOPs a device, and the collectives. A big model takes minutes.
 """
 
 import argparse
@@ -25,11 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1024,
         help="of the clip features, where the config leaves it to the dataset; default 1024 (I3D)",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    parser.add_argument("--json", action="store_true", help="print a JSON object a stage instead")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 where the step fits, 1 where it does not. Raises ConfigError, PlanError, MissingExtra."""
+    """0 where the step of every stage fits, 1 where one does not.
+
+    Raises ConfigError, PlanError, MissingExtra.
+    """
     from videobert_jax import configuration
     from videobert_jax.training import plan
 
@@ -37,17 +40,22 @@ def run(arguments: argparse.Namespace) -> int:
     for key, text in arguments.settings:
         configuration.apply_override(config, key, text)
     parsed = configuration.parse(config)
-    print(f"compiling {parsed.name} for {arguments.topology} ...", file=sys.stderr, flush=True)
-    made = plan.compile_for(parsed, arguments.topology, arguments.feature_dim)
-    print(json.dumps(dataclasses.asdict(made)) if arguments.json else describe(made))
-    return 0 if made.fits else 1
+    fits = True
+    for stage in parsed.in_stages():
+        what = f"{parsed.name} {stage}".strip()
+        print(f"compiling {what} for {arguments.topology} ...", file=sys.stderr, flush=True)
+        made = plan.compile_for(parsed, arguments.topology, arguments.feature_dim, stage)
+        print(json.dumps(dataclasses.asdict(made)) if arguments.json else describe(made))
+        fits = fits and made.fits
+    return 0 if fits else 1
 
 
 def describe(made) -> str:
     """A Plan in lines for people."""
     mesh = ", ".join(f"{axis} {size}" for axis, size in made.mesh.items())
+    what = f"{made.config} {made.stage}".strip()
     lines = [
-        f"{made.config} on {made.topology}: {made.num_devices} x {made.device_kind}; mesh {mesh}",
+        f"{what} on {made.topology}: {made.num_devices} x {made.device_kind}; mesh {mesh}",
         f"  parameters          {made.parameters / 1e6:,.1f} M",
         f"  global batch        {made.global_batch_size:,} examples",
         f"  fits                {'yes' if made.fits else 'NO'}",

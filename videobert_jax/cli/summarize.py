@@ -5,8 +5,10 @@ import json
 import pathlib
 from typing import Any
 
+from videobert_jax import configuration
 from videobert_jax.tasks import report
 from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.training import run_record
 
 HELP = "say in a few lines what a run has learnt and where everything is"
 METRICS = {  # the lines that are shown of each task; of labels, those of every kind
@@ -56,7 +58,13 @@ def summary(workdir: pathlib.Path) -> str:
     notes = [note for record in records for note in record["notes"]]
     if report.KITCHEN_NOTE in notes:
         lines += [f"Of the kitchen: {report.KITCHEN_NOTE}.", ""]
-    lines += [*_places(workdir), "", "Next:", *_next_commands(workdir, records[0])]
+    lines += [
+        *_stages(workdir),
+        *_places(workdir),
+        "",
+        "Next:",
+        *_next_commands(workdir, records[0]),
+    ]
     return "\n".join(lines)
 
 
@@ -69,6 +77,19 @@ def read_record(path: pathlib.Path) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("format") != report.FORMAT:
         raise EvaluationError(f"{path}: not a result of eval.py; move it out of this folder.")
     return record
+
+
+def _stages(workdir: pathlib.Path) -> list[str]:
+    """A line a stage of the run: its steps, and the settings that it changed."""
+    path, lines, first = workdir / run_record.CONFIG_FILE, [], 0
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for number, stage in enumerate(config.get("stages", [])):
+        changed = configuration.flat_settings(stage)
+        end = first + changed.pop("steps")
+        said = ", ".join(f"{key}={value}" for key, value in changed.items())
+        lines.append(f"{f'stages.{number}':<17} steps {first} to {end}; {said or 'as the run'}")
+        first = end
+    return lines
 
 
 def _places(workdir: pathlib.Path) -> list[str]:

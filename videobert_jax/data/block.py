@@ -132,7 +132,8 @@ def _video_slots(data: DataConfig) -> int:
 class BlockBuilder:
     """Training blocks of several weighted sources. Picklable: a copy opens the shards anew.
 
-    Raises ValueError where a source is empty or its clip features are not like the others'
+    first_blocks: how many blocks each source has given to earlier stages, () for none. Raises
+    ValueError where a source is empty or its clip features are not like the others'
     (ContractMismatch) or of another size than the settings say.
     """
 
@@ -142,6 +143,7 @@ class BlockBuilder:
         tokenizer: Tokenizer,
         settings: BlockSettings,
         words: WordWeights | None = None,
+        first_blocks: Sequence[int] = (),
     ):
         self.sources = tuple(Source(*source) for source in sources)
         self.tokenizer, self.settings, self.words = tokenizer, settings, words
@@ -153,6 +155,7 @@ class BlockBuilder:
         for source in self.sources:
             _check_source(source, settings.shape.feature_dim)
         _check_contracts(self.sources)
+        self.first_blocks = tuple(first_blocks) or (0,) * len(self.sources)
         self.schedule = draw.schedule([source.weight for source in self.sources])
         self._readers = [ClipReader(source.split) for source in self.sources]
         self.near_orders = [_near_order(source, settings.block_size) for source in self.sources]
@@ -160,14 +163,20 @@ class BlockBuilder:
         self._first_videos = _first_numbers(self.sources, lambda split: len(split.videos))
 
     def build(self, k: int) -> HostBlock:
-        """Block k of the run, counted from 0: the same bytes wherever it is built."""
+        """Block k of the stage, counted from 0: the same bytes wherever it is built."""
         settings, chosen = self.settings, self.choose(k)
         return fill.fill(chosen, self.tokenizer, self.words, settings.shape, settings.masking)
+
+    def blocks_given(self, k: int) -> list[int]:
+        """How many blocks each source has given when the first k of the stage are built."""
+        taken = self.schedule.counts(k)
+        return [first + new for first, new in zip(self.first_blocks, taken, strict=True)]
 
     def choose(self, k: int) -> Chosen:
         """The examples of block k, of which nothing is read yet."""
         settings = self.settings
         number, within = self.schedule.locate(k)
+        within += self.first_blocks[number]
         source = self.sources[number]
         positions = np.arange(within * settings.block_size, (within + 1) * settings.block_size)
         order_seed = int(order.bits(settings.seed, order.SOURCE, number, 0))

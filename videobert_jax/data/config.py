@@ -137,11 +137,8 @@ class DataConfig:
                     f"data.sources.{source.name}.regime={source.regime!r} is none of "
                     f"{', '.join(REGIMES)}."
                 )
-            if source.weight <= 0:
-                raise ValueError(
-                    f"data.sources.{source.name}.weight={source.weight} is not positive; "
-                    "remove the source to switch it off."
-                )
+            if source.weight < 0:
+                raise ValueError(f"data.sources.{source.name}.weight={source.weight} is below 0.")
             if source.neighbours and source.neighbour_videos < 2:
                 raise ValueError(
                     f"data.sources.{source.name}.neighbour_videos={source.neighbour_videos}; "
@@ -153,6 +150,11 @@ class DataConfig:
                     f"{source.neighbours!r} both say which examples come together; set the former "
                     "to 1, or name no neighbours."
                 )
+        if self.sources and not any(source.weight for source in self.sources):
+            raise ValueError(
+                f"data.sources: the weights of {', '.join(s.name for s in self.sources)} sum to 0, "
+                "so that there would be nothing to learn from; one must be above 0."
+            )
 
     @property
     def global_batch_size(self) -> int:

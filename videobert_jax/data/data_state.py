@@ -6,24 +6,29 @@ from typing import Any
 from videobert_jax.data.block import BlockBuilder
 
 _VERSION = 1
-_PROGRESS = ("step", "position")  # where the run is; all else is what it is a run of
+_PROGRESS = ("step", "stage_step", "position")  # where the run is; all else is what it is a run of
 
 
 class DataStateError(ValueError):
     """A checkpoint that was made with other data, or data in another order."""
 
 
-def data_state(builder: BlockBuilder, blocks_per_batch: int, step: int) -> dict[str, Any]:
+def data_state(
+    builder: BlockBuilder, blocks_per_batch: int, step: int, *, stage: int = 0, first_step: int = 0
+) -> dict[str, Any]:
     """JSON object, a few hundred bytes, that with the run's config fixes every batch from `step`.
 
+    builder, blocks_per_batch: of the stage that takes the step, of which first_step is the first.
     position: examples that each source has given. Processes, devices and workers are not in it:
     they change nothing.
     """
     settings = builder.settings
-    blocks = builder.schedule.counts(step * blocks_per_batch)
+    blocks = builder.blocks_given((step - first_step) * blocks_per_batch)
     return {
         "version": _VERSION,
         "step": step,
+        "stage": stage,
+        "stage_step": step - first_step,
         "position": [count * settings.block_size for count in blocks],
         "seed": settings.seed,
         "block_size": settings.block_size,
@@ -51,6 +56,8 @@ def data_state(builder: BlockBuilder, blocks_per_batch: int, step: int) -> dict[
 
 def check_data_state(saved: dict[str, Any], current: dict[str, Any]) -> None:
     """Raises DataStateError, naming each difference, unless `current` continues `saved`."""
+    if "stage" not in saved:  # older than stages: a run was one
+        saved = {**saved, "stage": 0, "stage_step": saved["step"]}
     differing = [
         f"{name}: the checkpoint has {saved.get(name)!r}, this run has {current.get(name)!r}"
         for name in sorted((saved.keys() | current.keys()) - set(_PROGRESS))
@@ -63,9 +70,9 @@ def check_data_state(saved: dict[str, Any], current: dict[str, Any]) -> None:
             + ". Resume with the config and dataset it was made with, or start a new run from its "
             "weights with --config.init.checkpoint and another --workdir."
         )
-    if saved["step"] == current["step"] and saved["position"] != current["position"]:
+    there, here = ({name: state[name] for name in _PROGRESS} for state in (saved, current))
+    if there["step"] == here["step"] and there != here:
         raise DataStateError(
-            f"at step {saved['step']} the checkpoint has consumed {saved['position']} examples of "
-            f"its sources, this version of the program {current['position']}; resume with the "
-            "version that made it."
+            f"the checkpoint is at {there} (positions are examples that each source has given), "
+            f"this version of the program at {here}; resume with the version that made it."
         )

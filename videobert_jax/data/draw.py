@@ -48,13 +48,16 @@ def _taken(k: int, share: int) -> int:
 
 
 def schedule(weights: Sequence[float]) -> Schedule:
-    """Schedule of sources with these positive weights."""
-    if not weights or min(weights) <= 0:
-        raise ValueError(f"weights of sources {list(weights)}; expected one or more, all positive")
+    """Schedule of sources with these weights; one of weight 0 gives no block.
+
+    Raises ValueError where one is negative, or none positive.
+    """
+    if not weights or min(weights) < 0 or not any(weights):
+        raise ValueError(f"weights of sources {list(weights)}; expected one or more above 0")
     shares = []
     for source, weight in enumerate(weights):
-        share = round(weight / sum(weights[source:]) * _ONE)
-        shares.append(min(max(share, 1), _ONE))
+        share = round(weight / sum(weights[source:]) * _ONE) if weight else 0
+        shares.append(min(max(share, 1), _ONE) if weight else 0)
     return Schedule(tuple(shares))
 
 

@@ -2,6 +2,18 @@
 
 import dataclasses
 
+# Regimes of the sources that an objective has something to learn from.
+REGIMES: dict[str, tuple[str, ...]] = {
+    "masked_language": ("text_video", "text_only"),
+    "masked_video": ("text_video", "video_only"),
+    "matching": ("text_video",),
+    "contrastive": ("text_video",),
+    "bag_of_words": ("text_video",),
+    "token_contrastive": ("text_video",),
+    "cascade": ("text_video",),
+}
+NEGATIVES = ("uniform", "hard")
+
 
 @dataclasses.dataclass(frozen=True)
 class MaskedLanguageConfig:
@@ -12,9 +24,6 @@ class MaskedLanguageConfig:
 class MaskedVideoConfig:
     weight: float
     temperature: float
-
-
-NEGATIVES = ("uniform", "hard")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ import dataclasses
 import json
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -64,8 +65,8 @@ class Checkpointer:
         self._pending: _Pending | None = None
         self._steps: list[int] = []  # saved or restored, ascending; the same in every process
 
-    def restore_latest(self, structs: Any) -> Restored | None:
-        """The newest verified step laid out as `structs` say; None in a fresh workdir.
+    def restore_latest(self, structs_of: Callable[[int], Any]) -> Restored | None:
+        """The newest verified step laid out as `structs_of` it say; None in a fresh workdir.
 
         Damaged and unfinished newer steps are said and set aside. Raises CheckpointError where the
         checkpoint is of another model, and where there are checkpoints but none verifies.
@@ -73,6 +74,7 @@ class Checkpointer:
         checkpoint_folder.require_known_steps(self._workdir)
         damaged: list[str] = []
         for step in reversed(checkpoint_folder.manifest_steps(self._workdir)):
+            structs = structs_of(step)
             problems = self._problems(step, structs)
             if not problems:
                 self._set_aside_after(step)

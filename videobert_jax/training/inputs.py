@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -44,9 +44,9 @@ class Sources:
 
 @dataclasses.dataclass(frozen=True)
 class RunInputs:
-    """All that the loop needs to know of the data."""
+    """All that the loop needs to know of the data; a builder for each stage of the run."""
 
-    builder: BlockBuilder
+    builders: tuple[BlockBuilder, ...]
     tokenizer: tokenizers.Tokenizer
     contract: FeatureContract
     statistics: InputStatistics | None
@@ -80,7 +80,7 @@ def open_inputs(
         run, vocabulary_size=tokenizer.size, feature_dim=main.contract.dim
     )
     return RunInputs(
-        builder=block_builder(run, sources, tokenizer),
+        builders=_builders(run, sources, tokenizer),
         tokenizer=tokenizer,
         contract=main.contract,
         statistics=main.statistics,
@@ -125,11 +125,28 @@ def _visual_words(run: RunConfig, contract: FeatureContract) -> VisualWords | No
     return words
 
 
-def block_builder(
+def _builders(
     run: RunConfig, sources: Sources, tokenizer: tokenizers.Tokenizer
+) -> tuple[BlockBuilder, ...]:
+    """Blocks of each stage, whose sources go on where the stage before left them."""
+    builders: list[BlockBuilder] = []
+    given: Sequence[int] = ()
+    for stage in run.in_stages().values():
+        builders.append(block_builder(stage, sources, tokenizer, given))
+        given = builders[-1].blocks_given(stage.training.num_steps * stage.data.blocks_per_batch)
+    return tuple(builders)
+
+
+def block_builder(
+    run: RunConfig,
+    sources: Sources,
+    tokenizer: tokenizers.Tokenizer,
+    first_blocks: Sequence[int] = (),
 ) -> BlockBuilder:
-    """Blocks of the run. Raises ContentWordsError, ContractMismatch, NeighboursError,
-    InputError."""
+    """Blocks of the run, or of a stage after `first_blocks` of each source.
+
+    Raises ContentWordsError, ContractMismatch, NeighboursError, InputError.
+    """
     weighted = [
         Source(
             split,
@@ -145,7 +162,7 @@ def block_builder(
         words = content_words.WordWeights(content_words.load(path), tokenizer)
     try:
         settings = BlockSettings.from_config(run.data, run.seed, sources.main.contract.dim)
-        return BlockBuilder(weighted, tokenizer, settings, words)
+        return BlockBuilder(weighted, tokenizer, settings, words, first_blocks)
     except ValueError as error:
         if type(error) is not ValueError:
             raise  # says by itself what it is

@@ -5,7 +5,6 @@ whose figures the device has while it works on the next one.
 """
 
 import dataclasses
-import functools
 import math
 import pathlib
 from collections.abc import Callable, Sequence
@@ -22,22 +21,19 @@ from videobert_jax.data.device_feed import DamagedDataError, DeviceFeed
 from videobert_jax.data.index import DatasetError
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.config import EMA, RAW
-from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import mesh as meshes
-from videobert_jax.sharding import partitioning
 from videobert_jax.training import (
     checkpoint,
     checkpoint_folder,
     checkpoint_verification,
-    hardware,
     initialization,
     inputs,
     manifest,
     metrics,
-    optimizer,
     preemption,
     reporting,
     run_record,
+    stages,
     state,
     steps,
 )
@@ -112,25 +108,18 @@ def train(
 
 
 def _mesh(run: RunConfig) -> Mesh:
-    """Raises ConfigError where settings do not fit the devices or each other."""
+    """Raises ConfigError where settings do not fit the devices."""
     try:
         mesh = meshes.create_mesh(run.mesh)
-        configuration.model_on(run, run.model, _platform(mesh))
-        meshes.require_divisible_blocks(
-            run.data.blocks_per_batch, run.training.accumulation_steps, mesh
-        )
-        optimizer.learning_rate(run.optimizer, run.training.num_steps)
-        return mesh
+        configuration.model_on(run, run.model, mesh.devices.flat[0].platform)
     except ValueError as error:
         raise configuration.ConfigError(str(error)) from error
-
-
-def _platform(mesh: Mesh) -> str:
-    return mesh.devices.flat[0].platform
+    stages.require_fitting(run, mesh)
+    return mesh
 
 
 class _Training:
-    """A run under way: the network, the compiled step, and the state at hand."""
+    """A run under way: its stages, and the state at hand."""
 
     def __init__(
         self,
@@ -143,18 +132,7 @@ class _Training:
     ) -> None:
         self.run, self.config, self.workdir = run, config, workdir
         self.mesh, self.inputs, self.evaluators = mesh, opened, evaluators
-        self.model = VideoBert(configuration.model_on(run, opened.model, _platform(mesh)))
-        self.rule = optimizer.create_rule(run.optimizer, run.training.num_steps, self.model)
-        self.structs = state.state_structs(self.model, self.rule, self.mesh)
-        self.step_function = functools.partial(
-            steps.train_step,
-            model=self.model,
-            rule=self.rule,
-            objectives=run.objectives,
-            seed=run.seed,
-            accumulation_steps=run.training.accumulation_steps,
-            num_shards=meshes.block_shards(self.mesh),
-        )
+        self.stages = stages.create(run, opened, mesh)
         self.checkpointer = checkpoint.Checkpointer(
             workdir,
             keep=run.training.keep_checkpoints,
@@ -166,15 +144,16 @@ class _Training:
 
     def begin(self, initial: ModelBundle | None, published: bert.Bert | None) -> None:
         """Restores the newest verified step, or makes the state of step 0; says which."""
-        restored = self.checkpointer.restore_latest(self.structs)
+        restored = self.checkpointer.restore_latest(lambda step: self._stage(step).structs)
         if restored is not None:
-            data_state.check_data_state(restored.data_state, self._data_state(restored.step))
+            current = self._stage(restored.step).data_state(restored.step)
+            data_state.check_data_state(restored.data_state, current)
             self.state, self.start = restored.state, restored.step
             _say(f"{self.workdir}: continues at step {restored.step} of {self._num_steps}")
         else:
             self.state = state.create_state(
-                self.model,
-                self.rule,
+                self.stages[0].model,
+                self.stages[0].rule,
                 self.mesh,
                 self.run.seed,
                 self.inputs.statistics,
@@ -183,12 +162,10 @@ class _Training:
             self._take_over(initial, published)
         if jax.process_index() == 0:
             self._write_record(resumed=restored is not None)
-        leaves = jax.tree.leaves(self.structs.params)
-        count = sum(math.prod(leaf.shape) for leaf in leaves)
-        _say(
-            f"{self.run.name}: {count / 1e6:.1f} M parameters, {self._num_steps} steps of "
-            f"{self.run.data.global_batch_size} examples from {', '.join(self.inputs.names)}"
-        )
+        count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.state.params))
+        _say(f"{self.run.name}: {count / 1e6:.1f} M parameters; {', '.join(self.inputs.names)}")
+        for stage in self.stages:
+            _say(str(stage))
 
     def _take_over(self, initial: ModelBundle | None, published: bert.Bert | None) -> None:
         """Puts what init.checkpoint and init.bert give into the state of step 0; says what."""
@@ -207,34 +184,24 @@ class _Training:
             _say(f"{source}: {taken.beside(given)}")
 
     def take_steps(self, stop: Callable[[int], bool] | None) -> TrainResult:
-        """The loop; returns with the last state saved."""
-        settings = self.run.training
-        layouts = (state.state_shardings(self.structs), partitioning.replicated(self.mesh))
-        train_step = jax.jit(self.step_function, donate_argnums=0, out_shardings=layouts)
+        """All stages that are left; returns with the last state saved."""
+        first, settings = self._stage(self.start), self.run.training
         self.reporter = reporting.Reporter(
-            self.workdir, settings, self._progress(), restored_step=self.start
+            self.workdir, settings, first.progress(self._num_steps), restored_step=self.start
         )
-        profile = reporting.Profile(self.workdir, settings)
+        self.profile = reporting.Profile(self.workdir, settings)
         step, asked = self.start, False
-        with preemption.StopSignal() as signal, self._feed() as feed:
-            for step in range(self.start, settings.num_steps):
-                asked = signal.requested(step) or (stop is not None and stop(step))
-                self.checkpointer.poll()
-                if step > self.start and (asked or step % settings.save_every == 0):
-                    self._save(step)
+        with preemption.StopSignal() as signal:
+            for stage in self.stages[first.number :]:
+                if stage is not first:
+                    self._enter(stage)
+                step, asked = self._take_stage(
+                    stage, lambda step: signal.requested(step) or (stop is not None and stop(step))
+                )
                 if asked:
                     break
-                if settings.eval_every and step > self.start and step % settings.eval_every == 0:
-                    self._evaluate(step)
-                profile.before_step(step, self.state)
-                batch, report = self._next_batch(feed, step)
-                if step == 0:
-                    self._show_gradient_norms(batch)
-                with jax.set_mesh(self.mesh):
-                    self.state, figures = train_step(self.state, batch)
-                self.reporter.dispatched(step + 1, figures, report)
             self.reporter.flush()
-            profile.close(self.state)
+            self.profile.close(self.state)
             if not asked:
                 return self._finish()
         self.checkpointer.wait()
@@ -242,6 +209,35 @@ class _Training:
         reason = signal.reason or "asked to stop"
         _say(f"{reason}: saved step {step}; start again with the same command to continue")
         return TrainResult(step, False, self.workdir)
+
+    def _enter(self, stage: stages.Stage) -> None:
+        """Gives the state the form of a stage that follows on another."""
+        self.reporter.begin_stage(stage.progress(self._num_steps))
+        self.state, said = stages.carry_over(self.state, stage)
+        _say(f"step {stage.first_step}: {stage.name} begins; {said}")
+
+    def _take_stage(self, stage: stages.Stage, ask: Callable[[int], bool]) -> tuple[int, bool]:
+        """The loop; (step, whether it was asked to stop there)."""
+        settings, train_step = self.run.training, stage.compiled_step()
+        begin = max(self.start, stage.first_step)
+        with stage.feed(begin) as feed:
+            for step in range(begin, stage.end):
+                asked = ask(step)
+                self.checkpointer.poll()
+                if step > self.start and (asked or step % settings.save_every == 0):
+                    self._save(step)
+                if asked:
+                    return step, True
+                if settings.eval_every and step > self.start and step % settings.eval_every == 0:
+                    self._evaluate(step)
+                self.profile.before_step(step, self.state)
+                batch, report = self._next_batch(feed, step)
+                if step == 0:
+                    self._show_gradient_norms(batch)
+                with jax.set_mesh(self.mesh):
+                    self.state, figures = train_step(self.state, batch)
+                self.reporter.dispatched(step + 1, figures, report)
+        return stage.end, False
 
     def _next_batch(self, feed: DeviceFeed, step: int) -> tuple[schema.Batch, Any]:
         """The next batch; where the data cannot go on, the steps taken so far are saved first."""
@@ -271,27 +267,14 @@ class _Training:
     def _num_steps(self) -> int:
         return self.run.training.num_steps
 
-    def _feed(self) -> DeviceFeed:
-        data = self.run.data
-        return DeviceFeed(
-            self.inputs.builder,
-            self.mesh,
-            data.blocks_per_batch,
-            self.start,
-            self._num_steps,
-            data.executor,
-            data.workers,
-            data.prefetch,
-        )
-
-    def _data_state(self, step: int) -> dict[str, Any]:
-        return data_state.data_state(self.inputs.builder, self.run.data.blocks_per_batch, step)
+    def _stage(self, step: int) -> stages.Stage:
+        return stages.at(self.stages, step)
 
     def _save(self, step: int) -> None:
         if step == self.saved:
             return
         self.saved = step
-        self.checkpointer.save(step, self.state, self._data_state(step))
+        self.checkpointer.save(step, self.state, self._stage(step).data_state(step))
 
     def _write_record(self, *, resumed: bool) -> None:
         if resumed:  # what the model is and was trained on stays as it was first written
@@ -305,35 +288,18 @@ class _Training:
             trained_on=self.inputs.trained_on,
         )
 
-    def _progress(self) -> metrics.Progress:
-        data = self.run.data
-        peak = hardware.peak_flops(jax.devices()[0].device_kind)
-        flops = None
-        if peak is not None:
-            shape = self.inputs.builder.settings.shape
-            batch = schema.batch_structs(shape, data.blocks_per_batch, data.rows)
-            flops = hardware.matmul_flops(self.step_function, self.structs, batch)
-        return metrics.Progress(
-            num_steps=self._num_steps,
-            examples_a_step=data.global_batch_size,
-            tokens_a_step=data.blocks_per_batch
-            * data.rows
-            * (data.text_length + data.video_length),
-            flops_a_step=flops,
-            peak_flops=None if peak is None else peak * jax.device_count(),
-        )
-
     def _show_gradient_norms(self, batch: schema.Batch) -> None:
         """Prints each objective's gradient norm at step 0: 0 means that it teaches nothing."""
-        every = self.run.training.accumulation_steps  # as many blocks as fit at a time
+        stage = self.stages[0]
+        every = stage.run.training.accumulation_steps  # as many blocks as fit at a time
 
         def norms(current: state.TrainState, batch: schema.Batch) -> Any:
             return steps.objective_gradient_norms(
                 current,
                 jax.tree.map(lambda values: values[::every], batch),
-                model=self.model,
-                rule=self.rule,
-                objectives=self.run.objectives,
+                model=stage.model,
+                rule=stage.rule,
+                objectives=stage.run.objectives,
                 seed=self.run.seed,
             )
 

@@ -102,13 +102,15 @@ class Progress:
         self,
         *,
         num_steps: int,
+        stage: int | None,
         examples_a_step: int,
         tokens_a_step: int,
         flops_a_step: float | None,
         peak_flops: float | None,
     ) -> None:
-        """peak_flops: of all devices together; None where no data sheet is known."""
-        self._num_steps = num_steps
+        """stage: its number, None where the run has none. peak_flops: of all devices together;
+        None where no data sheet is known."""
+        self._num_steps, self.stage = num_steps, stage
         self._examples, self._tokens = examples_a_step, tokens_a_step
         self._flops, self._peak = flops_a_step, peak_flops
         self._begun = time.monotonic()
@@ -143,8 +145,10 @@ class Progress:
         return figures
 
     def line(self, step: int, figures: Mapping[str, float | None]) -> str:
-        """ "step 50/1000  loss 3.1416  812 examples/s  3 min 20 s left"."""
+        """ "step 50/1000  stages.1  loss 3.1416  812 examples/s  3 min 20 s left"."""
         parts = [f"step {step}/{self._num_steps}"]
+        if self.stage is not None:
+            parts.append(f"stages.{self.stage}")
         if (loss := figures.get("loss")) is not None:
             parts.append(f"loss {loss:.4f}")
         if (rate := figures.get("examples_per_second")) is not None:

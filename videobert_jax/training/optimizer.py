@@ -19,15 +19,7 @@ DECAYED_AXES = ("embed", "joint")
 
 
 def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
-    """Linear warm-up from 0, then a cosine to `end_learning_rate_fraction` at `num_steps`.
-
-    Raises ValueError where the warm-up is not shorter than the run.
-    """
-    if config.warmup_steps >= num_steps:
-        raise ValueError(
-            f"optimizer.warmup_steps={config.warmup_steps} is not less than "
-            f"training.num_steps={num_steps}; shorten the warm-up."
-        )
+    """Linear warm-up from 0, then a cosine to `end_learning_rate_fraction` at `num_steps`."""
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=config.learning_rate,
@@ -80,10 +72,12 @@ def layer_rates(model: VideoBert, decay: float) -> Any:
     return jax.tree_util.tree_map_with_path(rates, state.parameter_axes(model), is_leaf=_is_axes)
 
 
-def create_rule(config: OptimizerConfig, num_steps: int, model: VideoBert) -> UpdateRule:
+def create_rule(
+    config: OptimizerConfig, num_steps: int, model: VideoBert, first_step: int = 0
+) -> UpdateRule:
     """Clipping by the global norm, then AdamW (Loshchilov & Hutter 2019), of what is not frozen.
 
-    Raises ValueError where the warm-up is not shorter than the run.
+    num_steps: of the schedule, which begins at `first_step` of the run.
     """
     schedule = learning_rate(config, num_steps)
     frozen = frozenset(module_names(config.frozen, model.config.modules))
@@ -105,7 +99,7 @@ def create_rule(config: OptimizerConfig, num_steps: int, model: VideoBert) -> Up
         )
     return UpdateRule(
         optimizer=optax.chain(*transformations),
-        schedule=schedule,
+        schedule=lambda step: schedule(step - first_step),
         frozen=frozen,
         ema_decay=config.ema_decay,
     )

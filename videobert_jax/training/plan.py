@@ -56,6 +56,7 @@ class PlanError(ValueError):
 class Plan:
     """A compiled training step. Bytes and FLOPs are a device's; None where it does not fit.
 
+    stage: the stage that takes the step, "" where the run has none.
     peak_bytes: what the program needs, arguments counted; available_bytes: what it may use of a
     device. Where the step does not fit, the compiler says both in its reason. flops: of matrix
     products, counted with loops times their length. collectives: number of each kind in the
@@ -63,6 +64,7 @@ class Plan:
     """
 
     config: str
+    stage: str
     topology: str
     num_devices: int
     device_kind: str
@@ -79,12 +81,16 @@ class Plan:
     compile_seconds: float
 
 
-def compile_for(run: configuration.RunConfig, topology: str, feature_dim: int) -> Plan:
-    """The plan of the training step of `run` on a TPU topology such as "v5p:4x4x4".
+def compile_for(
+    run: configuration.RunConfig, topology: str, feature_dim: int, stage: str = ""
+) -> Plan:
+    """The plan of the training step of `run`, or of its stage of that name, on a TPU topology such
+    as "v5p:4x4x4".
 
     `feature_dim` stands in for the dataset's. Call it before jax has touched a device. Raises
     PlanError on an unknown topology or a mesh that does not fit, MissingExtra without libtpu.
     """
+    run = run.in_stages()[stage]
     devices = topology_devices(topology)
     try:
         mesh = meshes.create_mesh(run.mesh, devices)
@@ -100,6 +106,7 @@ def compile_for(run: configuration.RunConfig, topology: str, feature_dim: int) -
         lowered = jax.jit(step, donate_argnums=0, out_shardings=shardings).lower(*arguments)
     return Plan(
         config=run.name,
+        stage=stage,
         topology=topology,
         num_devices=len(devices),
         device_kind=devices[0].device_kind,

@@ -48,6 +48,11 @@ class Reporter:
         if jax.process_index() == 0:
             self._writer = metrics.MetricsWriter(workdir, restored_step=restored_step)
 
+    def begin_stage(self, progress: metrics.Progress) -> None:
+        """Reports the last step of the stage before; speeds are then those of `progress`."""
+        self.flush()
+        self._progress = progress
+
     def dispatched(self, step: int, figures: Mapping[str, Any], feed: FeedReport) -> None:
         """step: number of steps taken once this one is done. Raises DivergenceError."""
         self._report_before()
@@ -88,6 +93,8 @@ class Reporter:
             "skipped_updates": float(self._skipped),
             "damaged_examples": float(self._damaged),
         }
+        if self._progress.stage is not None:
+            written["stage"] = float(self._progress.stage)
         if self._writer is not None:
             self._writer.write(step, written)
             metrics.show(self._progress.line(step, written))

@@ -57,6 +57,7 @@ YOUNGER_SETTINGS: dict[str, Any] = {
     "optimizer.layer_decay": 1.0,
     "optimizer.frozen": "",
     "optimizer.ema_decay": 0.0,
+    "stages": [],
 }
 _PACKAGES = (
     "jax",
@@ -94,22 +95,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def flat_settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by dotted key."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, dict):
-            flat |= flat_settings(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
 def binding_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Settings that a resumed run must share: all that decide its parameters."""
     return {
         key: value
-        for key, value in flat_settings(config).items()
+        for key, value in configuration.flat_settings(config).items()
         if not any(fnmatch.fnmatchcase(key, pattern) for pattern in FREE_SETTINGS)
         and (key not in YOUNGER_SETTINGS or value != YOUNGER_SETTINGS[key])
     }

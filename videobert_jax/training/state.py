@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from videobert_jax import schema
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import partitioning
-from videobert_jax.training.update_rule import UpdateRule
+from videobert_jax.training.update_rule import UpdateRule, average_of
 from videobert_jax.video.visual_words import VisualWords
 
 
@@ -57,18 +57,18 @@ def parameter_axes(model: VideoBert) -> Any:
 def _boxed_state(model: VideoBert, rule: UpdateRule, key: jax.Array) -> TrainState:
     variables = _boxed_variables(model, key)
     params = variables["params"]
-    optimized = rule.optimizer.init(rule.trainable(nn.unbox(params)))
+    opt_state, average = rule.begin(nn.unbox(params))
     return TrainState(
         step=nn.LogicallyPartitioned(jnp.zeros((), jnp.int32), ()),
         params=params,
         constants=variables["constants"],
-        opt_state=_boxed_like(optimized, params),
-        ema=jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params) if rule.ema_decay else None,
+        opt_state=_boxed_like(opt_state, params),
+        ema=_boxed_like(average, params),
     )
 
 
-def _boxed_like(opt_state: Any, params: Any) -> Any:
-    """Optimizer state with the axes of the parameter that each leaf belongs to."""
+def _boxed_like(tree: Any, params: Any) -> Any:
+    """A tree of the rule's with the axes of the parameter that each leaf belongs to."""
     boxed_params = jax.tree_util.tree_leaves_with_path(
         params, is_leaf=lambda node: isinstance(node, nn.LogicallyPartitioned)
     )
@@ -85,7 +85,7 @@ def _boxed_like(opt_state: Any, params: Any) -> Any:
             raise ValueError(f"optimizer state {text} {leaf.shape} belongs to no parameter.")
         return nn.LogicallyPartitioned(leaf, ())
 
-    return jax.tree_util.tree_map_with_path(box, opt_state)
+    return jax.tree_util.tree_map_with_path(box, tree)
 
 
 def state_structs(model: VideoBert, rule: UpdateRule, mesh: Mesh) -> TrainState:
@@ -137,8 +137,7 @@ def with_average(state: TrainState) -> TrainState:
     """`state` with its moving average, where it keeps one, begun anew from the parameters."""
     if state.ema is None:
         return state
-    average = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32, copy=True), state.params)
-    return dataclasses.replace(state, ema=average)
+    return dataclasses.replace(state, ema=average_of(state.params))
 
 
 def _give_words(created: TrainState, words: VisualWords) -> None:

@@ -27,6 +27,11 @@ class UpdateRule:
         """The part of the parameters that learns; gradients are taken of nothing else."""
         return outside(self.frozen, params)
 
+    def begin(self, params: Mapping[str, Any]) -> tuple[Any, Any]:
+        """(state of the optimizer, moving average or None) with which these parameters begin."""
+        opt_state = self.optimizer.init(self.trainable(params))
+        return opt_state, average_of(params) if self.ema_decay else None
+
     def averaged(self, average: Any, params: Any) -> Any:
         """The exponential moving average one step on, float32; None where none is kept."""
         if average is None:
@@ -38,3 +43,8 @@ class UpdateRule:
 def outside(frozen: Collection[str], tree: Mapping[str, Any]) -> dict[str, Any]:
     """A tree like the parameters without the top-level modules `frozen`."""
     return {name: module for name, module in tree.items() if name not in frozen}
+
+
+def average_of(params: Any) -> Any:
+    """The moving average of parameters that have not changed yet: copies, float32."""
+    return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32, copy=True), params)

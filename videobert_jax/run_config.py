@@ -1,0 +1,147 @@
+"""All settings of a run, frozen, and which of them contradict each other."""
+
+import dataclasses
+
+from videobert_jax.data.config import DataConfig
+from videobert_jax.models.config import ModelConfig, UnknownModule, module_names
+from videobert_jax.objectives import config as objectives
+from videobert_jax.objectives.config import ObjectivesConfig
+from videobert_jax.sharding.mesh import MeshConfig
+from videobert_jax.training.config import InitConfig, OptimizerConfig, TrainingConfig
+
+
+class ConfigError(ValueError):
+    """A setting that does not exist, has the wrong type or contradicts another."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """All settings of a run."""
+
+    name: str
+    seed: int
+    platform: str
+    data: DataConfig
+    model: ModelConfig
+    objectives: ObjectivesConfig
+    optimizer: OptimizerConfig
+    training: TrainingConfig
+    mesh: MeshConfig
+    init: InitConfig
+    stages: tuple["RunConfig", ...]  # training.num_steps: a stage's own; it has no stages itself
+
+    def in_stages(self) -> dict[str, "RunConfig"]:
+        """The stages by name, in their order; the run itself, without a name, where it has none."""
+        named = {f"stages.{number}": stage for number, stage in enumerate(self.stages)}
+        return named or {"": self}
+
+
+def check_stages(run: RunConfig) -> None:
+    """Raises ConfigError where stages and the run do not add up."""
+    steps = [stage.training.num_steps for stage in run.stages]
+    if steps and sum(steps) != run.training.num_steps:
+        raise ConfigError(
+            f"the stages have {' + '.join(map(str, steps))} = {sum(steps)} steps, but "
+            f"training.num_steps={run.training.num_steps}; change one or the other."
+        )
+    parts = run.in_stages().values()
+    used = {s.name for part in parts for s in part.data.sources if s.weight > 0}
+    for source in run.data.sources:
+        if source.name not in used:
+            raise ConfigError(
+                f"data.sources.{source.name}.weight is 0{' in every stage' if steps else ''}; "
+                "remove the source to switch it off."
+            )
+
+
+def check_together(run: RunConfig) -> None:
+    """Raises ConfigError on settings of several groups that contradict each other."""
+    for objective, head in (
+        ("bag_of_words", "bag_of_words_head"),
+        ("token_contrastive", "token_head"),
+    ):
+        weight = run.objectives.weights()[objective]
+        if weight > 0 and not getattr(run.model, head):
+            raise ConfigError(
+                f"objectives.{objective}.weight={weight} needs model.{head}=True, found False; set "
+                "both, or the weight to 0."
+            )
+    if run.model.token_head != bool(run.data.content_words):
+        raise ConfigError(
+            f"model.token_head={run.model.token_head} and data.content_words="
+            f"{run.data.content_words!r}: the head compares content words, which a file of "
+            "content-words names; set both, or neither."
+        )
+    if (run.model.masked_video_head == "visual_words") != bool(run.data.visual_words):
+        raise ConfigError(
+            f"model.masked_video_head={run.model.masked_video_head!r} and data.visual_words="
+            f"{run.data.visual_words!r}: visual words need a file of fit-visual-words, and the "
+            "file needs them; set both, or neither."
+        )
+    if run.model.attention == "lengths" and run.data.examples_per_row > 1:
+        raise ConfigError(
+            "model.attention='lengths' is for rows of one example, found data.examples_per_row="
+            f"{run.data.examples_per_row}; use 'auto', 'dense' or 'kernel', or 1."
+        )
+    for objective in ("contrastive", "token_contrastive"):
+        chunks = getattr(run.objectives, objective).chunks
+        if run.data.rows % chunks:
+            raise ConfigError(
+                f"objectives.{objective}.chunks={chunks} does not divide the {run.data.rows} rows "
+                "of a block (data.block_size / data.examples_per_row); use a divisor of them."
+            )
+    negatives = run.objectives.cascade.negatives
+    if run.objectives.cascade.weight > 0 and negatives >= run.data.block_size:
+        raise ConfigError(
+            f"objectives.cascade.negatives={negatives}, but a block has {run.data.block_size} "
+            f"examples (data.block_size), one of them the right one; use fewer."
+        )
+    if run.init.bert_video_layers and run.model.text.input == "bert_vectors":
+        raise ConfigError(
+            f"init.bert_video_layers={run.init.bert_video_layers}, but with model.text.input="
+            "'bert_vectors' the BERT has a width of its own and gives nothing but the text tower's "
+            "input; set it to 0."
+        )
+    if run.init.bert_video_layers > run.model.video.num_layers:
+        raise ConfigError(
+            f"init.bert_video_layers={run.init.bert_video_layers} is more than "
+            f"model.video.num_layers={run.model.video.num_layers}; lower the former."
+        )
+    _check_frozen(run)
+    _check_regimes(run)
+    if run.optimizer.warmup_steps >= run.training.num_steps:
+        raise ConfigError(
+            f"optimizer.warmup_steps={run.optimizer.warmup_steps} is not less than "
+            f"num_steps={run.training.num_steps}; shorten the warm-up."
+        )
+    micro = run.data.blocks_per_batch / run.training.accumulation_steps
+    if micro != int(micro):
+        raise ConfigError(
+            f"data.blocks_per_batch={run.data.blocks_per_batch} is not divisible by "
+            f"training.accumulation_steps={run.training.accumulation_steps}; change one of them."
+        )
+
+
+def _check_frozen(run: RunConfig) -> None:
+    modules = run.model.modules
+    try:
+        frozen = module_names(run.optimizer.frozen, modules)
+    except UnknownModule as error:
+        raise ConfigError(f"optimizer.frozen names {error}") from None
+    if frozen == set(modules):
+        raise ConfigError(
+            f"optimizer.frozen={','.join(run.optimizer.frozen)} is all of the network: nothing "
+            "would learn; leave out what should."
+        )
+
+
+def _check_regimes(run: RunConfig) -> None:
+    """Every objective with a weight needs a source that it can learn from."""
+    found = sorted({source.regime for source in run.data.sources if source.weight > 0})
+    for name, weight in run.objectives.weights().items():
+        if weight > 0 and not set(found) & set(objectives.REGIMES[name]):
+            raise ConfigError(
+                f"objectives.{name}.weight={weight} needs a source with the regime "
+                f"{' or '.join(objectives.REGIMES[name])}, found {', '.join(found)}; set the "
+                "weight to 0, or give such a source a weight."
+            )

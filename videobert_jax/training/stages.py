@@ -1,0 +1,213 @@
+"""Stages of a run: stretches of steps that differ in optimizer, objectives, batch and sources.
+
+Each has a step and blocks of its own. Parameters and constants go on from stage to stage; of the
+optimizer's state what both stages have, leaf by leaf; and every source where it stood.
+"""
+
+import bisect
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from videobert_jax import configuration, schema
+from videobert_jax.configuration import RunConfig
+from videobert_jax.data import data_state
+from videobert_jax.data.block import BlockBuilder
+from videobert_jax.data.device_feed import DeviceFeed
+from videobert_jax.models.videobert import VideoBert
+from videobert_jax.sharding import mesh as meshes
+from videobert_jax.sharding import partitioning
+from videobert_jax.training import hardware, manifest, metrics, optimizer, state, steps
+from videobert_jax.training.inputs import RunInputs
+from videobert_jax.training.state import TrainState
+from videobert_jax.training.update_rule import UpdateRule
+
+
+def require_fitting(run: RunConfig, mesh: Mesh) -> None:
+    """Raises ConfigError where the blocks of a stage's batch do not divide over the devices."""
+    for name, stage in run.in_stages().items():
+        try:
+            meshes.require_divisible_blocks(
+                stage.data.blocks_per_batch, stage.training.accumulation_steps, mesh
+            )
+        except ValueError as error:
+            raise configuration.ConfigError(f"{name}: {error}" if name else str(error)) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """Steps `first_step` to `end` of a run, and all that takes them.
+
+    name: "" where the run has no stages. run: the settings, training.num_steps the stage's own.
+    """
+
+    number: int
+    name: str
+    first_step: int
+    run: RunConfig
+    model: VideoBert
+    mesh: Mesh
+    builder: BlockBuilder
+
+    @property
+    def end(self) -> int:
+        """The first step that is not the stage's own any more."""
+        return self.first_step + self.run.training.num_steps
+
+    @functools.cached_property
+    def rule(self) -> UpdateRule:
+        settings = self.run.optimizer
+        num_steps = self.run.training.num_steps
+        return optimizer.create_rule(settings, num_steps, self.model, self.first_step)
+
+    @functools.cached_property
+    def structs(self) -> TrainState:
+        """The state's leaves, shaped and laid out."""
+        return state.state_structs(self.model, self.rule, self.mesh)
+
+    @property
+    def step_function(self) -> Callable[..., Any]:
+        """The training step, of (state, batch)."""
+        return functools.partial(
+            steps.train_step,
+            model=self.model,
+            rule=self.rule,
+            objectives=self.run.objectives,
+            seed=self.run.seed,
+            accumulation_steps=self.run.training.accumulation_steps,
+            num_shards=meshes.block_shards(self.mesh),
+        )
+
+    def compiled_step(self) -> Callable[..., Any]:
+        """The training step, which compiles when it is first taken."""
+        layouts = (state.state_shardings(self.structs), partitioning.replicated(self.mesh))
+        return jax.jit(self.step_function, donate_argnums=0, out_shardings=layouts)
+
+    def feed(self, step: int) -> DeviceFeed:
+        """Batches of the steps from `step` of the run to the stage's end."""
+        data = self.run.data
+        return DeviceFeed(
+            self.builder,
+            self.mesh,
+            data.blocks_per_batch,
+            step - self.first_step,
+            self.run.training.num_steps,
+            data.executor,
+            data.workers,
+            data.prefetch,
+        )
+
+    def data_state(self, step: int) -> dict[str, Any]:
+        """What a checkpoint of `step` says about the data."""
+        return data_state.data_state(
+            self.builder,
+            self.run.data.blocks_per_batch,
+            step,
+            stage=self.number,
+            first_step=self.first_step,
+        )
+
+    def progress(self, num_steps: int) -> metrics.Progress:
+        """Speeds of the stage in a run of `num_steps`."""
+        data = self.run.data
+        peak = hardware.peak_flops(jax.devices()[0].device_kind)
+        flops = None
+        if peak is not None:
+            shape = self.builder.settings.shape
+            batch = schema.batch_structs(shape, data.blocks_per_batch, data.rows)
+            flops = hardware.matmul_flops(self.step_function, self.structs, batch)
+        return metrics.Progress(
+            num_steps=num_steps,
+            stage=self.number if self.name else None,
+            examples_a_step=data.global_batch_size,
+            tokens_a_step=data.blocks_per_batch
+            * data.rows
+            * (data.text_length + data.video_length),
+            flops_a_step=flops,
+            peak_flops=None if peak is None else peak * jax.device_count(),
+        )
+
+    def __str__(self) -> str:
+        """ "stages.1: steps 100 to 300, of 512 examples each"."""
+        named = f"{self.name}: " if self.name else ""
+        size = self.run.data.global_batch_size
+        return f"{named}steps {self.first_step} to {self.end}, of {size} examples each"
+
+
+def create(run: RunConfig, inputs: RunInputs, mesh: Mesh) -> tuple[Stage, ...]:
+    """The stages of a run in their order; one, without a name, where it has none."""
+    network = configuration.model_on(run, inputs.model, mesh.devices.flat[0].platform)
+    model, first_step, created = VideoBert(network), 0, []
+    named = zip(run.in_stages().items(), inputs.builders, strict=True)
+    for number, ((name, stage), builder) in enumerate(named):
+        created.append(Stage(number, name, first_step, stage, model, mesh, builder))
+        first_step = created[-1].end
+    return tuple(created)
+
+
+def at(stages: Sequence[Stage], step: int) -> Stage:
+    """The stage that takes a step, and to which its checkpoint belongs; behind all, the last."""
+    return stages[bisect.bisect_right(stages, step, key=lambda stage: stage.first_step) - 1]
+
+
+def carry_over(before: TrainState, stage: Stage) -> tuple[TrainState, str]:
+    """(the state with which a stage begins, out of that with which the one before ended; what of
+    the optimizer's it keeps, begins and drops). Call it outside any mesh context.
+
+    Leaves of the optimizer and of the moving average go on where both stages have them, but for the
+    schedule's step; others begin as they would in a new run, the average from the parameters.
+    """
+    had, wanted = (_changing(whole) for whole in (before, stage.structs))
+    carried, structs = manifest.named_leaves(had), manifest.named_leaves(wanted)
+    counts = _schedule_counts(wanted)
+    fresh = [name for name in structs if name not in carried or name in counts]
+
+    def begin(params: Any) -> dict[str, Any]:
+        opt_state, ema = stage.rule.begin(params)
+        leaves = manifest.named_leaves({"opt_state": opt_state, "ema": ema})
+        return {name: leaves[name] for name in fresh}
+
+    layouts = {name: structs[name].sharding for name in fresh}
+    leaves = carried | jax.jit(begin, out_shardings=layouts)(before.params)
+    merged = jax.tree.unflatten(jax.tree.structure(wanted), [leaves[name] for name in structs])
+    modules = set(before.params)
+    said = [
+        f"{verb} {', '.join(_parts(names, modules))}"
+        for verb, names in (
+            ("keeps", set(structs) - set(fresh)),
+            ("begins", set(fresh) - counts),
+            ("drops", set(carried) - set(structs)),
+        )
+        if names
+    ]
+    return dataclasses.replace(before, **merged), f"the optimizer {'; '.join(said)}"
+
+
+def _changing(whole: TrainState) -> dict[str, Any]:
+    """The parts of a state that depend on the rule."""
+    return {"opt_state": whole.opt_state, "ema": whole.ema}
+
+
+def _schedule_counts(tree: Any) -> set[str]:
+    """Names of the leaves that count the steps of a learning rate's schedule."""
+
+    def is_count(node: Any) -> bool:
+        return isinstance(node, optax.ScaleByScheduleState)
+
+    found = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_count)
+    schedules = [path for path, node in found if is_count(node)]
+    return {jax.tree_util.keystr(path, simple=True, separator="/") + "/count" for path in schedules}
+
+
+def _parts(names: set[str], modules: set[str]) -> list[str]:
+    """What leaves are of: modules, the moving average, or what all modules share."""
+    found = set()
+    for first, *rest in (name.split("/") for name in names):
+        module = next((part for part in rest if part in modules), rest[-1])
+        found.add("moving average" if first == "ema" else module)
+    return sorted(found)
