@@ -45,10 +45,11 @@ def clips_of_segment(
     if contract.fps and contract.frames_per_clip:
         window = contract.frames_per_clip / contract.fps
     covered = (num_clips - 1) * stride + window
-    if segment.end <= 0 or segment.start >= covered:
+    # Steps often begin exactly at a clip's centre, or where the video ends: rounding keeps
+    # 3.0000000000000004 from being 4.
+    if segment.end <= 0 or round((segment.start - covered) / stride, 6) >= 0:
         return 0, 0
     half = window / 2
-    # Steps often begin exactly at a clip's centre: rounding keeps 3.0000000000000004 from being 4.
     first = max(0, math.ceil(round((segment.start - half) / stride, 6)))
     last = min(num_clips, math.ceil(round((segment.end - half) / stride, 6)))
     if last > first:
