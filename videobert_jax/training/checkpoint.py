@@ -29,6 +29,9 @@ from videobert_jax.training import checkpoint_folder, manifest, run_record
 from videobert_jax.training.checkpoint_folder import CheckpointError
 
 _PARTS_SECONDS = 300.0  # within which all processes must have hashed what they hold
+# Bytes of a leaf that its replicas share the writing of. To cut a leaf is a program compiled for
+# every shape and replica, seconds of the first save, so small ones are written by one.
+_SMALLEST_SLICE = 2**22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +115,7 @@ class Checkpointer:
             hashing=self._thread.submit(self._hash, step, pieces),
         )
         arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(manifest.nested(leaves)),
+            state=ocp.args.PyTreeSave(manifest.nested(leaves)),
             data=ocp.args.JsonSave(data_state),
         )
         try:
@@ -172,8 +175,17 @@ class Checkpointer:
                 cleanup_tmp_directories=True,  # of killed saves; they keep a full disk full
                 enable_async_checkpointing=True,
             )
+            arrays = ocp.type_handlers.ArrayHandler(
+                min_slice_bytes_for_replica_parallel=_SMALLEST_SLICE
+            )
+            types = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
             self._manager = ocp.CheckpointManager(
-                self._workdir / checkpoint_folder.CHECKPOINTS, options=options
+                self._workdir / checkpoint_folder.CHECKPOINTS,
+                options=options,
+                item_handlers={
+                    "state": ocp.PyTreeCheckpointHandler(type_handler_registry=types),
+                    "data": ocp.JsonCheckpointHandler(),
+                },
             )
             if jax.process_index() == 0:
                 (self._workdir / checkpoint_folder.MANIFESTS).mkdir(exist_ok=True)
