@@ -41,6 +41,19 @@ def test_tensorboard_reads_it_and_forgets_what_a_resumed_run_takes_again(tmp_pat
     assert lines(tmp_path)[-1]["loss"] == 30.0
 
 
+def test_evaluations_of_the_restored_step_are_dropped_where_they_are_made_again(tmp_path):
+    first = metrics.MetricsWriter(tmp_path, restored_step=0)
+    for step in (1, 2):
+        first.write(step, {"loss": float(step)})
+        first.write(step, {"retrieval/R1": float(step)})
+    first.close()
+    metrics.MetricsWriter(tmp_path, restored_step=2).close()
+    assert [line["step"] for line in lines(tmp_path)] == [1, 1, 2, 2]
+    metrics.MetricsWriter(tmp_path, restored_step=2, evaluates_again=True).close()
+    kept = [{"step": 1, "loss": 1.0}, {"step": 1, "retrieval/R1": 1.0}, {"step": 2, "loss": 2.0}]
+    assert lines(tmp_path) == kept
+
+
 def test_a_line_cut_by_a_kill_is_dropped_but_damage_elsewhere_is_an_error(tmp_path: pathlib.Path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "loss": 1.0}\n{"step": 2, "lo')

@@ -45,6 +45,11 @@ class TrainingConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"training.{name}={getattr(self, name)} is less than 1.")
 
+    def evaluates_at(self, step: int) -> bool:
+        """Whether evaluators run on the parameters of this step."""
+        due = step > 0 and self.eval_every > 0
+        return due and (step % self.eval_every == 0 or step == self.num_steps)
+
 
 @dataclasses.dataclass(frozen=True)
 class InitConfig:

@@ -228,7 +228,8 @@ class _Training:
                     self._save(step)
                 if asked:
                     return step, True
-                if settings.eval_every and step > self.start and step % settings.eval_every == 0:
+                if settings.evaluates_at(step):
+                    self.reporter.flush()
                     self._evaluate(step)
                 self.profile.before_step(step, self.state)
                 batch, report = self._next_batch(feed, step)
@@ -256,7 +257,7 @@ class _Training:
         step = self._num_steps
         if step > self.start:
             self._save(step)
-        if self.run.training.eval_every:
+        if self.run.training.evaluates_at(step):
             self._evaluate(step)
         self.checkpointer.wait()
         self.reporter.close()

@@ -34,10 +34,15 @@ class MetricsWriter:
     every other one, imports TensorFlow where that is installed (3-7 s).
     """
 
-    def __init__(self, workdir: pathlib.Path, *, restored_step: int) -> None:
-        """Drops lines beyond `restored_step`: those steps are taken, and written, again."""
+    def __init__(
+        self, workdir: pathlib.Path, *, restored_step: int, evaluates_again: bool = False
+    ) -> None:
+        """Drops lines beyond `restored_step`: those steps are taken, and written, again.
+
+        evaluates_again: so is what evaluators found at that very step.
+        """
         self._path = workdir / METRICS_FILE
-        _truncate(self._path, restored_step)
+        _truncate(self._path, restored_step, evaluates_again)
         self._lines = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
         folder = workdir / TENSORBOARD
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,14 +80,16 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _truncate(path: pathlib.Path, step: int) -> None:
+def _truncate(path: pathlib.Path, step: int, evaluates_again: bool) -> None:
     if not path.exists():
         return
     kept = []
     lines = path.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            if json.loads(line)["step"] > step:
+            figures = json.loads(line)
+            evaluation = evaluates_again and any("/" in name for name in figures)  # TASK/FIGURE
+            if figures["step"] > step - evaluation:
                 continue
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):

@@ -46,7 +46,11 @@ class Reporter:
         self._skipped_in_a_row = self._skipped = self._damaged = 0
         self._writer: metrics.MetricsWriter | None = None
         if jax.process_index() == 0:
-            self._writer = metrics.MetricsWriter(workdir, restored_step=restored_step)
+            self._writer = metrics.MetricsWriter(
+                workdir,
+                restored_step=restored_step,
+                evaluates_again=settings.evaluates_at(restored_step),
+            )
 
     def begin_stage(self, progress: metrics.Progress) -> None:
         """Reports the last step of the stage before; speeds are then those of `progress`."""
