@@ -9,6 +9,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# Test time is compile time; what is compared does not depend on how far XLA optimises.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 import jax
 import numpy as np
@@ -16,13 +18,18 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Test time is compile time; what is compared does not depend on how far XLA optimises.
-jax.config.update("jax_disable_most_optimizations", True)
 
 from tests import fakes
 from videobert_jax import configuration, schema
 from videobert_jax.data import segments
 from videobert_jax.models.config import ModelConfig
+
+# The longest files; they begin first, so that the workers of a run end together.
+LONGEST = ("test_two_processes.py", "test_steps.py", "test_resume.py", "test_bert.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")

@@ -47,10 +47,10 @@ def test_videos_are_put_in_order_for_a_run(export, tiny_dataset, tmp_path, capsy
 
     near = {"data__sources__main__neighbours": path, "data__sources__main__neighbour_videos": 2}
     opened = open_run(tiny_dataset, tmp_path / "run", **near)
-    (order,) = opened.builder.near_orders
+    (order,) = opened.builders[0].near_orders
     assert order.window % 4 == 0 and "near videos together" in opened.names[0]
-    ids = opened.builder.build(3).batch.example_ids
-    plain = open_run(tiny_dataset, tmp_path / "plain").builder.build(3).batch.example_ids
+    ids = opened.builders[0].build(3).batch.example_ids
+    plain = open_run(tiny_dataset, tmp_path / "plain").builders[0].build(3).batch.example_ids
     of_order = np.concatenate([np.flatnonzero(split.video == video) for video in table.videos])
     places = np.sort(np.argsort(of_order)[ids.reshape(-1)])
     gaps = np.diff(np.append(places, places[0] + len(split)))

@@ -1,4 +1,4 @@
-"""Two processes of four devices train, evaluate, stop together at a SIGTERM of one, and resume."""
+"""Two processes of two devices train, evaluate, stop together at a SIGTERM of one, and resume."""
 
 import pathlib
 import socket
@@ -10,15 +10,16 @@ import pytest
 from tests.integration import runs
 from videobert_jax.training import checkpoint_folder, checkpoint_verification
 
-NUM_STEPS = 24
+NUM_STEPS = 12
 SETTINGS = {
     "training__num_steps": NUM_STEPS,
-    "training__save_every": 10,
-    "training__eval_every": 12,
+    "training__save_every": 5,
+    "training__eval_every": 6,
     "mesh__fsdp": 2,
     # Two objectives are enough here, and compile in half the time.
     "objectives__matching__weight": 0.0,
     "objectives__masked_video__weight": 0.0,
+    "objectives__bag_of_words__weight": 0.0,
 }
 
 
@@ -44,7 +45,7 @@ def start_both(
         runs.start(
             workdir,
             [*runs.flags(dataset, **SETTINGS), *together, f"--process_id={i}"],
-            devices=4,
+            devices=2,
             log=logs / f"process_{i}.txt",
         )
         for i in range(2)
@@ -67,8 +68,8 @@ def test_two_processes_stop_together_and_resume_bit_for_bit(
 ):
     reference, stopped = tmp_path / "reference", tmp_path / "stopped"
     output = finish(start_both(reference, tiny_dataset, tmp_path, started), tmp_path)
-    assert "devices: 8 x cpu (cpu), process 0 of 2" in output
-    assert "gradient norm of each objective at step 0: bag_of_words" in output
+    assert "devices: 4 x cpu (cpu), process 0 of 2" in output
+    assert "gradient norm of each objective at step 0: contrastive" in output
     assert "retrieval: num_candidates" in output
 
     processes = start_both(stopped, tiny_dataset, tmp_path, started)

@@ -66,8 +66,9 @@ def test_a_recipe_takes_a_step(name, tiny_dataset, words_file, tmp_path):
     rule = optimizer.create_rule(run.optimizer, num_steps, model)
     mesh = meshes.create_mesh(meshes.MeshConfig(1, 1, 1), jax.devices()[:1])
     born = _drawn(state.state_structs(model, rule, mesh))
-    blocks = [opened.builder.build(k).batch for k in range(run.data.blocks_per_batch)]
-    assert {opened.builder.schedule.locate(k)[0] for k in range(len(blocks))} == set(
+    (builder,) = opened.builders
+    blocks = [builder.build(k).batch for k in range(run.data.blocks_per_batch)]
+    assert {builder.schedule.locate(k)[0] for k in range(len(blocks))} == set(
         range(len(run.data.sources))
     )
     batch = jax.tree.map(lambda *values: np.stack(values), *blocks)
