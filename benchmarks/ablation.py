@@ -33,12 +33,14 @@ SCORING = "both"
 class Ablation:
     """The recipe with one objective changed by `overrides`.
 
-    is_added: whether they put it in; else they leave it out.
+    is_added: whether they put it in; else they leave it out. file: the setting that names a file of
+    the corpus, one of kitchen_runs.FILES, which is then made.
     """
 
     name: str
     overrides: Mapping[str, Any]
     is_added: bool = False
+    file: str = ""
 
 
 ABLATIONS = (
@@ -52,6 +54,34 @@ ABLATIONS = (
         {"model.bag_of_words_head": True, "objectives.bag_of_words.weight": 1.0},
         is_added=True,
     ),
+    Ablation(
+        "token_contrastive",
+        {"model.token_head": True, "objectives.token_contrastive.weight": 1.0},
+        is_added=True,
+        file="data.content_words",
+    ),
+    Ablation("cascade", {"objectives.cascade.weight": 1.0}, is_added=True),
+    Ablation(
+        "captioning",
+        {
+            "model.decoder.num_layers": 1,
+            "data.target_length": 64,  # as the rows of text
+            "objectives.captioning.weight": 1.0,
+            "objectives.captioning.inputs": "video",
+        },
+        is_added=True,
+    ),
+    Ablation(
+        "visual_words",
+        {
+            "model.masked_video_head": "visual_words",
+            "model.visual_words.branching": kitchen_runs.BRANCHING,
+            "model.visual_words.depth": 1,
+        },
+        is_added=True,
+        file="data.visual_words",
+    ),
+    Ablation("regression", {"model.masked_video_head": "regression"}, is_added=True),
 )
 
 
@@ -141,6 +171,8 @@ def run(arguments: argparse.Namespace) -> int:
         for of in (Ablation(RECIPE, {}), *chosen):
             workdir = arguments.workdir.resolve() / f"{of.name}-{seed}"
             overrides = {"seed": seed, "data.path": arguments.dataset.resolve(), **of.overrides}
+            if of.file:
+                overrides[of.file] = kitchen_runs.file_of(arguments.dataset.resolve(), of.file)
             kitchen_runs.train_and_evaluate(workdir, CONFIG, overrides, SCORING)
             runs.setdefault(of.name, []).append(workdir)
     results = {of.name: adds(of, runs[RECIPE], runs[of.name]) for of in chosen}

@@ -23,6 +23,15 @@ TESTS = ("test_unseen_pairs", "test_unseen_backgrounds", "test")
 FROZEN = "test_frozen"
 TASKS = ("zero_shot_classification", "retrieval", "fill_mask")
 DRAWS = 2000
+BRANCHING = 32  # visual words; docs/results.md says how they agree with the verbs
+# Setting that names a file made of the corpus -> the file's ending, and the command that makes it.
+FILES = {
+    "data.content_words": (".words.json", ("content-words",)),
+    "data.visual_words": (
+        ".words.safetensors",
+        ("fit-visual-words", f"--branching={BRANCHING}", "--depth=1", "--platform=cpu"),
+    ),
+}
 
 Line = Mapping[str, Any]
 Score = Callable[[Line], float | None]  # of an example; None where it has no such figure
@@ -32,6 +41,15 @@ def prepare(dataset: pathlib.Path) -> None:
     """Writes the embedded corpus where it is not yet."""
     if not (dataset / "dataset.json").is_file():
         _run("-m", "videobert_jax", "prepare", "kitchen", f"--output={dataset}")
+
+
+def file_of(dataset: pathlib.Path, setting: str) -> pathlib.Path:
+    """The file that `setting` names, beside the corpus; made where it is not yet."""
+    ending, command = FILES[setting]
+    file = dataset.with_name(dataset.name + ending)
+    if not file.is_file():
+        _run("-m", "videobert_jax", *command, f"--dataset={dataset}", f"--output={file}")
+    return file
 
 
 def train_and_evaluate(

@@ -45,7 +45,9 @@ def test_what_is_left_out_adds_what_the_recipe_has_more(is_added, sign, tmp_path
 def test_an_ablation_changes_settings_that_there_are(of):
     config = configuration.load_file(str(kitchen_runs.ROOT / ablation.CONFIG))
     recipe = configuration.parse(config)
-    for field, value in of.overrides.items():
+    made = {of.file: "made.safetensors"} if of.file else {}
+    assert set(made) <= set(kitchen_runs.FILES)
+    for field, value in {**of.overrides, **made}.items():
         configuration.apply_override(config, field, str(value))
     changed = configuration.parse(config)
     weights = (recipe.objectives.weights(), changed.objectives.weights())
