@@ -32,6 +32,7 @@ from videobert_jax.models import heads
 from videobert_jax.models.config import (
     BertConfig,
     CrossConfig,
+    DecoderConfig,
     ModelConfig,
     TextConfig,
     VideoConfig,
@@ -159,6 +160,7 @@ def ours_like_lxmert(sizes: lxmert.Sizes) -> TrainingStep:
             sizes.video_layers, sizes.feature_dim, sizes.video_length, "none", 0.0, 0.0
         ),
         cross=CrossConfig(sizes.cross_layers, share_directions=True),
+        decoder=DecoderConfig(num_layers=0),
     )
     shape = schema.RowShape(
         examples=1,
@@ -168,6 +170,7 @@ def ours_like_lxmert(sizes: lxmert.Sizes) -> TrainingStep:
         masked_video=1,
         feature_dim=sizes.feature_dim,
         weighted_text=0,
+        target_length=0,
     )
     optimization = OptimizerConfig(
         learning_rate=sizes.learning_rate,
@@ -201,6 +204,7 @@ def objective_weights(**weights: float) -> objectives.ObjectivesConfig:
             weights.get("token_contrastive", 0.0), 0.07, 1
         ),
         cascade=objectives.CascadeConfig(weights.get("cascade", 0.0), 1),
+        captioning=objectives.CaptioningConfig(weights.get("captioning", 0.0), 0.1, "both", 1),
         twin_clip_distance=2,
     )
 
@@ -209,12 +213,14 @@ def full_batch(shape: schema.RowShape, blocks: int, rows: int, vocabulary: int) 
     """Random batch without padding: examples of a row share its places evenly."""
     generator = np.random.default_rng(0)
     made = schema.zero_batch(shape, blocks, rows)
-    for side, length in (("text", shape.text_length), ("video", shape.video_length)):
+    for side in ("text", "video", "target"):
+        length = getattr(shape, f"{side}_length")
         example = np.arange(length) * shape.examples // length
         getattr(made, f"{side}_segment_ids")[:] = example + 1
         first = np.searchsorted(example, example)
         getattr(made, f"{side}_positions")[:] = np.arange(length) - first
     made.text_ids[:] = generator.integers(5, vocabulary, made.text_ids.shape)
+    made.target_ids[:] = generator.integers(5, vocabulary, made.target_ids.shape)
     made.video_features[:] = generator.normal(size=made.video_features.shape)
     for side, length in (("text", shape.text_length), ("video", shape.video_length)):
         slots = getattr(made, f"{side}_slots")

@@ -56,8 +56,19 @@ def stage(steps: int, settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
     return made
 
 
-def source(split: str = "train", regime: str = "text_video", weight: float = 1.0, path: str = ""):
-    """One weighted source of blocks: a split of a dataset; path "" is data.path."""
+def source(
+    split: str = "train",
+    regime: str = "text_video",
+    weight: float = 1.0,
+    path: str = "",
+    transcripts: str = "",
+):
+    """One weighted source of blocks: a split of a dataset; path "" is data.path.
+
+    transcripts: a split of the same dataset whose sentences, where they overlap an example in its
+    video, are the example's text in place of its caption; the caption is then only what
+    objectives.captioning has to write.
+    """
     return ml_collections.ConfigDict(
         {
             "path": path,
@@ -69,6 +80,7 @@ def source(split: str = "train", regime: str = "text_video", weight: float = 1.0
             "neighbours": "",
             # so many near videos' examples are shuffled together; VideoCLIP's 2 k
             "neighbour_videos": 64,
+            "transcripts": transcripts,
         }
     )
 
@@ -80,10 +92,11 @@ def data() -> ml_collections.ConfigDict:
     data.sources = ml_collections.ConfigDict({"main": source()})
     data.block_size = 256  # examples a block: scope of packing and of local negatives
     data.blocks_per_batch = 1  # global batch = block_size x blocks_per_batch
-    # `videobert fit-packing` fits the next three to a dataset
+    # `videobert fit-packing` fits the next four to a dataset
     data.examples_per_row = 1  # examples packed into a row
     data.text_length = 32  # pieces a row, [CLS] and [SEP] counted
     data.video_length = 32  # clip features a row
+    data.target_length = 0  # pieces of captions to write a row, [SEP] counted, for captioning
     data.read_group = 1  # neighbouring examples that stay together in the order; >1 for slow disks
     data.vocabulary_size = 8192  # asked of sentencepiece; small corpora give fewer pieces
     data.visual_words = ""  # file of fit-visual-words, for model.masked_video_head="visual_words"
@@ -190,6 +203,7 @@ def model() -> ml_collections.ConfigDict:
             "input_mixing_rate": 0.0,
         }
     )
+    model.decoder = ml_collections.ConfigDict({"num_layers": 0})  # of captions; UniVL has 3
     # share_directions: one set of attention weights for video to text and text to video
     model.cross = ml_collections.ConfigDict({"num_layers": 2, "share_directions": False})
     return model
@@ -215,6 +229,10 @@ def objectives() -> ml_collections.ConfigDict:
             # matching as a choice between the right video and a text's hardest negatives of the
             # block by the joint space (TACo, cascade sampling); one cross-modal pass a negative
             "cascade": {"weight": 0.0, "negatives": 4},
+            # inputs: what the decoder reads: "video", clips alone; "transcript", the text alone;
+            # "both". Where a source has no transcripts its text is the caption, and what is hidden
+            # of it is to be told. chunks: as above, of the logits over pieces
+            "captioning": {"weight": 0.0, "label_smoothing": 0.1, "inputs": "both", "chunks": 1},
             # clips of one video this near are never negatives of each other
             "twin_clip_distance": 2,
         }

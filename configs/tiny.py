@@ -11,6 +11,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.block_size = 8
     config.data.text_length = 16
     config.data.video_length = 8
+    config.data.target_length = 16
     config.data.vocabulary_size = 300
     config.model.embed_dim = 32
     config.model.num_heads = 4
@@ -23,7 +24,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.video.num_layers = 2
     config.model.video.max_length = 32
     config.model.cross.num_layers = 1
+    config.model.decoder.num_layers = 1
     config.objectives.bag_of_words.weight = 0.1  # so that tests run every objective
+    config.objectives.captioning.weight = 0.5
+    config.objectives.captioning.chunks = 2
     config.objectives.matching.negatives = "hard"
     config.objectives.contrastive.near_clips = 3
     config.objectives.contrastive.chunks = 2

@@ -16,6 +16,7 @@ PACKED_SHAPE = schema.RowShape(
     masked_video=4,
     feature_dim=FEATURE_DIM,
     weighted_text=16,
+    target_length=12,
 )
 CONTRACT = schema.FeatureContract(
     backbone="random",
@@ -38,16 +39,8 @@ def batch(
     generator = np.random.default_rng(seed)
     made = schema.zero_batch(shape, blocks, rows)
     count = shape.examples
-    for side, length in (("text", shape.text_length), ("video", shape.video_length)):
-        segments = getattr(made, f"{side}_segment_ids")
-        positions = getattr(made, f"{side}_positions")
-        room = length // count
-        places = np.arange(room)
-        for example in range(count):
-            used = generator.integers(2, room + 1, size=(blocks, rows, 1))
-            span = slice(example * room, (example + 1) * room)
-            segments[..., span] = np.where(places < used, example + 1, schema.NO_SEGMENT)
-            positions[..., span] = np.where(places < used, places, 0)
+    _lay_out(made, "text", shape.text_length // count, generator)
+    _lay_out(made, "video", shape.video_length // count, generator)
     made.text_ids[:] = np.where(
         made.text_segment_ids > 0, generator.integers(5, VOCABULARY, made.text_ids.shape), 0
     )
@@ -72,7 +65,23 @@ def batch(
         weights[(made.text_segment_ids == 0) | (generator.random(weights.shape) < 0.5)] = 0
         np.put_along_axis(weights, made.text_slots[..., :count], 0, axis=-1)  # what is hidden
         made.word_weights[:] = weights
+    if shape.target_length:
+        _lay_out(made, "target", shape.target_length // count, generator)
+        targets = generator.integers(5, VOCABULARY, made.target_ids.shape)
+        made.target_ids[:] = np.where(made.target_segment_ids > 0, targets, 0)
     return made
+
+
+def _lay_out(made: schema.Batch, side: str, room: int, generator: np.random.Generator) -> None:
+    """Gives every example 2 to `room` places of this side."""
+    segments = getattr(made, f"{side}_segment_ids")
+    positions = getattr(made, f"{side}_positions")
+    places = np.arange(room)
+    for example in range(made.example_ids.shape[-1]):
+        used = generator.integers(2, room + 1, size=(*segments.shape[:2], 1))
+        span = slice(example * room, (example + 1) * room)
+        segments[..., span] = np.where(places < used, example + 1, schema.NO_SEGMENT)
+        positions[..., span] = np.where(places < used, places, 0)
 
 
 def block(rows: int, shape: schema.RowShape = PACKED_SHAPE, seed: int = 0) -> schema.Batch:

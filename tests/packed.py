@@ -14,6 +14,7 @@ SHAPE = schema.RowShape(
     masked_video=6,
     feature_dim=fakes.FEATURE_DIM,
     weighted_text=21,
+    target_length=21,
 )
 TEXT_ONLY, VIDEO_ONLY, NOTHING = {(0, 1), (1, 2)}, {(1, 0), (2, 1)}, (3, 2)
 
@@ -22,7 +23,8 @@ def block() -> schema.Batch:
     """Rows `[4, ...]` of three examples of two to six pieces and clips, padding behind them.
 
     Two have no video, two no text, one place holds no example; two captions are the same, and
-    neighbours come from one video.
+    neighbours come from one video. All but those without a text have a caption to write, which in
+    one of them stands in the text as it is.
     """
     generator = np.random.default_rng(0)
     made = schema.zero_block(SHAPE, ROWS)
@@ -44,7 +46,23 @@ def block() -> schema.Batch:
                 made.caption_hashes[place] = number + 1
             made.pair_weights[place] = place not in TEXT_ONLY | VIDEO_ONLY
     made.caption_hashes[2, 0] = made.caption_hashes[0, 0]
+    _fill_targets(made, generator)
     return made
+
+
+def _fill_targets(made, generator) -> None:
+    for row in range(ROWS):
+        end = 0
+        for example in range(EXAMPLES):
+            if (row, example) in VIDEO_ONLY | {NOTHING}:
+                continue
+            used = int(generator.integers(2, 7))
+            own = slice(end, end + used)
+            end += used
+            made.target_segment_ids[row, own] = example + 1
+            made.target_positions[row, own] = np.arange(used)
+            made.target_ids[row, own] = generator.integers(5, fakes.VOCABULARY, used)
+    made.target_shown[0, 0] = True
 
 
 def _fill(made, side: str, row: int, example: int, ends, slots, used: int, generator) -> None:
@@ -73,7 +91,7 @@ def _fill(made, side: str, row: int, example: int, ends, slots, used: int, gener
 
 def unpacked(given: schema.Batch) -> schema.Batch:
     """The same examples `[12, ...]`, each at the beginning of a row of its own."""
-    shape = schema.RowShape(1, 8, 6, 3, 3, SHAPE.feature_dim, 8)
+    shape = schema.RowShape(1, 8, 6, 3, 3, SHAPE.feature_dim, 8, 8)
     made = schema.zero_block(shape, ROWS * EXAMPLES)
     for number, (row, example) in enumerate(np.ndindex(ROWS, EXAMPLES)):
         for name in (
@@ -83,17 +101,20 @@ def unpacked(given: schema.Batch) -> schema.Batch:
             "clip_steps",
             "caption_hashes",
             "pair_weights",
+            "target_shown",
         ):
             getattr(made, name)[number, 0] = getattr(given, name)[row, example]
         for side, values in (
             ("text", ("text_ids", "text_positions", "word_weights")),
             ("video", ("video_features", "video_positions", "video_masked")),
+            ("target", ("target_ids", "target_positions")),
         ):
             own = np.flatnonzero(getattr(given, f"{side}_segment_ids")[row] == example + 1)
             getattr(made, f"{side}_segment_ids")[number, : len(own)] = 1
             for name in values:
                 getattr(made, name)[number, : len(own)] = getattr(given, name)[row, own]
-            _move_slots(made, given, side, number, row, own)
+            if side != "target":
+                _move_slots(made, given, side, number, row, own)
     return made
 
 

@@ -76,7 +76,18 @@ def test_a_bad_override_says_what_is_wrong(config, key, text, message):
             "text_tower,ears",
             "frozen names 'ears'.* groups text_tower, .*pooler",
         ),
-        ("optimizer.frozen", "text_tower,video_tower,heads,cross_encoder", "nothing would learn"),
+        ("optimizer.frozen", "text_tower,video_tower,heads,cross_encoder,decoder", "nothing would"),
+        (
+            "objectives.captioning.weight",
+            "0",
+            "captioning.weight is 0, but model.decoder.num_layers=1",
+        ),
+        ("model.decoder.num_layers", "0", "num_layers=0, data.target_length=16: .* set all three"),
+        ("data.target_length", "0", "target_length=0: captions are learnt by the objective"),
+        ("data.target_length", "1", "target_length=1 is too short for data.examples_per_row=1"),
+        ("objectives.captioning.inputs", "sound", "'sound' is none of video, transcript, both"),
+        ("objectives.captioning.label_smoothing", "1", r"label_smoothing=1.0 is outside \[0, 1\)"),
+        ("objectives.captioning.chunks", "3", "captioning.chunks=3 does not divide the 8 rows"),
         ("data.masking.text_mean_span", "0.5", "text_mean_span=0.5; expected 1"),
         ("data.masking.whole_text_examples", "1", "would hide every text"),
         ("data.masking.whole_text_examples", "-0.1", r"whole_text_examples=-0.1 is outside"),
@@ -215,6 +226,20 @@ def test_every_objective_says_which_sources_teach_it(config):
     weights = configuration.parse(config).objectives.weights()
     assert set(objectives.REGIMES) == set(weights)
     assert {regime for regimes in objectives.REGIMES.values() for regime in regimes} == set(REGIMES)
+
+
+def test_a_caption_is_not_read_where_it_has_to_be_written(config):
+    config.data.masking.text_rate = 0.0
+    config.objectives.captioning.inputs = "video"
+    configuration.parse(config)
+    config.objectives.captioning.inputs = "both"
+    with pytest.raises(configuration.ConfigError, match="say data.sources.main.transcripts"):
+        configuration.parse(config)
+    config.data.sources.main.transcripts = "narration"
+    configuration.parse(config)
+    config.data.sources.main.regime = "video_only"
+    with pytest.raises(configuration.ConfigError, match="'video_only' has no texts"):
+        configuration.parse(config)
 
 
 def test_a_missing_and_a_misspelt_field_are_both_named(config):

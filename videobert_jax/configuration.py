@@ -231,13 +231,14 @@ def resolve_model(run: RunConfig, *, vocabulary_size: int, feature_dim: int) -> 
             f"model.video.feature_dim={model.video.feature_dim}, but the dataset's clip features "
             f"have {feature_dim} dimensions; set it to 0 or to {feature_dim}."
         )
-    for side, length, maximum in (
-        ("text", run.data.text_length, model.text.max_length),
-        ("video", run.data.video_length, model.video.max_length),
+    for rows, side, length, maximum in (
+        ("text", "text", run.data.text_length, model.text.max_length),
+        ("video", "video", run.data.video_length, model.video.max_length),
+        ("target", "text", run.data.target_length, model.text.max_length),
     ):
         if length > maximum:
             raise ConfigError(
-                f"data.{side}_length={length} is more than model.{side}.max_length={maximum}; "
+                f"data.{rows}_length={length} is more than model.{side}.max_length={maximum}; "
                 "raise the latter."
             )
     return dataclasses.replace(

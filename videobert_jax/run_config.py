@@ -52,6 +52,14 @@ def check_stages(run: RunConfig) -> None:
                 f"data.sources.{source.name}.weight is 0{' in every stage' if steps else ''}; "
                 "remove the source to switch it off."
             )
+    if any(_decoder_settings(run).values()) and not any(
+        part.objectives.captioning.weight for part in parts
+    ):
+        raise ConfigError(
+            f"objectives.captioning.weight is 0{' in every stage' if steps else ''}, but "
+            f"model.decoder.num_layers={run.model.decoder.num_layers} and data.target_length="
+            f"{run.data.target_length}: nothing would use them; set all three, or all to 0."
+        )
 
 
 def check_together(run: RunConfig) -> None:
@@ -83,7 +91,7 @@ def check_together(run: RunConfig) -> None:
             "model.attention='lengths' is for rows of one example, found data.examples_per_row="
             f"{run.data.examples_per_row}; use 'auto', 'dense' or 'kernel', or 1."
         )
-    for objective in ("contrastive", "token_contrastive"):
+    for objective in ("contrastive", "token_contrastive", "captioning"):
         chunks = getattr(run.objectives, objective).chunks
         if run.data.rows % chunks:
             raise ConfigError(
@@ -107,6 +115,7 @@ def check_together(run: RunConfig) -> None:
             f"init.bert_video_layers={run.init.bert_video_layers} is more than "
             f"model.video.num_layers={run.model.video.num_layers}; lower the former."
         )
+    _check_captioning(run)
     _check_frozen(run)
     _check_regimes(run)
     if run.optimizer.warmup_steps >= run.training.num_steps:
@@ -120,6 +129,37 @@ def check_together(run: RunConfig) -> None:
             f"data.blocks_per_batch={run.data.blocks_per_batch} is not divisible by "
             f"training.accumulation_steps={run.training.accumulation_steps}; change one of them."
         )
+
+
+def _check_captioning(run: RunConfig) -> None:
+    """Raises ConfigError where captions cannot be written, or can be read off."""
+    captioning, decoder = run.objectives.captioning, _decoder_settings(run)
+    able = {value > 0 for value in decoder.values()}
+    if len(able) > 1 or (captioning.weight > 0 and able == {False}):
+        settings = {"objectives.captioning.weight": captioning.weight, **decoder}
+        found = ", ".join(f"{name}={value}" for name, value in settings.items())
+        raise ConfigError(
+            f"{found}: captions are learnt by the objective, written by the decoder, and stand in "
+            "rows of the target length; set all three, or all to 0."
+        )
+    masking = run.data.masking
+    hides_text = masking.text_rate > 0 or masking.whole_text_examples > 0
+    if captioning.weight == 0 or captioning.inputs == "video" or hides_text:
+        return
+    if shown := [source.name for source in run.data.sources if source.shows_captions]:
+        raise ConfigError(
+            f"objectives.captioning.inputs={captioning.inputs!r}, data.masking.text_rate=0 and no "
+            f"transcripts of data.sources.{shown[0]}: the decoder would read the very caption that "
+            f"it has to write; say data.sources.{shown[0]}.transcripts, hide words, or use "
+            "inputs='video'."
+        )
+
+
+def _decoder_settings(run: RunConfig) -> dict[str, int]:
+    return {
+        "model.decoder.num_layers": run.model.decoder.num_layers,
+        "data.target_length": run.data.target_length,
+    }
 
 
 def _check_frozen(run: RunConfig) -> None:

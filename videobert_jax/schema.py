@@ -1,6 +1,7 @@
 """Names, shapes and dtypes that every part shares: the batch and the feature contract.
 
-Letters: r rows of a block, e examples a row, t text length, v video length, m slots, c feature dim.
+Letters: r rows of a block, e examples a row, t text length, v video length, m slots, c feature dim,
+u target length.
 """
 
 import dataclasses
@@ -26,6 +27,7 @@ class RowShape:
     masked_video: int
     feature_dim: int
     weighted_text: int  # text_length where words are weighted, else 0
+    target_length: int  # 0: no captions to write
 
 
 @jax.tree_util.register_dataclass
@@ -60,12 +62,18 @@ class Batch:
     clip_steps: Any  # int32 [r, e], from one of its clips to the next; 1 unless subsampled
     caption_hashes: Any  # uint32 [r, e], 0 where there is no caption
     pair_weights: Any  # float32 [r, e]
+    target_ids: Any  # int32 [r, u], captions to write: the pieces of each, then [SEP]
+    target_segment_ids: Any  # int32 [r, u]
+    target_positions: Any  # int32 [r, u], from 0 in each example
+    target_shown: (
+        Any  # bool [r, e], the text is the caption to write, with nothing hidden; or [r, 0]
+    )
 
 
 def batch_fields(shape: RowShape) -> dict[str, tuple[tuple[int, ...], Any]]:
     """Field name -> (shape of one row, dtype)."""
     text, video, example = (shape.text_length,), (shape.video_length,), (shape.examples,)
-    words, clips = (shape.masked_text,), (shape.masked_video,)
+    words, clips, target = (shape.masked_text,), (shape.masked_video,), (shape.target_length,)
     return {
         "text_ids": (text, np.int32),
         "text_segment_ids": (text, np.int32),
@@ -86,6 +94,10 @@ def batch_fields(shape: RowShape) -> dict[str, tuple[tuple[int, ...], Any]]:
         "clip_steps": (example, np.int32),
         "caption_hashes": (example, np.uint32),
         "pair_weights": (example, np.float32),
+        "target_ids": (target, np.int32),
+        "target_segment_ids": (target, np.int32),
+        "target_positions": (target, np.int32),
+        "target_shown": (example if shape.target_length else (0,), np.bool_),
     }
 
 

@@ -51,21 +51,28 @@ def built(dataset: pathlib.Path, candidate: dict) -> dict[str, float]:
     config.data.examples_per_row = candidate["examples"]
     config.data.text_length = candidate["text"]["capacity"]
     config.data.video_length = candidate["video"]["capacity"]
+    config.data.target_length = candidate["target"]["capacity"]
     config.model.text.max_length = config.model.video.max_length = 1024
     run = configuration.parse(config)
     sources = inputs.open_sources(run)
-    tokenizer = Tokenizer(inputs.new_tokenizer(run, sources.splits, None))
+    tokenizer = Tokenizer(inputs.new_tokenizer(run, sources, None))
     builder = inputs.block_builder(run, sources, tokenizer)
     blocks = [builder.build(k) for k in range(12)]
     text = np.stack([block.batch.text_segment_ids for block in blocks]) > 0
     video = np.stack([block.batch.video_segment_ids for block in blocks]) > 0
-    cut = sum(block.cut_pieces for block in blocks), sum(block.cut_clips for block in blocks)
-    pieces = text.sum() - 2 * 12 * 48
+    target = np.stack([block.batch.target_segment_ids for block in blocks]) > 0
+    cut = [
+        sum(getattr(block, name) for block in blocks)
+        for name in ("cut_pieces", "cut_clips", "cut_targets")
+    ]
+    pieces, to_write = text.sum() - 2 * 12 * 48, target.sum() + cut[2] - 12 * 48
     return {
         "text_filled": text.mean(),
         "video_filled": video.mean(),
+        "target_filled": target.mean(),
         "text_cut": cut[0] / (cut[0] + pieces),
         "video_cut": cut[1] / (cut[1] + video.sum()),
+        "target_cut": cut[2] / to_write,
     }
 
 
@@ -74,7 +81,7 @@ def test_what_is_found_is_what_the_blocks_of_a_run_hold(uneven, capsys):
     assert [candidate["examples"] for candidate in record["candidates"]] == [1, 2, 3, 4, 6]
     for candidate in (record["candidates"][0], record["candidates"][2]):
         found = built(uneven, candidate)
-        for side in ("text", "video"):
+        for side in ("text", "video", "target"):
             assert candidate[side]["capacity"] % 8 == 0
             assert candidate[side]["filled"] == pytest.approx(found[f"{side}_filled"], abs=1e-12)
             assert candidate[side]["cut"] == pytest.approx(found[f"{side}_cut"], abs=1e-12)
@@ -109,6 +116,7 @@ def test_the_table_ends_with_settings_to_paste(uneven, capsys):
         "data.examples_per_row": marked[0],
         "data.text_length": marked[1],
         "data.video_length": marked[4],
+        "data.target_length": marked[7],
     }
     config = configuration.load_file(TINY)
     for key, text in {**pasted, "data.block_size": "48"}.items():
@@ -136,7 +144,7 @@ def test_what_it_cannot_do_is_said(uneven, tmp_path, capsys, options, message):
         config = configuration.load_file(TINY)
         config.data.path = str(uneven)
         run = configuration.parse(config)
-        model = inputs.new_tokenizer(run, inputs.open_sources(run).splits, None)
+        model = inputs.new_tokenizer(run, inputs.open_sources(run), None)
         (tmp_path / "tokenizer.model").write_bytes(model)
         options = [*options[:-1], str(tmp_path / "tokenizer.model")]
     words = ["fit-packing", f"--config={TINY}", "--dataset", str(uneven), *BLOCKS, *options]

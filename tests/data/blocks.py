@@ -37,6 +37,7 @@ def settings(
     examples: int = 1,
     text_length: int = 48,
     video_length: int = 40,
+    target_length: int = 0,
     drawing: DrawingConfig = AS_WRITTEN,
     masking: MaskingConfig = MASKING,
     seed: int = 0,
@@ -47,7 +48,9 @@ def settings(
 ) -> block.BlockSettings:
     if slots is None:
         slots = 48 if masking.whole_text_examples else 0 if masking.text_rate == 0 else 16
-    shape = RowShape(examples, text_length, video_length, slots, slots, drawn.DIM, weighted)
+    shape = RowShape(
+        examples, text_length, video_length, slots, slots, drawn.DIM, weighted, target_length
+    )
     return block.BlockSettings(
         shape, block_size, drawing, masking, seed, read_group, max_damaged_fraction
     )
@@ -59,11 +62,8 @@ def assert_same(one: block.HostBlock, other: block.HostBlock) -> None:
     for a, b in pairs:
         a, b = np.asarray(a), np.asarray(b)
         assert a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-    assert (one.damaged, one.cut_pieces, one.cut_clips) == (
-        other.damaged,
-        other.cut_pieces,
-        other.cut_clips,
-    )
+    counts = ("damaged", "cut_pieces", "cut_clips", "cut_targets")
+    assert [getattr(one, name) for name in counts] == [getattr(other, name) for name in counts]
 
 
 def examples_of(built: block.HostBlock) -> dict[int, dict]:

@@ -411,6 +411,6 @@ def test_contradictory_settings_are_refused(dataset, tokenizer):
         blocks.settings(text_length=20000)
     with pytest.raises(ValueError, match="24 dimensions, expected 7"):
         settings = blocks.settings()
-        shape = schema.RowShape(1, 48, 40, 8, 8, 7, 0)
+        shape = schema.RowShape(1, 48, 40, 8, 8, 7, 0, 0)
         settings = block.BlockSettings(shape, 8, settings.drawing, settings.masking, 0, 1, 0.0)
         block.BlockBuilder([(dataset.split("train"), "text_video", 1.0)], tokenizer, settings)

@@ -8,24 +8,26 @@ from hypothesis import strategies
 from videobert_jax.data import packing
 
 
-def drawn_lengths(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """(pieces, clips) of examples like YouCook II's: clips vary far more than pieces."""
+def drawn_lengths(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(pieces, clips, pieces to write) of examples like YouCook II's: clips vary far more than
+    pieces."""
     generator = np.random.default_rng(0)
     return (
         3 + generator.poisson(8.5, count),
         1 + generator.gamma(1.2, 10.0, count).astype(np.int64),
+        2 + generator.poisson(9.0, count),
     )
 
 
 def test_one_example_a_row_keeps_the_order():
     lengths = np.array([3, 9, 1])
-    assert packing.assign(lengths, lengths[::-1].copy(), 3).tolist() == [0, 1, 2]
+    assert packing.assign([lengths, lengths[::-1].copy()], 3).tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("rows", [16, 15])
-def test_rows_are_even_on_both_sides_and_every_example_stands_once(rows):
-    sides = drawn_lengths(16 * rows)
-    at = packing.assign(*sides, rows)
+@pytest.mark.parametrize(("rows", "num_sides"), [(16, 2), (15, 2), (16, 3)])
+def test_rows_are_even_on_all_sides_and_every_example_stands_once(rows, num_sides):
+    sides = drawn_lengths(16 * rows)[:num_sides]
+    at = packing.assign(sides, rows)
     assert sorted(at.tolist()) == list(range(16 * rows))
     for lengths in sides:
         loads = lengths[at].reshape(rows, -1).sum(1)
@@ -34,8 +36,8 @@ def test_rows_are_even_on_both_sides_and_every_example_stands_once(rows):
 
 
 def test_no_exchange_of_two_examples_would_make_rows_more_even():
-    text, video = drawn_lengths(24)
-    at = packing.assign(text, video, 6)
+    text, video, _ = drawn_lengths(24)
+    at = packing.assign([text, video], 6)
 
     def unevenness(at: np.ndarray) -> float:
         shares = [lengths[at].reshape(6, 4).sum(1) / lengths.sum() for lengths in (text, video)]
@@ -52,21 +54,21 @@ def test_no_exchange_of_two_examples_would_make_rows_more_even():
 
 @pytest.mark.parametrize("absent", ["text", "video"])
 def test_rows_are_even_where_one_side_is_absent(absent):
-    sides = dict(zip(("text", "video"), drawn_lengths(256), strict=True))
+    sides = dict(zip(("text", "video"), drawn_lengths(256)[:2], strict=True))
     sides[absent] = np.zeros(256, np.int64)
-    at = packing.assign(sides["text"], sides["video"], 16)
+    at = packing.assign([sides["text"], sides["video"]], 16)
     loads = (sides["text"] + sides["video"])[at].reshape(16, 16).sum(1)
     assert loads.max() / loads.mean() < 1.02
 
 
 def test_empty_examples_have_places_too():
     nothing = np.zeros(256, np.int64)
-    assert sorted(packing.assign(nothing, nothing, 16).tolist()) == list(range(256))
+    assert sorted(packing.assign([nothing, nothing], 16).tolist()) == list(range(256))
 
 
 def test_uneven_rows_are_refused():
     with pytest.raises(ValueError, match="7 examples do not fill 2 rows"):
-        packing.assign(np.ones(7, np.int64), np.ones(7, np.int64), 2)
+        packing.assign([np.ones(7, np.int64)] * 2, 2)
 
 
 def _fit_one_unit_at_a_time(row: list[int], capacity: int) -> list[int]:

@@ -12,7 +12,7 @@ def lengths() -> packing_fit.Lengths:
     generator = np.random.default_rng(0)
     video = generator.integers(1, 6, size=(3, 48))
     video[:, ::12] = 40 * generator.integers(1, 4, size=(3, 4))
-    return packing_fit.Lengths(generator.integers(3, 9, size=(3, 48)), video)
+    return packing_fit.Lengths(generator.integers(3, 9, size=(3, 48)), video, None)
 
 
 @pytest.mark.parametrize(("examples", "most_cut"), [(1, 0.2), (4, 0.6), (4, 0.3), (12, 0.05)])
@@ -23,7 +23,7 @@ def test_what_is_cut_is_what_packing_cuts(lengths, examples, most_cut):
     for text, video in zip(lengths.text, lengths.video, strict=True):
         text = np.minimum(text, found.text.capacity)
         video = np.minimum(video, found.video.capacity)
-        at = packing.assign(text, video, 48 // examples)
+        at = packing.assign([text, video], 48 // examples)
         for side, of_side in (("text", text), ("video", video)):
             rows = of_side[at].reshape(-1, examples)
             kept[side] += packing.fit(rows, getattr(found, side).capacity).sum()

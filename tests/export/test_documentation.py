@@ -23,7 +23,7 @@ LISTS = {
 PARTS = {
     "visual_words": "masked_video_head.",
     "regression": "masked_video_head.",
-    "bert_vectors": ("text_embedding.", "masked_language_head."),
+    "bert_vectors": ("text_embedding.", "masked_language_head.", "decoder.embedding."),
 }
 
 
@@ -72,6 +72,7 @@ def test_the_documented_names_and_shapes_are_those_of_an_export(tiny_run, name):
         "video_encoder": config.video.num_layers,
         "cross_encoder": config.cross.num_layers,
         "constants.text_embedding.bert.text_encoder": config.text.bert.num_layers,
+        "decoder": config.decoder.num_layers,
     }
     documented = {}
     for tensor, letters in listed()[name]:

@@ -28,6 +28,7 @@ def test_names_hold_no_trace_of_scanning(tiny_run):
     assert not [name for name in tensors if "stack" in name or ".layer." in name or "/" in name]
     cross = [name for name in tensors if name.startswith("cross_encoder.layers.0.")]
     assert "cross_encoder.layers.0.video_reads_text.query.kernel" in cross
+    assert "decoder.layers.0.cross_attention.query.kernel" in tensors
 
 
 def test_stacking_undoes_unstacking(tiny_run):

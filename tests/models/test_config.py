@@ -19,6 +19,8 @@ EXPECTED_PARAMETERS = {
     "videobert_large": (550e6, 750e6),
     "videobert_visual_words": (450e6, 650e6),
     **dict.fromkeys(("howto100m", "videoclip", "youcook2_from_scratch"), (160e6, 220e6)),
+    **dict.fromkeys(("univl_stage1", "taco"), (160e6, 220e6)),
+    "univl_stage2": (190e6, 250e6),
 }
 
 
@@ -32,7 +34,7 @@ def test_a_whole_config_is_a_network(name):
     model = VideoBert(config)
     axes = state.parameter_axes(model)
     block = schema.zero_block(
-        schema.RowShape(1, run.data.text_length, run.data.video_length, 8, 8, 1024, 0), 2
+        schema.RowShape(1, run.data.text_length, run.data.video_length, 8, 8, 1024, 0, 8), 2
     )
     variables = nn.unbox(jax.eval_shape(model.init, jax.random.key(0), block))
     assert jax.eval_shape(model.apply, variables, block).shape == (2, 1)

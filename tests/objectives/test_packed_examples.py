@@ -56,6 +56,7 @@ FACTORS = {
     "bag_of_words": 0.4,
     "token_contrastive": 0.8,
     "cascade": -0.6,
+    "captioning": 1.2,
 }
 
 

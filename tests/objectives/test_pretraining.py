@@ -84,7 +84,7 @@ def only(objectives: ObjectivesConfig, *names: str) -> ObjectivesConfig:
 
 def single() -> schema.Batch:
     """Rows of one example, no two of them alike; of one the video is missing."""
-    made = fakes.block(ROWS, schema.RowShape(1, 8, 6, 2, 3, fakes.FEATURE_DIM, 0))
+    made = fakes.block(ROWS, schema.RowShape(1, 8, 6, 2, 3, fakes.FEATURE_DIM, 0, 0))
     made.video_ids[:] = made.caption_hashes[:] = np.arange(1, ROWS + 1)[:, None]
     made.video_slots[:, :2] = 1, 0  # every row's second clip, every other row's first
     made.video_slot_weights[::2, 1] = 1

@@ -106,7 +106,7 @@ def bundle(dataset) -> bundles.ModelBundle:
     model_bytes = tokenizers.train(train.texts(range(len(train))), 320)
     tokenizer = tokenizers.Tokenizer(model_bytes)
     config = configuration.resolve_model(run, vocabulary_size=tokenizer.size, feature_dim=DIM)
-    shape = schema.RowShape(1, 8, 4, 1, 1, DIM, 0)
+    shape = schema.RowShape(1, 8, 4, 1, 1, DIM, 0, 1)
     variables = jax.jit(videobert.VideoBert(config).init)(
         jax.random.key(0), schema.zero_block(shape, 1)
     )

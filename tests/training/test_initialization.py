@@ -265,13 +265,14 @@ def test_another_tokenizer_or_other_features_are_refused(tiny_run, tmp_path: pat
         (("text_tower",), True),
         (("masked_language_head",), True),
         (("bag_of_words_head",), True),
+        (("decoder",), True),
         (("heads", "cross_encoder"), True),
         (("video_tower", "cross_encoder"), False),
     ],
 )
 def test_a_tokenizer_comes_with_the_parts_that_read_its_pieces(modules, taken):
-    heads = MODULE_GROUPS["heads"]
-    assert initialization.takes_text(modules, [*MODULES, *heads]) is taken
+    available = [*MODULES, *MODULE_GROUPS["heads"], "decoder"]
+    assert initialization.takes_text(modules, available) is taken
 
 
 def test_the_heads_are_those_that_the_model_has():

@@ -36,6 +36,7 @@ POWERS = {
     r"cross_encoder/stack/layer_0/": 1,
     r"cross_encoder/(text|video)_norm/": 0,
     r"\w+_head/": 0,
+    r"decoder/": 0,
 }
 TAUGHT = r"(text|video|cross)_en.*/expand/kernel|text_embedding/pieces|masked_language_head/"
 

@@ -11,7 +11,7 @@ from videobert_jax.data.device_feed import FeedReport
 from videobert_jax.training import metrics, reporting
 from videobert_jax.training.config import TrainingConfig
 
-FEED = FeedReport(damaged=1, cut_pieces=0, cut_clips=0, waited_seconds=0.0)
+FEED = FeedReport(damaged=1, cut_pieces=0, cut_clips=0, cut_targets=0, waited_seconds=0.0)
 
 
 def reporter(workdir: pathlib.Path, num_steps: int = 100) -> reporting.Reporter:

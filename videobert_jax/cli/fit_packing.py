@@ -106,12 +106,16 @@ def _unpacked(config: Any, dataset: str | None, split: str | None) -> Any:
         config.data.path = dataset
     if split is not None:
         source = next(iter(config.data.sources.values())).copy_and_resolve_references()
-        source.update(path="", split=split, weight=1.0, regime="text_video", neighbours="")
+        source.update(
+            path="", split=split, weight=1.0, regime="text_video", neighbours="", transcripts=""
+        )
         config.data.sources = type(config)({"main": source})
     config.stages = ()  # rows are the run's, and a stage may name a source that is left out
     config.data.examples_per_row = 1
     config.data.text_length = config.model.text.max_length
     config.data.video_length = config.model.video.max_length
+    if config.data.target_length:
+        config.data.target_length = config.model.text.max_length
     return config
 
 
@@ -120,7 +124,11 @@ def _numbers(asked: str | None, run: "RunConfig") -> list[int]:
     from videobert_jax.data.packing_fit import PackingError
 
     size, objectives = run.data.block_size, run.objectives
-    chunks = math.lcm(objectives.contrastive.chunks, objectives.token_contrastive.chunks)
+    chunks = math.lcm(
+        objectives.contrastive.chunks,
+        objectives.token_contrastive.chunks,
+        objectives.captioning.chunks,
+    )
     possible = [n for n in range(1, size + 1) if size % n == 0 and size // n % chunks == 0]
     if asked is None:
         return possible
@@ -131,7 +139,7 @@ def _numbers(asked: str | None, run: "RunConfig") -> list[int]:
     if not numbers or not set(numbers) <= set(possible):
         raise PackingError(
             f"--examples={asked}: a block of data.block_size={size} examples makes whole rows, and "
-            f"{chunks} equal parts of them (chunks of the contrastive objectives), of "
+            f"{chunks} equal parts of them (objectives.*.chunks), of "
             f"{', '.join(map(str, possible))} examples; say some of these"
         )
     return numbers
@@ -157,23 +165,21 @@ def _tokenizer(path: pathlib.Path | None, run: "RunConfig", sources: "Sources") 
         )
     vocabulary = word_pieces.read_published(run.init.bert).vocabulary if run.init.bert else None
     print("making a tokenizer of the captions ...", file=sys.stderr, flush=True)
-    return Tokenizer(inputs.new_tokenizer(run, sources.splits, vocabulary))
+    return Tokenizer(inputs.new_tokenizer(run, sources, vocabulary))
 
 
 def _fits(candidate: "Candidate", run: "RunConfig") -> bool:
     """Whether the model has as many positions as the rows."""
-    return (
-        candidate.text.capacity <= run.model.text.max_length
-        and candidate.video.capacity <= run.model.video.max_length
+    most = {"video": run.model.video.max_length}
+    return all(
+        side.capacity <= most.get(name, run.model.text.max_length)
+        for name, side in candidate.sides.items()
     )
 
 
 def _overrides(chosen: "Candidate") -> dict[str, int]:
-    return {
-        "data.examples_per_row": chosen.examples,
-        "data.text_length": chosen.text.capacity,
-        "data.video_length": chosen.video.capacity,
-    }
+    lengths = {f"data.{name}_length": side.capacity for name, side in chosen.sides.items()}
+    return {"data.examples_per_row": chosen.examples, **lengths}
 
 
 def _record(candidates: "list[Candidate]", chosen: "Candidate") -> dict[str, object]:
@@ -189,16 +195,17 @@ def _record(candidates: "list[Candidate]", chosen: "Candidate") -> dict[str, obj
 def _report(lengths: "Lengths", candidates: "list[Candidate]", chosen: "Candidate") -> None:
     blocks, size = lengths.text.shape
     print(f"{blocks} blocks of {size} examples")
-    for side, of_side in (("text", lengths.text), ("video", lengths.video)):
+    for side, of_side in lengths.sides.items():
         print(f"  {side}: {of_side.mean():.1f} slots an example, {of_side.max()} at most")
     print("  work: slots an example, each with its share of dense attention over its row")
-    print("examples  text_length  filled    cut  video_length  filled    cut  both filled    work")
+    head = "  ".join(f"{f'{side}_length':>13}  filled    cut" for side in lengths.sides)
+    print(f"examples  {head}  all filled    work")
     for candidate in candidates:
         sides = "  ".join(
-            f"{side.capacity:>{width}} {side.filled:>7.1%} {side.cut:>6.2%}"
-            for side, width in ((candidate.text, 11), (candidate.video, 12))
+            f"{side.capacity:>13} {side.filled:>7.1%} {side.cut:>6.2%}"
+            for side in candidate.sides.values()
         )
         mark = "  <-" if candidate == chosen else ""
-        both = f"{candidate.filled:>11.1%}  {candidate.work:>6.1f}"
-        print(f"{candidate.examples:>8}  {sides}  {both}{mark}")
+        all_sides = f"{candidate.filled:>10.1%}  {candidate.work:>6.1f}"
+        print(f"{candidate.examples:>8}  {sides}  {all_sides}{mark}")
     print(" ".join(f"--config.{name}={value}" for name, value in _overrides(chosen).items()))

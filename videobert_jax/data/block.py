@@ -25,6 +25,7 @@ from videobert_jax.data.fill import Chosen, HostBlock
 from videobert_jax.data.index import Split
 from videobert_jax.data.neighbours import NearOrder, Neighbours
 from videobert_jax.data.reader import ClipReader
+from videobert_jax.data.texts import Spoken
 from videobert_jax.text.content_words import WordWeights
 from videobert_jax.text.tokenizer import Tokenizer
 
@@ -36,7 +37,8 @@ _LARGEST_ID = np.iinfo(np.int32).max
 class Source(NamedTuple):
     """A split, how it is used ("text_video", "text_only", "video_only"), its part of the blocks.
 
-    With `neighbours`, examples of about `neighbour_videos` near videos come together.
+    With `neighbours`, examples of about `neighbour_videos` near videos come together. transcripts:
+    the split whose sentences are its texts, where its captions are not.
     """
 
     split: Split
@@ -44,6 +46,7 @@ class Source(NamedTuple):
     weight: float
     neighbours: Neighbours | None = None
     neighbour_videos: int = 0
+    transcripts: Split | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +64,10 @@ class BlockSettings:
 
     def __post_init__(self) -> None:
         shape = self.shape
-        require_rows(self.block_size, shape.examples, shape.text_length, shape.video_length)
-        for side, length in (("text", shape.text_length), ("video", shape.video_length)):
+        lengths = (shape.text_length, shape.video_length, shape.target_length)
+        require_rows(self.block_size, shape.examples, *lengths)
+        for side in ("text", "video", "target"):
+            length = getattr(shape, f"{side}_length")
             if length > masking.LONGEST_ROW:
                 raise ValueError(
                     f"data.{side}_length={length}; expected at most {masking.LONGEST_ROW}."
@@ -89,6 +94,7 @@ class BlockSettings:
                 masked_video=_video_slots(data),
                 feature_dim=feature_dim,
                 weighted_text=data.text_length if data.content_words else 0,
+                target_length=data.target_length,
             ),
             block_size=data.block_size,
             drawing=data.drawing,
@@ -157,6 +163,10 @@ class BlockBuilder:
         _check_contracts(self.sources)
         self.first_blocks = tuple(first_blocks) or (0,) * len(self.sources)
         self.schedule = draw.schedule([source.weight for source in self.sources])
+        self._spoken = [
+            None if source.transcripts is None else Spoken(source.split, source.transcripts)
+            for source in self.sources
+        ]
         self._readers = [ClipReader(source.split) for source in self.sources]
         self.near_orders = [_near_order(source, settings.block_size) for source in self.sources]
         self._first_examples = _first_numbers(self.sources, lambda split: len(split))
@@ -192,6 +202,7 @@ class BlockBuilder:
             ids=ids,
             seeds=order.bits(settings.seed, order.EXAMPLE, positions, number),
             drawing=settings.drawing,
+            spoken=self._spoken[number],
             first_example=self._first_examples[number],
             first_video=self._first_videos[number],
             window=draw.random_window,
@@ -235,6 +246,7 @@ class EvaluationBuilder:
             ids=ids,
             seeds=order.bits(settings.seed, order.EVALUATION, ids, 0),
             drawing=AS_WRITTEN,
+            spoken=None,
             first_example=0,
             first_video=0,
             window=lambda counts, kept, seeds: draw.centred_window(counts, kept),

@@ -4,7 +4,8 @@ import dataclasses
 
 REGIMES = ("text_video", "text_only", "video_only")
 EXECUTORS = ("auto", "tf", "threads")
-SHORTEST_TEXT, SHORTEST_VIDEO = 3, 1  # slots of an example: [CLS], a piece, [SEP]; a clip
+# slots of an example: [CLS], a piece, [SEP]; a clip; a piece, [SEP]
+SHORTEST_TEXT, SHORTEST_VIDEO, SHORTEST_TARGET = 3, 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +17,12 @@ class SourceConfig:
     regime: str
     neighbours: str
     neighbour_videos: int
+    transcripts: str
+
+    @property
+    def shows_captions(self) -> bool:
+        """Whether the captions themselves are its texts."""
+        return self.regime != "video_only" and not self.transcripts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +123,7 @@ class DataConfig:
     examples_per_row: int
     text_length: int
     video_length: int
+    target_length: int
     read_group: int
     vocabulary_size: int
     visual_words: str
@@ -128,7 +136,8 @@ class DataConfig:
     max_damaged_fraction: float
 
     def __post_init__(self) -> None:
-        require_rows(self.block_size, self.examples_per_row, self.text_length, self.video_length)
+        lengths = (self.text_length, self.video_length, self.target_length)
+        require_rows(self.block_size, self.examples_per_row, *lengths)
         if self.executor not in EXECUTORS:
             raise ValueError(f"data.executor={self.executor!r} is none of {', '.join(EXECUTORS)}.")
         for source in self.sources:
@@ -136,6 +145,11 @@ class DataConfig:
                 raise ValueError(
                     f"data.sources.{source.name}.regime={source.regime!r} is none of "
                     f"{', '.join(REGIMES)}."
+                )
+            if source.transcripts and source.regime == "video_only":
+                raise ValueError(
+                    f"data.sources.{source.name}.transcripts={source.transcripts!r}, but its "
+                    "regime 'video_only' has no texts; leave one of them out."
                 )
             if source.weight < 0:
                 raise ValueError(f"data.sources.{source.name}.weight={source.weight} is below 0.")
@@ -167,9 +181,11 @@ class DataConfig:
         return self.block_size // self.examples_per_row
 
 
-def require_rows(block_size: int, examples: int, text_length: int, video_length: int) -> None:
+def require_rows(
+    block_size: int, examples: int, text_length: int, video_length: int, target_length: int
+) -> None:
     """Raises ValueError where a block is no whole number of rows, or where a row cannot hold its
-    examples even when they are cut to what is left of any."""
+    examples even when they are cut to what is left of any. target_length 0: there is none."""
     if examples < 1 or block_size < 1:
         raise ValueError(
             f"data.block_size={block_size} and data.examples_per_row={examples}; expected 1 or "
@@ -183,6 +199,7 @@ def require_rows(block_size: int, examples: int, text_length: int, video_length:
     for side, length, shortest in (
         ("text", text_length, SHORTEST_TEXT * examples),
         ("video", video_length, SHORTEST_VIDEO * examples),
+        ("target", target_length, SHORTEST_TARGET * examples if target_length else 0),
     ):
         if length < shortest:
             raise ValueError(

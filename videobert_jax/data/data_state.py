@@ -42,6 +42,7 @@ def data_state(
             {
                 "split": source.split.name,
                 "digest": source.split.digest,
+                "transcripts": None if source.transcripts is None else source.transcripts.digest,
                 "num_examples": len(source.split),
                 "regime": source.regime,
                 "weight": source.weight,

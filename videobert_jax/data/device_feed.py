@@ -31,13 +31,14 @@ class DamagedDataError(ValueError):
 class FeedReport:
     """What became of the blocks that this process built for one batch.
 
-    damaged: examples with NaN or infinite features, which count for nothing. cut_pieces,
-    cut_clips: left out because they did not fit. waited_seconds: how long the caller waited.
+    damaged: examples with NaN or infinite features, which count for nothing. cut_pieces, cut_clips,
+    cut_targets: left out because they did not fit. waited_seconds: how long the caller waited.
     """
 
     damaged: int
     cut_pieces: int
     cut_clips: int
+    cut_targets: int
     waited_seconds: float
 
 
@@ -141,6 +142,7 @@ class DeviceFeed:
             damaged=sum(block.damaged for block in blocks),
             cut_pieces=sum(block.cut_pieces for block in blocks),
             cut_clips=sum(block.cut_clips for block in blocks),
+            cut_targets=sum(block.cut_targets for block in blocks),
             waited_seconds=0.0,
         )
 
@@ -221,4 +223,4 @@ class _PaddedBuilder:
         like = self.builder.build(self.builder.num_blocks - 1).batch
         empty = jax.tree.map(np.zeros_like, like)
         empty.example_ids[:] = schema.PADDING_EXAMPLE
-        return HostBlock(empty, damaged=0, cut_pieces=0, cut_clips=0)
+        return HostBlock(empty, damaged=0, cut_pieces=0, cut_clips=0, cut_targets=0)

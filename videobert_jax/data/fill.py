@@ -1,17 +1,17 @@
 """From chosen examples to the arrays of one block: plan, read, fill, mask; one pass each."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, Int, Int64, UInt64
+from jaxtyping import Bool, Int, Int64, UInt32, UInt64
 
 from videobert_jax import schema
-from videobert_jax.data import draw, masking, order, packing, random_reads
+from videobert_jax.data import draw, index, masking, order, packing, random_reads, texts
 from videobert_jax.data.config import DrawingConfig, MaskingConfig
 from videobert_jax.data.index import Split
 from videobert_jax.data.reader import ClipReader
+from videobert_jax.data.texts import Encoded, Spoken
 from videobert_jax.text.content_words import WordWeights
 from videobert_jax.text.tokenizer import Tokenizer
 
@@ -25,22 +25,25 @@ class HostBlock:
     """One block on the host, and what was lost on its way.
 
     batch: NumPy arrays `[r, ...]`. damaged: examples with NaN or infinite features, which count
-    for nothing. cut_pieces, cut_clips: left out because they did not fit.
+    for nothing. cut_pieces, cut_clips, cut_targets (of captions to write): left out because they
+    did not fit.
     """
 
     batch: schema.Batch
     damaged: int
     cut_pieces: int
     cut_clips: int
+    cut_targets: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
     """The examples of a block in data order. ids -1: none there, only padding.
 
-    seeds: of all draws of an example. drawing: what is taken of its video. first_example,
-    first_video: numbers of the split's first ones among all sources. window(counts, kept, seeds):
-    first clip to keep of what does not fit.
+    seeds: of all draws of an example. drawing: what is taken of its video. spoken: what their texts
+    are, where those are not their captions. first_example, first_video: numbers of the split's
+    first ones among all sources. window(counts, kept, seeds): first clip to keep of what does not
+    fit.
     """
 
     split: Split
@@ -49,6 +52,7 @@ class Chosen:
     ids: Int64[np.ndarray, " n"]
     seeds: UInt64[np.ndarray, " n"]
     drawing: DrawingConfig
+    spoken: Spoken | None
     first_example: int
     first_video: int
     window: Window
@@ -58,13 +62,14 @@ class Chosen:
 class Measured:
     """What the examples of a block take, in data order, before rows cut it.
 
-    runs: their clips. num_pieces: of each text; piece_ids: of all, one text behind another.
+    runs: their clips. pieces, hashes: of their texts. targets: the captions to write, with [SEP].
     text, video: slots that each would fill on either side.
     """
 
     runs: draw.Runs
-    num_pieces: Int64[np.ndarray, " n"]
-    piece_ids: Int[np.ndarray, " p"]
+    pieces: Encoded
+    hashes: UInt32[np.ndarray, " n"]
+    targets: Encoded
     text: Int64[np.ndarray, " n"]
     video: Int64[np.ndarray, " n"]
 
@@ -81,8 +86,12 @@ class _Plan:
     clip_steps: Int64[np.ndarray, " n"]
     pieces: masking.Ragged
     piece_ids: Int[np.ndarray, " p"]
+    hashes: UInt32[np.ndarray, " n"]
+    target_lengths: Int64[np.ndarray, "r e"]
+    target_ids: Int[np.ndarray, " q"]
     cut_pieces: int
     cut_clips: int
+    cut_targets: int
 
 
 def fill(
@@ -97,7 +106,7 @@ def fill(
     Raises DatasetError where a shard cannot be read.
     """
     rows = len(chosen.ids) // shape.examples
-    plan = _plan(chosen, measure(chosen, tokenizer), shape, rows)
+    plan = _plan(chosen, measure(chosen, tokenizer, shape.target_length > 0), shape, rows)
     batch = dataclasses.replace(
         schema.zero_block(shape, rows),
         video_features=_aligned_empty((rows, shape.video_length, shape.feature_dim)),
@@ -105,17 +114,21 @@ def fill(
     damaged = _fill_video(batch, chosen, plan)
     clips = masking.Ragged.of(plan.video_lengths.reshape(-1), plan.seeds)
     masked_pieces, masked_clips, word, whole = _select(plan, clips, damaged, tokenizer, config)
-    shown_text = _fill_text(batch, plan, masked_pieces, word, whole, tokenizer, words)
+    hidden_pieces = _fill_text(batch, plan, masked_pieces, word, whole, tokenizer, words)
+    shown_text = (plan.text_lengths.reshape(-1) > 0) & ~plan.pieces.wholly(hidden_pieces)
     shown_video = _mask_video(batch, plan, clips, masked_clips) & ~damaged
     _fill_identity(batch, chosen, plan)
+    told = shown_text & ~plan.pieces.partly(hidden_pieces) & (chosen.spoken is None)
+    _fill_targets(batch, plan, damaged, told)
     pairs = shown_text & shown_video & ~damaged
     if config.whole_pairs:
         pairs &= ~plan.pieces.partly(masked_pieces) & ~clips.partly(masked_clips)
     batch.pair_weights[:] = pairs.reshape(rows, -1)
-    return HostBlock(batch, int(damaged.sum()), plan.cut_pieces, plan.cut_clips)
+    cut = (plan.cut_pieces, plan.cut_clips, plan.cut_targets)
+    return HostBlock(batch, int(damaged.sum()), *cut)
 
 
-def measure(chosen: Chosen, tokenizer: Tokenizer) -> Measured:
+def measure(chosen: Chosen, tokenizer: Tokenizer, with_targets: bool) -> Measured:
     """Lengths of the examples, by the index and the tokenizer alone: no feature is read."""
     split, real = chosen.split, chosen.ids != schema.PADDING_EXAMPLE
     rows_of_index = np.where(real, chosen.ids, 0)
@@ -123,17 +136,27 @@ def measure(chosen: Chosen, tokenizer: Tokenizer) -> Measured:
     with_video = real & (chosen.regime != "text_only")
 
     taken = draw.runs(split, rows_of_index, chosen.seeds, chosen.regime, chosen.drawing)
-    texts = np.flatnonzero(with_text)
-    encoded = tokenizer.encode(_texts(split, rows_of_index[texts], taken.joined[texts]))
-    num_pieces = np.zeros(len(real), np.int64)
-    num_pieces[texts] = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    places = np.flatnonzero(with_text)
+    ids, joined = rows_of_index[places], taken.joined[places]
+    hashes = np.zeros(len(real), np.uint32)
+    captions: list[list[int]] = []
+    if chosen.spoken is None or with_targets:
+        captions = tokenizer.encode(texts.captions(split, ids, joined))
+    if chosen.spoken is None:
+        encoded, hashes[places] = captions, random_reads.take(split.caption_hash, ids)
+    else:
+        said = chosen.spoken.texts(ids, joined)
+        encoded, hashes[places] = tokenizer.encode(said), list(map(index.caption_hash, said))
+    pieces = Encoded.of(encoded, places, len(real))
+    ended: list[list[int]] = []
+    if with_targets:
+        ended = [[*caption, tokenizer.sep_id] if caption else [] for caption in captions]
     return Measured(
         runs=taken,
-        num_pieces=num_pieces,
-        piece_ids=np.fromiter(
-            itertools.chain.from_iterable(encoded), np.int32, int(num_pieces.sum())
-        ),
-        text=np.where(num_pieces > 0, num_pieces + NUM_ENDS, 0),
+        pieces=pieces,
+        hashes=hashes,
+        targets=Encoded.of(ended, places[: len(ended)], len(real)),
+        text=np.where(pieces.counts > 0, pieces.counts + NUM_ENDS, 0),
         video=np.where(with_video, taken.counts, 0),
     )
 
@@ -141,7 +164,9 @@ def measure(chosen: Chosen, tokenizer: Tokenizer) -> Measured:
 def _plan(chosen: Chosen, measured: Measured, shape: schema.RowShape, rows: int) -> _Plan:
     text = np.minimum(measured.text, shape.text_length)
     video = np.minimum(measured.video, shape.video_length)
-    at = packing.assign(text, video, rows)
+    targets = np.minimum(measured.targets.counts, shape.target_length)
+    sides = [text, video, targets] if shape.target_length else [text, video]
+    at = packing.assign(sides, rows)
     text_lengths = packing.fit(text[at].reshape(rows, -1), shape.text_length)
     video_lengths = packing.fit(video[at].reshape(rows, -1), shape.video_length)
     seeds, kept = chosen.seeds[at], video_lengths.reshape(-1)
@@ -149,7 +174,8 @@ def _plan(chosen: Chosen, measured: Measured, shape: schema.RowShape, rows: int)
     clip_steps = np.where(kept > 0, measured.runs.steps[at], 1)
     first_clips = np.where(kept > 0, measured.runs.firsts[at] + window * clip_steps, 0)
     pieces = masking.Ragged.of(np.maximum(text_lengths.reshape(-1) - NUM_ENDS, 0), seeds)
-    first_piece = (np.cumsum(measured.num_pieces) - measured.num_pieces)[at]
+    target_lengths = packing.fit(targets[at].reshape(rows, -1), shape.target_length)
+    target_ids = measured.targets.taken(at, *packing.spread(target_lengths.reshape(-1)))
     return _Plan(
         ids=chosen.ids[at],
         seeds=seeds,
@@ -158,21 +184,14 @@ def _plan(chosen: Chosen, measured: Measured, shape: schema.RowShape, rows: int)
         first_clips=first_clips,
         clip_steps=clip_steps,
         pieces=pieces,
-        piece_ids=measured.piece_ids[first_piece[pieces.owners] + pieces.places],
-        cut_pieces=len(measured.piece_ids) - len(pieces.owners),
+        piece_ids=measured.pieces.taken(at, pieces.owners, pieces.places),
+        hashes=measured.hashes[at],
+        target_lengths=target_lengths,
+        target_ids=target_ids,
+        cut_pieces=len(measured.pieces.ids) - len(pieces.owners),
         cut_clips=int(measured.video.sum() - kept.sum()),
+        cut_targets=len(measured.targets.ids) - len(target_ids),
     )
-
-
-def _texts(
-    split: Split, ids: Int64[np.ndarray, " m"], joined: Int64[np.ndarray, " m"]
-) -> list[str]:
-    """Captions, each with that of the example it is joined with behind it."""
-    texts = split.texts(ids)
-    places = np.flatnonzero(joined >= 0)
-    for place, following in zip(places.tolist(), split.texts(joined[places]), strict=True):
-        texts[place] = f"{texts[place]} {following}"
-    return texts
 
 
 def _select(
@@ -223,8 +242,8 @@ def _fill_text(
     whole: Bool[np.ndarray, " n"],
     tokenizer: Tokenizer,
     words: WordWeights | None,
-) -> Bool[np.ndarray, " n"]:
-    """Fills the text side; examples of which some piece is seen.
+) -> Bool[np.ndarray, " p"]:
+    """Fills the text side; the pieces that are hidden.
 
     Of texts hidden as a whole no piece is seen, even where one finds no slot to be told in.
     """
@@ -258,7 +277,28 @@ def _fill_text(
     if words is not None:
         weights = words.of_pieces(plan.piece_ids)
         batch.word_weights.reshape(-1)[at] = np.where(hidden, 0, weights)
-    return present & ~pieces.wholly(hidden)
+    return hidden
+
+
+def _fill_targets(
+    batch: schema.Batch, plan: _Plan, damaged: Bool[np.ndarray, " n"], told: Bool[np.ndarray, " n"]
+) -> None:
+    """Fills the captions to write, but those of damaged examples; `told` ones stand in the text.
+
+    What is cut has no [SEP], for it does not end there.
+    """
+    rows, row_length = batch.target_ids.shape
+    if row_length == 0:
+        return
+    examples = plan.target_lengths.shape[1]
+    starts = _starts(plan.target_lengths, row_length)
+    owners, places = packing.spread(plan.target_lengths.reshape(-1))
+    kept = ~damaged[owners]
+    owners, places = owners[kept], places[kept]
+    batch.target_ids.reshape(-1)[starts[owners] + places] = plan.target_ids[kept]
+    segments = (batch.target_segment_ids, batch.target_positions)
+    _fill_segments(*segments, starts, owners, places, examples)
+    batch.target_shown[:] = told.reshape(rows, -1)
 
 
 def _fill_segments(segment_ids, positions, starts, owners, places, examples: int) -> None:
@@ -322,9 +362,7 @@ def _fill_identity(batch: schema.Batch, chosen: Chosen, plan: _Plan) -> None:
     batch.clip_indices.reshape(-1)[real] = plan.first_clips[real]
     batch.clip_steps.reshape(-1)[real] = plan.clip_steps[real]
     has_text = plan.text_lengths.reshape(-1)[real] > 0
-    batch.caption_hashes.reshape(-1)[real] = np.where(
-        has_text, random_reads.take(chosen.split.caption_hash, ids), 0
-    )
+    batch.caption_hashes.reshape(-1)[real] = np.where(has_text, plan.hashes[real], 0)
 
 
 def _aligned_empty(shape: tuple[int, ...]) -> np.ndarray:

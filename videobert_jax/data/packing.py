@@ -1,29 +1,34 @@
 """Where the examples of a block stand: a constant number a row, rows of about one length."""
 
+import functools
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Int64
 
 _MOST_ROUNDS = 64  # of exchanges; blocks of 256 examples are even after 10 to 20
 
 
-def assign(
-    text_lengths: Int64[np.ndarray, " n"], video_lengths: Int64[np.ndarray, " n"], rows: int
-) -> Int64[np.ndarray, " n"]:
+def assign(sides: Sequence[Int64[np.ndarray, " n"]], rows: int) -> Int64[np.ndarray, " n"]:
     """Example at each place, row after row: a permutation of 0 ... n - 1.
 
-    Rows come out of about one length on both sides. Examples are dealt by the sum of their shares
-    of both sides; then rows exchange examples, a pair at a time, for as long as that lowers the
-    sum of squares of the rows' shares. One example a row leaves the order as it is.
+    `sides` are the examples' lengths on each: text, video, captions to write. Rows come out of
+    about one length on all of them. Examples are dealt by the sum of their shares; then rows
+    exchange examples, a pair at a time, for as long as that lowers the sum of squares of the rows'
+    shares. One example a row leaves the order as it is.
     """
-    count = len(text_lengths)
+    count = len(sides[0])
     examples = count // rows
     if examples * rows != count:
         raise ValueError(f"{count} examples do not fill {rows} rows evenly")
     if examples == 1 or rows == 1:
         return np.arange(count)
-    lengths = np.stack([text_lengths, video_lengths])
+    lengths = np.stack(sides)
     totals = np.maximum(lengths.sum(axis=1), 1)
-    places = _deal(lengths[0] * totals[1] + lengths[1] * totals[0], rows)
+    scale = math.prod(totals.tolist())  # shares as integers
+    factors = np.array([scale // total for total in totals.tolist()])
+    places = _deal((lengths * factors[:, None]).sum(axis=0), rows)
     _exchange(places, lengths, totals)
     return places.reshape(-1)
 
@@ -44,8 +49,8 @@ def _deal(costs: Int64[np.ndarray, " n"], rows: int) -> Int64[np.ndarray, "r e"]
 
 def _exchange(
     places: Int64[np.ndarray, "r e"],
-    lengths: Int64[np.ndarray, "2 n"],
-    totals: Int64[np.ndarray, " 2"],
+    lengths: Int64[np.ndarray, "s n"],
+    totals: Int64[np.ndarray, " s"],
 ) -> None:
     """Evens out `places`: fullest and emptiest rows of a side, the sides in turn, exchange the two
     examples that lower the sum of squared shares most.
@@ -58,16 +63,16 @@ def _exchange(
     loads = lengths[:, places].sum(axis=2)
     idle = 0
     for number in range(_MOST_ROUNDS):
-        fullest_first = np.argsort(-loads[number % 2], kind="stable")
+        fullest_first = np.argsort(-loads[number % len(loads)], kind="stable")
         full, empty = fullest_first[:half], fullest_first[::-1][:half]
         gained = lengths[:, places[empty]][:, :, None] - lengths[:, places[full]][..., None]
         gaps = (loads[:, full] - loads[:, empty])[..., None, None]
         changes = weights * (gained * (gaps + gained))  # [side, pair, of full, of empty]
-        changes = (changes[0] + changes[1]).reshape(half, -1)
+        changes = functools.reduce(np.add, changes).reshape(half, -1)
         best = changes.argmin(axis=1)
         pairs = np.flatnonzero(np.take_along_axis(changes, best[:, None], axis=1)[:, 0] < 0)
         idle = 0 if len(pairs) else idle + 1
-        if idle == 2:  # neither side finds an exchange
+        if idle == len(loads):  # no side finds an exchange
             return
         given, taken = np.divmod(best[pairs], places.shape[1])
         full, empty = full[pairs], empty[pairs]

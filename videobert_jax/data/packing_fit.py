@@ -12,7 +12,7 @@ from jaxtyping import Int64
 
 from videobert_jax.data import fill, packing
 from videobert_jax.data.block import BlockBuilder
-from videobert_jax.data.config import SHORTEST_TEXT, SHORTEST_VIDEO
+from videobert_jax.data.config import SHORTEST_TARGET, SHORTEST_TEXT, SHORTEST_VIDEO
 from videobert_jax.files.progress import Progress
 
 
@@ -26,10 +26,17 @@ class Lengths:
 
     text: Int64[np.ndarray, "k n"]
     video: Int64[np.ndarray, "k n"]
+    target: Int64[np.ndarray, "k n"] | None  # of captions to write, where there are any
 
     @property
     def block_size(self) -> int:
         return self.text.shape[1]
+
+    @property
+    def sides(self) -> dict[str, Int64[np.ndarray, "k n"]]:
+        """Those that there are, by name."""
+        sides = {"text": self.text, "video": self.video}
+        return sides if self.target is None else {**sides, "target": self.target}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,60 +59,70 @@ class Candidate:
     examples: int
     text: Side
     video: Side
+    target: Side | None
     work: float
 
     @property
+    def sides(self) -> dict[str, Side]:
+        """Those that there are, by name."""
+        sides = {"text": self.text, "video": self.video}
+        return sides if self.target is None else {**sides, "target": self.target}
+
+    @property
     def filled(self) -> float:
-        """Share of the slots of both sides that are filled."""
-        slots = self.text.capacity + self.video.capacity
-        used = self.text.filled * self.text.capacity + self.video.filled * self.video.capacity
-        return used / slots
+        """Share of the slots of all sides that are filled."""
+        sides = self.sides.values()
+        used = sum(side.filled * side.capacity for side in sides)
+        return used / sum(side.capacity for side in sides)
 
 
 def measure(builder: BlockBuilder, blocks: int) -> Lengths:
     """Lengths of the first blocks of a run."""
     progress = Progress("blocks measured", blocks)
-    text, video = [], []
+    with_targets = builder.settings.shape.target_length > 0
+    text, video, target = [], [], []
     for k in range(blocks):
-        measured = fill.measure(builder.choose(k), builder.tokenizer)
+        measured = fill.measure(builder.choose(k), builder.tokenizer, with_targets)
         text.append(measured.text)
         video.append(measured.video)
+        target.append(measured.targets.counts)
         progress.step()
-    return Lengths(np.stack(text), np.stack(video))
+    return Lengths(np.stack(text), np.stack(video), np.stack(target) if with_targets else None)
 
 
 def fit(
     lengths: Lengths, examples: int, *, multiple: int, most_cut: float, embed_dim: int
 ) -> Candidate:
     """The shortest rows of `examples` examples, multiples of `multiple`, that cut at most the share
-    `most_cut` of the pieces and of the clips. Raises PackingError where a side is empty."""
-    for things, of_side in (("caption", lengths.text), ("clip", lengths.video)):
+    `most_cut` of a side's pieces or clips. Raises PackingError where a side is empty."""
+    sides = lengths.sides
+    for name, of_side in sides.items():
         if not of_side.any():
             raise PackingError(
-                f"no example of the {of_side.size:,} measured has a {things}, so nothing says how "
-                "long its rows should be; choose another split, or another regime of the sources"
+                f"no example of the {of_side.size:,} measured has a {_THINGS[name]}, so nothing "
+                "says how long its rows should be; choose another split, or another regime of the "
+                "sources"
             )
-    sides = (lengths.text, lengths.video)
     loads = _loads(lengths, examples, None)
-    shortest = (SHORTEST_TEXT * examples, SHORTEST_VIDEO * examples)
-    capacities = [
-        _capacity(of_rows, of_side, ends, multiple, most_cut, least)
-        for of_rows, of_side, ends, least in zip(loads, sides, _ENDS, shortest, strict=True)
-    ]
+    capacities = {
+        name: _capacity(
+            loads[name], of_side, _ENDS[name], multiple, most_cut, _SHORTEST[name] * examples
+        )
+        for name, of_side in sides.items()
+    }
     while True:
         # What is longer than a whole row is cut before it is placed, so places may change.
-        if any(of_side.max() > most for of_side, most in zip(sides, capacities, strict=True)):
-            loads = _loads(lengths, examples, (capacities[0], capacities[1]))
-        found = [
-            _side(of_rows, of_side, ends, capacity)
-            for of_rows, of_side, ends, capacity in zip(
-                loads, sides, _ENDS, capacities, strict=True
-            )
-        ]
-        if all(side.cut <= most_cut for side in found):
-            return Candidate(examples, found[0], found[1], _work(capacities, examples, embed_dim))
-        for number, side in enumerate(found):
-            capacities[number] += multiple * (side.cut > most_cut)
+        if any(of_side.max() > capacities[name] for name, of_side in sides.items()):
+            loads = _loads(lengths, examples, capacities)
+        found = {
+            name: _side(loads[name], of_side, _ENDS[name], capacities[name])
+            for name, of_side in sides.items()
+        }
+        if all(side.cut <= most_cut for side in found.values()):
+            work = _work(list(capacities.values()), examples, embed_dim)
+            return Candidate(examples, found["text"], found["video"], found.get("target"), work)
+        for name, side in found.items():
+            capacities[name] += multiple * (side.cut > most_cut)
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
@@ -113,22 +130,26 @@ def choose(candidates: Sequence[Candidate]) -> Candidate:
     return min(candidates, key=lambda candidate: candidate.work)
 
 
-_ENDS = (fill.NUM_ENDS, 0)  # slots of an example that are neither pieces nor clips
+_THINGS = {"text": "caption", "video": "clip", "target": "caption to write"}
+# slots of an example that are neither pieces nor clips; the fewest that one takes
+_ENDS = {"text": fill.NUM_ENDS, "video": 0, "target": 1}
+_SHORTEST = {"text": SHORTEST_TEXT, "video": SHORTEST_VIDEO, "target": SHORTEST_TARGET}
 
 
 def _loads(
-    lengths: Lengths, examples: int, capacities: tuple[int, int] | None
-) -> tuple[Int64[np.ndarray, " r"], Int64[np.ndarray, " r"]]:
-    """Slots that every row of every block would fill on both sides."""
+    lengths: Lengths, examples: int, capacities: dict[str, int] | None
+) -> dict[str, Int64[np.ndarray, " r"]]:
+    """Slots that every row of every block would fill on every side."""
     rows = lengths.block_size // examples
-    text_loads, video_loads = [], []
-    for text, video in zip(lengths.text, lengths.video, strict=True):
-        if capacities is not None:
-            text, video = np.minimum(text, capacities[0]), np.minimum(video, capacities[1])
-        at = packing.assign(text, video, rows)
-        text_loads.append(text[at].reshape(rows, -1).sum(axis=1))
-        video_loads.append(video[at].reshape(rows, -1).sum(axis=1))
-    return np.concatenate(text_loads), np.concatenate(video_loads)
+    sides = lengths.sides
+    if capacities is not None:
+        sides = {name: np.minimum(of_side, capacities[name]) for name, of_side in sides.items()}
+    loads: dict[str, list[np.ndarray]] = {name: [] for name in sides}
+    for k in range(len(lengths.text)):
+        at = packing.assign([of_side[k] for of_side in sides.values()], rows)
+        for name, of_side in sides.items():
+            loads[name].append(of_side[k][at].reshape(rows, -1).sum(axis=1))
+    return {name: np.concatenate(of_rows) for name, of_rows in loads.items()}
 
 
 def _side(

@@ -74,6 +74,7 @@ def variable_structs(config: ModelConfig) -> dict[str, Any]:
         masked_video=1,
         feature_dim=config.video.feature_dim,
         weighted_text=0,
+        target_length=1,
     )
     block = jax.tree.map(jnp.asarray, schema.zero_block(shape, 1))
     model = VideoBert(dataclasses.replace(config, attention="dense"))  # the same in every form

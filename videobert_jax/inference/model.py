@@ -9,16 +9,17 @@ import functools
 import itertools
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from videobert_jax.export import safetensors
-from videobert_jax.models import encoder
+from videobert_jax.inference import programs
 from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.generation import SearchSettings
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.schema import FeatureContract
 from videobert_jax.text.tokenizer import Tokenizer
@@ -86,10 +87,11 @@ class PretrainedModel:
         self._variables = jax.tree.map(jnp.asarray, bundle.variables)
         # Rows are short here, and dense attention alone tells its probabilities.
         model = VideoBert(dataclasses.replace(bundle.config, remat="none", attention="dense"))
-        self._video_embeddings = jax.jit(functools.partial(_video_embeddings, model))
-        self._text_embeddings = jax.jit(functools.partial(_text_embeddings, model))
-        self._pairs = jax.jit(functools.partial(_pairs, model))
-        self._cross_attention = jax.jit(functools.partial(_cross_attention, model))
+        self._video_embeddings = jax.jit(functools.partial(programs.video_embeddings, model))
+        self._text_embeddings = jax.jit(functools.partial(programs.text_embeddings, model))
+        self._pairs = jax.jit(functools.partial(programs.pairs, model))
+        self._cross_attention = jax.jit(functools.partial(programs.cross_attention, model))
+        self._captions = jax.jit(functools.partial(programs.captions, model), static_argnums=(0, 1))
 
     @property
     def contract(self) -> FeatureContract:
@@ -144,6 +146,49 @@ class PretrainedModel:
         by_text, by_video = self._in_batches(self._cross_attention, videos, texts)
         t, v = texts.longest, videos.longest
         return CrossAttention(by_text[..., :t, :v], by_video[..., :v, :t])
+
+    def caption(
+        self,
+        video: Videos | None = None,
+        text: Texts | None = None,
+        *,
+        beams: int = 4,
+        length_penalty: float = 1.0,
+        no_repeat_ngram: int = 0,
+        truncate: bool = False,
+    ) -> list[str]:
+        """What the decoder writes of each video, of what is said in it, or of both together.
+
+        Give what objectives.captioning.inputs gave it in training. beams: 1 is greedy.
+        length_penalty: 0 compares captions by probability alone, more favours longer ones.
+        no_repeat_ngram: so many pieces in a row come once in a caption; 0, any number of times.
+        Raises InputError as `encode_pair` does, without any input, and where the network has no
+        decoder.
+        """
+        if not self.bundle.config.decoder.num_layers:
+            raise InputError(
+                "the network has no decoder (model.decoder.num_layers=0); use a model that was "
+                "trained with objectives.captioning."
+            )
+        sides: dict[str, _Side] = {}
+        if video is not None and text is not None:
+            sides["video"], sides["text"] = self._paired(video, text, truncate)
+        elif video is not None:
+            sides["video"] = self._videos(video)
+        elif text is not None:
+            sides["text"] = self._texts(text, truncate)
+        else:
+            raise InputError("neither video nor text; expected one of them, or both.")
+        most = min(self.bundle.data.target_length, self.bundle.config.text.max_length)
+        try:
+            settings = SearchSettings(
+                beams, most, self.tokenizer.size, length_penalty, no_repeat_ngram
+            )
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        function = functools.partial(self._captions, frozenset(sides), settings)
+        (written,) = self._in_batches(function, *sides.values())
+        return [self.tokenizer.decode(ids) for ids in written]
 
     def similarity(
         self, video: Videos, text: Texts, *, truncate: bool = False
@@ -228,86 +273,6 @@ class PretrainedModel:
 def load(path: str | os.PathLike) -> PretrainedModel:
     """The model of an export's folder. Raises ExportError where it is none or is damaged."""
     return PretrainedModel(safetensors.load_bundle(path))
-
-
-def _video_embeddings(
-    model: VideoBert, variables: Any, features: Float[Array, "b v c"], lengths: Int[Array, " b"]
-) -> tuple[Float[Array, "b j"]]:
-    segment_ids = _segment_ids(features.shape[1], lengths)
-    encoded = _encode_video(model, variables, features, segment_ids)
-    embeddings = _apply(model, variables, "video_embeddings", encoded, segment_ids, 1)
-    return (embeddings[:, 0],)
-
-
-def _text_embeddings(
-    model: VideoBert, variables: Any, ids: Int[Array, "b t"], lengths: Int[Array, " b"]
-) -> tuple[Float[Array, "b j"]]:
-    segment_ids = _segment_ids(ids.shape[1], lengths)
-    encoded = _encode_text(model, variables, ids, segment_ids)
-    embeddings = _apply(model, variables, "text_embeddings", encoded, segment_ids, 1)
-    return (embeddings[:, 0],)
-
-
-def _pairs(
-    model: VideoBert, variables: Any, *inputs: Shaped[Array, "b ..."]
-) -> tuple[Float[Array, "b v d"], Float[Array, "b t d"], Float[Array, "b d"]]:
-    towers = _towers(model, variables, *inputs)
-    _, text_segments, _, video_segments = towers
-    text, video = _apply(model, variables, "fuse", *towers)
-    fused = (text, text_segments, video, video_segments)
-    pooled = _apply(model, variables, "pool", *fused, 1)
-    video = jnp.where(video_segments[..., None] > 0, video, 0.0).astype(jnp.float32)
-    text = jnp.where(text_segments[..., None] > 0, text, 0.0).astype(jnp.float32)
-    return video, text, pooled[:, 0]
-
-
-def _cross_attention(
-    model: VideoBert, variables: Any, *inputs: Shaped[Array, "b ..."]
-) -> tuple[Float[Array, "b l n t v"], Float[Array, "b l n v t"]]:
-    towers = _towers(model, variables, *inputs)
-    _, kept = model.apply(variables, *towers, method="fuse", mutable=["intermediates"])
-    by_text, by_video = encoder.cross_attention_probabilities(
-        kept["intermediates"]["cross_encoder"]
-    )
-    return jnp.moveaxis(by_text, 0, 1), jnp.moveaxis(by_video, 0, 1)
-
-
-def _towers(
-    model: VideoBert,
-    variables: Any,
-    features: Float[Array, "b v c"],
-    clip_counts: Int[Array, " b"],
-    ids: Int[Array, "b t"],
-    piece_counts: Int[Array, " b"],
-) -> tuple[Float[Array, "b t d"], Int[Array, "b t"], Float[Array, "b v d"], Int[Array, "b v"]]:
-    """What `VideoBert.fuse` takes: both towers' outputs with their segment ids."""
-    video_segments = _segment_ids(features.shape[1], clip_counts)
-    text_segments = _segment_ids(ids.shape[1], piece_counts)
-    text = _encode_text(model, variables, ids, text_segments)
-    video = _encode_video(model, variables, features, video_segments)
-    return text, text_segments, video, video_segments
-
-
-def _encode_video(model: VideoBert, variables: Any, features: Array, segment_ids: Array) -> Array:
-    masked = jnp.zeros(segment_ids.shape, bool)
-    inputs = (features, segment_ids, _positions(segment_ids), masked)
-    return _apply(model, variables, "encode_video", *inputs)
-
-
-def _encode_text(model: VideoBert, variables: Any, ids: Array, segment_ids: Array) -> Array:
-    return _apply(model, variables, "encode_text", ids, segment_ids, _positions(segment_ids))
-
-
-def _apply(model: VideoBert, variables: Any, method: str, *inputs: Any) -> Any:
-    return model.apply(variables, *inputs, method=method)
-
-
-def _segment_ids(length: int, counts: Int[Array, " b"]) -> Int[Array, "b n"]:
-    return (jnp.arange(length)[None] < counts[:, None]).astype(jnp.int32)
-
-
-def _positions(segment_ids: Int[Array, "b n"]) -> Int[Array, "b n"]:
-    return jnp.where(segment_ids > 0, jnp.arange(segment_ids.shape[1])[None], 0)
 
 
 def _padded(

@@ -4,7 +4,7 @@ It has three forms (`model.attention`): dense, which holds the scores of all pai
 alone in giving probabilities; by a kernel over segments; by the lengths of rows of one example.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -33,8 +33,9 @@ Allowed = Bool[Array, "b q k"] | Segments
 def allowed_in(
     config: ModelConfig, query_segments: Int[Array, "b q"], key_segments: Int[Array, "b k"]
 ) -> Allowed:
-    """Which keys a query sees, as the form of attention takes it."""
-    if config.attention in _FUSED:
+    """Which keys a query sees, as the form of attention takes it; no form but the dense one takes a
+    side without length."""
+    if config.attention in _FUSED and query_segments.shape[1] and key_segments.shape[1]:
         return Segments(query_segments, key_segments)
     return allowed_pairs(query_segments, key_segments)
 
@@ -70,41 +71,60 @@ def attention_probabilities(
     return jnp.where(mask, jax.nn.softmax(scores, axis=-1), 0.0)
 
 
+class KeyValue(NamedTuple):
+    """Keys and values of n heads of h dimensions."""
+
+    key: Any  # [b, k, n, h]
+    value: Any  # [b, k, n, h]
+
+
 class Attention(nn.Module):
     """Multi-head attention of `queries` over `keys`; exactly 0 for a query without allowed key."""
 
     config: ModelConfig
 
-    @nn.compact
+    def setup(self) -> None:
+        config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
+        self.query, self.key, self.value = (
+            Linear(
+                (config.num_heads, config.head_dim),
+                ("embed", "heads", "head_dim"),
+                dtype,
+                ("heads", "head_dim"),
+            )
+            for _ in range(3)
+        )
+        self.output = Linear((config.embed_dim,), ("heads", "head_dim", "embed"), dtype, ("bias",))
+        self.dropout = Dropout(config.attention_dropout_rate)
+
     def __call__(
         self,
         queries: Float[Array, "b q d"],
         keys: Float[Array, "b k d"],
         allowed: Allowed,
     ) -> Float[Array, "b q d"]:
-        config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
+        return self.attend(queries, self.project(keys), allowed)
 
-        def heads(name: str, inputs: jax.Array) -> jax.Array:
-            projected = Linear(
-                (config.num_heads, config.head_dim),
-                ("embed", "heads", "head_dim"),
-                dtype,
-                ("heads", "head_dim"),
-                name=name,
-            )(inputs)
-            return constrain(projected, "act_row", "act_length", "act_heads", "act_head_dim")
+    def project(self, keys: Float[Array, "b k d"]) -> KeyValue:
+        """Keys and values of what will be attended to."""
+        return KeyValue(_by_heads(self.key(keys)), _by_heads(self.value(keys)))
 
-        query, key, value = heads("query", queries), heads("key", keys), heads("value", keys)
+    def attend(
+        self, queries: Float[Array, "b q d"], projected: KeyValue, allowed: Allowed
+    ) -> Float[Array, "b q d"]:
+        """What the queries read of keys and values that `project` gave."""
+        query, (key, value) = _by_heads(self.query(queries)), projected
         if isinstance(allowed, Segments):
-            context = _FUSED[config.attention](query, key, value, *allowed)
+            context = _FUSED[self.config.attention](query, key, value, *allowed)
             has_key = fused_attention.has_key(*allowed)
         else:
             probabilities = attention_probabilities(query, key, allowed)
             self.sow("intermediates", "probabilities", probabilities)
-            probabilities = Dropout(config.attention_dropout_rate)(probabilities)
-            context = jnp.einsum("bnqk,bknh->bqnh", probabilities.astype(dtype), value)
+            probabilities = self.dropout(probabilities).astype(value.dtype)
+            context = jnp.einsum("bnqk,bknh->bqnh", probabilities, value)
             has_key = allowed.any(-1)
-        output = Linear(
-            (config.embed_dim,), ("heads", "head_dim", "embed"), dtype, ("bias",), name="output"
-        )(context)
-        return jnp.where(has_key[:, :, None], output, 0)
+        return jnp.where(has_key[:, :, None], self.output(context), 0)
+
+
+def _by_heads(projected: Float[Array, "b n h d"]) -> Float[Array, "b n h d"]:
+    return constrain(projected, "act_row", "act_length", "act_heads", "act_head_dim")

@@ -77,6 +77,11 @@ class CrossConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    num_layers: int
+
+
+@dataclasses.dataclass(frozen=True)
 class VisualWordsConfig:
     branching: int
     depth: int
@@ -104,6 +109,7 @@ class ModelConfig:
     text: TextConfig
     video: VideoConfig
     cross: CrossConfig
+    decoder: DecoderConfig
 
     def __post_init__(self) -> None:
         if self.embed_dim % self.num_heads:
@@ -177,10 +183,14 @@ class ModelConfig:
     @property
     def modules(self) -> tuple[str, ...]:
         """Top-level modules of the network; one without layers may have no parameters."""
-        heads = {"bag_of_words_head": self.bag_of_words_head, "token_head": self.token_head}
-        absent = {name for name, is_there in heads.items() if not is_there}
+        optional = {
+            "bag_of_words_head": self.bag_of_words_head,
+            "token_head": self.token_head,
+            "decoder": self.decoder.num_layers > 0,
+        }
+        absent = {name for name, is_there in optional.items() if not is_there}
         named = [name for group in MODULE_GROUPS.values() for name in group]
-        return tuple(name for name in [*named, "cross_encoder"] if name not in absent)
+        return tuple(name for name in [*named, "cross_encoder", "decoder"] if name not in absent)
 
 
 class UnknownModule(ValueError):

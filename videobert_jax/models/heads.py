@@ -52,7 +52,7 @@ def unit_norm(values: Float[Array, "*x d"]) -> Float[Array, "*x d"]:
     return jnp.where(squares > 0, values * jax.lax.rsqrt(safe), 0.0)
 
 
-class MaskedLanguageHead(nn.Module):
+class PieceHead(nn.Module):
     """Logits over pieces (Devlin et al. 2019, section 3.1), tied to the piece embeddings: the text
     tower's own, or, of another width, those of a frozen BERT."""
 

@@ -1,17 +1,22 @@
 """VideoBERT: a text tower and a video tower, fused by a cross-modal encoder, with its heads.
 
 After Sun et al. 2019 (arXiv 1904.01766); two towers and cross-attention instead of one BERT over
-text and visual words. Every method takes rows `[b, ...]`; padding has segment id 0.
+text and visual words. A decoder over the fused sides writes captions, as in UniVL (Luo et al. 2020,
+arXiv 2002.06353). Every method takes rows `[b, ...]`; padding has segment id 0.
 """
+
+from typing import cast
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from videobert_jax import schema
 from videobert_jax.models import clip_heads, heads
 from videobert_jax.models.attention import allowed_in
 from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.decoder import Decoder
 from videobert_jax.models.embeddings import TextEmbedding, VideoEmbedding
 from videobert_jax.models.encoder import CrossEncoder, Encoder
 from videobert_jax.models.frozen_bert import BertEmbedding
@@ -30,7 +35,7 @@ class VideoBert(nn.Module):
         self.video_embedding = VideoEmbedding(config)
         self.video_encoder = Encoder(config, config.video.num_layers)
         self.cross_encoder = CrossEncoder(config)
-        self.masked_language_head = heads.MaskedLanguageHead(config)
+        self.masked_language_head = heads.PieceHead(config)
         self.masked_video_head = clip_heads.HEADS[config.masked_video_head](config)
         self.pooler = heads.Pooler(config)
         self.matching_head = heads.MatchingHead()
@@ -39,6 +44,8 @@ class VideoBert(nn.Module):
             self.bag_of_words_head = heads.BagOfWordsHead(config, config.text.vocabulary_size)
         if config.token_head:
             self.token_head = heads.TokenHead(config)
+        if config.decoder.num_layers:
+            self.decoder = Decoder(config)
 
     def encode_text(
         self, ids: Int[Array, "b t"], segment_ids: Int[Array, "b t"], positions: Int[Array, "b t"]
@@ -150,6 +157,42 @@ class VideoBert(nn.Module):
         """Logits that text and video of an example belong together."""
         return self.matching_head(pooled)
 
+    def decode(
+        self,
+        ids: Int[Array, "b u"],
+        segment_ids: Int[Array, "b u"],
+        positions: Int[Array, "b u"],
+        fused_text: Float[Array, "b t d"],
+        text_segment_ids: Int[Array, "b t"],
+        fused_video: Float[Array, "b v d"],
+        video_segment_ids: Int[Array, "b v"],
+    ) -> Float[Array, "b u d"]:
+        """Decoder's outputs at pieces of captions, from which `caption_logits` tells the next ones.
+
+        An example reads its own earlier pieces and its own fused sides. Needs
+        `config.decoder.num_layers`.
+        """
+        memory = jnp.concatenate([fused_text, fused_video], axis=1)
+        memory_segment_ids = jnp.concatenate([text_segment_ids, video_segment_ids], axis=1)
+        embedded = self.embed_written(ids, positions)
+        return self.decoder(embedded, segment_ids, memory, memory_segment_ids)
+
+    def embed_written(
+        self, ids: Int[Array, "b u"], positions: Int[Array, "b u"]
+    ) -> Float[Array, "b u d"]:
+        """Pieces of captions as the decoder reads them."""
+        return self._decoder_embedding(ids, positions)
+
+    @property
+    def _decoder_embedding(self) -> TextEmbedding:
+        """The text tower's; where that has vectors of whole texts, the decoder's own."""
+        tied = self.config.text.input == "pieces"
+        return cast(TextEmbedding, self.text_embedding) if tied else self.decoder.embedding
+
+    def caption_logits(self, decoded: Float[Array, "b u d"]) -> Float[Array, "b u w"]:
+        """Logits over the next pieces, float32, of the decoder's outputs."""
+        return self.decoder.piece_logits(decoded, self._decoder_embedding.table)
+
     def __call__(self, block: schema.Batch) -> jax.Array:
         """Runs every part once on one block `[r, ...]`, for `init`; gives the matching logits."""
         num_examples = block.example_ids.shape[-1]
@@ -170,7 +213,9 @@ class VideoBert(nn.Module):
         self.piece_logits(heads.gather_slots(fused_text, block.text_slots))
         self.video_predictions(heads.gather_slots(fused_video, block.video_slots))
         self.video_targets(block.video_features)
-        pooled = self.pool(
-            fused_text, block.text_segment_ids, fused_video, block.video_segment_ids, num_examples
-        )
+        fused = (fused_text, block.text_segment_ids, fused_video, block.video_segment_ids)
+        if self.config.decoder.num_layers:
+            targets = (block.target_ids, block.target_segment_ids, block.target_positions)
+            self.caption_logits(self.decode(*targets, *fused))
+        pooled = self.pool(*fused, num_examples)
         return self.matching_logits(pooled)

@@ -11,6 +11,7 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "bag_of_words": ("text_video",),
     "token_contrastive": ("text_video",),
     "cascade": ("text_video",),
+    "captioning": ("text_video",),
 }
 NEGATIVES = ("uniform", "hard")
 
@@ -60,6 +61,30 @@ class BagOfWordsConfig:
     weight: float
 
 
+CAPTIONING_INPUTS = ("video", "transcript", "both")
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptioningConfig:
+    weight: float
+    label_smoothing: float
+    inputs: str
+    chunks: int
+
+    def __post_init__(self) -> None:
+        if self.inputs not in CAPTIONING_INPUTS:
+            raise ValueError(
+                f"objectives.captioning.inputs={self.inputs!r} is none of "
+                f"{', '.join(CAPTIONING_INPUTS)}."
+            )
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise ValueError(
+                f"objectives.captioning.label_smoothing={self.label_smoothing} is outside [0, 1)."
+            )
+        if self.chunks < 1:
+            raise ValueError(f"objectives.captioning.chunks={self.chunks}; expected 1 or more.")
+
+
 @dataclasses.dataclass(frozen=True)
 class TokenContrastiveConfig:
     weight: float
@@ -100,6 +125,7 @@ class ObjectivesConfig:
     bag_of_words: BagOfWordsConfig
     token_contrastive: TokenContrastiveConfig
     cascade: CascadeConfig
+    captioning: CaptioningConfig
     twin_clip_distance: int
 
     def __post_init__(self) -> None:
@@ -120,4 +146,5 @@ class ObjectivesConfig:
             "bag_of_words": self.bag_of_words.weight,
             "token_contrastive": self.token_contrastive.weight,
             "cascade": self.cascade.weight,
+            "captioning": self.captioning.weight,
         }

@@ -16,6 +16,14 @@ def with_labels(logits: Float[Array, "*n w"], labels: Int[Array, "*n"]) -> Float
     return jax.nn.logsumexp(logits, axis=-1) - chosen
 
 
+def with_smoothed_labels(
+    logits: Float[Array, "*n w"], labels: Int[Array, "*n"], smoothing: float
+) -> Float[Array, "*n"]:
+    """Cross-entropy against 1 - smoothing on the label and smoothing spread over all w evenly."""
+    uniform = jax.nn.logsumexp(logits, axis=-1) - logits.mean(-1)
+    return (1.0 - smoothing) * with_labels(logits, labels) + smoothing * uniform
+
+
 def with_positives(
     logits: Float[Array, "m n"], positive: Bool[Array, "m n"], allowed: Bool[Array, "m n"]
 ) -> Float[Array, " m"]:

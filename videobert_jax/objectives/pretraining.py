@@ -6,6 +6,7 @@ of devices nor accumulation changes a draw. Sums and weights stay apart until th
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from videobert_jax.models import heads
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.objectives import (
     bag_of_words,
+    captioning,
     cascade,
     contrastive,
     masked_language,
@@ -28,7 +30,8 @@ from videobert_jax.objectives.config import ObjectivesConfig
 
 # Streams of a block's key. Each pass has its own, so that a pass repeated alone (the two-phase
 # step encodes twice) drops the same activations.
-_TEXT, _VIDEO, _FUSE, _MISMATCH, _FUSE_MISMATCHED, _FUSE_CASCADE = range(6)
+_TEXT, _VIDEO, _FUSE, _MISMATCH, _FUSE_MISMATCHED = range(5)
+_FUSE_CASCADE, _FUSE_CAPTIONED, _DECODE = range(5, 8)
 
 
 @jax.tree_util.register_dataclass
@@ -67,6 +70,7 @@ def block_weights(
         "bag_of_words": lambda: bag_of_words.weight(block),
         "token_contrastive": lambda: token_contrastive.weight(block),
         "cascade": lambda: cascade.weight(block, distance),
+        "captioning": lambda: captioning.weight(block, config.captioning),
     }
     return {name: weights[name]() for name in active(config)}
 
@@ -127,7 +131,9 @@ def local_totals(
         totals["token_contrastive"] = _token_contrastive_total(
             model, variables, block, encoded, config
         )
-    if names <= {"bag_of_words", "token_contrastive"}:
+    if "captioning" in names and config.captioning.inputs != "both":
+        totals["captioning"] = _caption_of_one_side(model, variables, block, encoded, key, config)
+    if names <= set(totals):
         return totals
     fused_text, fused_video = _fuse(
         model,
@@ -138,6 +144,9 @@ def local_totals(
         encoded.video,
         block.video_segment_ids,
     )
+    if "captioning" in names - set(totals):
+        read = (fused_text, block.text_segment_ids, fused_video, block.video_segment_ids)
+        totals["captioning"] = _captioning_total(model, variables, block, read, key, config)
     if "masked_language" in names:
         slots = heads.gather_slots(fused_text, block.text_slots)
         logits = _apply(model, variables, None, "piece_logits", slots)
@@ -175,6 +184,58 @@ def _token_contrastive_total(
     return token_contrastive.total(
         text, video, block, config.token_contrastive, config.twin_clip_distance
     )
+
+
+def _caption_of_one_side(
+    model: VideoBert,
+    variables: Any,
+    block: schema.Batch,
+    encoded: Encoded,
+    key: Key[Array, ""],
+    config: ObjectivesConfig,
+) -> Float[Array, ""]:
+    """Captions told from the clips alone, or from the text alone: the other side has no length."""
+    text, text_segments = encoded.text, block.text_segment_ids
+    video, video_segments = encoded.video, block.video_segment_ids
+    if config.captioning.inputs == "video":
+        text, text_segments = text[:, :0], text_segments[:, :0]
+    else:
+        video, video_segments = video[:, :0], video_segments[:, :0]
+    fused_text, fused_video = _apply(
+        model,
+        variables,
+        jax.random.fold_in(key, _FUSE_CAPTIONED),
+        "fuse",
+        text,
+        text_segments,
+        video,
+        video_segments,
+    )
+    read = (fused_text, text_segments, fused_video, video_segments)
+    return _captioning_total(model, variables, block, read, key, config)
+
+
+def _captioning_total(
+    model: VideoBert,
+    variables: Any,
+    block: schema.Batch,
+    read: tuple[Array, Array, Array, Array],
+    key: Key[Array, ""],
+    config: ObjectivesConfig,
+) -> Float[Array, ""]:
+    """`read`: fused text and video with their segment ids, which the decoder attends to."""
+    decoded = _apply(
+        model,
+        variables,
+        jax.random.fold_in(key, _DECODE),
+        "decode",
+        captioning.decoder_inputs(block),
+        block.target_segment_ids,
+        block.target_positions,
+        *read,
+    )
+    logits_of = functools.partial(_apply, model, variables, None, "caption_logits")
+    return captioning.total(decoded, logits_of, block, config.captioning)
 
 
 def _masked_video_total(

@@ -233,6 +233,7 @@ def rows_of_one(
         content_words="",  # of training alone
         text_length=min(_round_up(text_length, 8), data.text_length),
         video_length=min(clips, data.video_length),
+        target_length=0,
         masking=dataclasses.replace(data.masking, **shown),
     )
     return blocks.BlockSettings.from_config(data, 0, feature_dim)

@@ -34,11 +34,12 @@ class InputError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """The datasets and splits of data.sources, in its order. main: the first dataset whose clip
-    features are used, or the first."""
+    """The datasets and splits of data.sources, in its order. transcripts: those that give the texts
+    in place of captions. main: the first dataset whose clip features are used, or the first."""
 
     datasets: list[index.Dataset]
     splits: list[index.Split]
+    transcripts: list[index.Split | None]
     main: index.Dataset
 
 
@@ -75,7 +76,7 @@ def open_inputs(
     """
     sources = open_sources(run)
     main = sources.main
-    tokenizer = _tokenizer(run, workdir, sources.splits, initial, bert)
+    tokenizer = _tokenizer(run, workdir, sources, initial, bert)
     model = configuration.resolve_model(
         run, vocabulary_size=tokenizer.size, feature_dim=main.contract.dim
     )
@@ -87,14 +88,21 @@ def open_inputs(
         visual_words=_visual_words(run, main.contract) if begins else None,
         model=model,
         trained_on=_trained_on(sources, initial, bert),
-        names=tuple(
-            f"{dataset.name}/{split.name} ({len(split)} examples, {source.regime}"
-            f"{', near videos together' if source.neighbours else ''})"
-            for dataset, split, source in zip(
-                sources.datasets, sources.splits, run.data.sources, strict=True
-            )
-        ),
+        names=_names(run, sources),
     )
+
+
+def _names(run: RunConfig, sources: Sources) -> tuple[str, ...]:
+    """What each source is, in a few words."""
+    names = []
+    for dataset, split, source in zip(
+        sources.datasets, sources.splits, run.data.sources, strict=True
+    ):
+        said = [f"{len(split)} examples", source.regime]
+        said += [f"texts of {source.transcripts}"] if source.transcripts else []
+        said += ["near videos together"] if source.neighbours else []
+        names.append(f"{dataset.name}/{split.name} ({', '.join(said)})")
+    return tuple(names)
 
 
 def open_sources(run: RunConfig) -> Sources:
@@ -103,8 +111,12 @@ def open_sources(run: RunConfig) -> Sources:
     datasets = {path: index.open_dataset(path) for path in map(_path_of(run), sources)}
     opened = [datasets[_path_of(run)(source)] for source in sources]
     splits = [dataset.split(source.split) for dataset, source in zip(opened, sources, strict=True)]
+    transcripts = [
+        dataset.split(source.transcripts) if source.transcripts else None
+        for dataset, source in zip(opened, sources, strict=True)
+    ]
     with_video = [i for i, source in enumerate(sources) if source.regime != "text_only"]
-    return Sources(opened, splits, opened[with_video[0] if with_video else 0])
+    return Sources(opened, splits, transcripts, opened[with_video[0] if with_video else 0])
 
 
 def _visual_words(run: RunConfig, contract: FeatureContract) -> VisualWords | None:
@@ -154,8 +166,11 @@ def block_builder(
             source.weight,
             neighbours.load(source.neighbours) if source.neighbours else None,
             source.neighbour_videos,
+            transcripts,
         )
-        for split, source in zip(sources.splits, run.data.sources, strict=True)
+        for split, transcripts, source in zip(
+            sources.splits, sources.transcripts, run.data.sources, strict=True
+        )
     ]
     words = None
     if path := run.data.content_words:
@@ -184,7 +199,7 @@ def _path_of(run: RunConfig):
 def _tokenizer(
     run: RunConfig,
     workdir: pathlib.Path,
-    splits: list[index.Split],
+    sources: Sources,
     initial: ModelBundle | None,
     bert: Bert | None,
 ) -> tokenizers.Tokenizer:
@@ -195,13 +210,13 @@ def _tokenizer(
         return tokenizers.Tokenizer(run_record.read(workdir).tokenizer_model)
     if jax.process_index() == 0 and not path.is_file():
         if bert is not None:
-            model = new_tokenizer(run, splits, bert.vocabulary)
+            model = new_tokenizer(run, sources, bert.vocabulary)
         elif initial is not None and initialization.takes_text(
             run.init.modules, sorted(initial.variables["params"])
         ):
             model = initial.tokenizer_model
         else:
-            model = new_tokenizer(run, splits, None)
+            model = new_tokenizer(run, sources, None)
         atomic.write_bytes(path, model)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("the tokenizer is there")
@@ -209,18 +224,19 @@ def _tokenizer(
 
 
 def new_tokenizer(
-    run: RunConfig, splits: list[index.Split], vocabulary: word_pieces.Vocabulary | None
+    run: RunConfig, sources: Sources, vocabulary: word_pieces.Vocabulary | None
 ) -> bytes:
-    """Model of the tokenizer that a run makes of its captions, of a published BERT's `vocabulary`
-    where there is one. Raises TokenizerError."""
-    spoken = [
+    """Model of the tokenizer that a run makes of its captions and transcripts, of a published
+    BERT's `vocabulary` where there is one. Raises TokenizerError."""
+    with_text = [
         split
-        for split, source in zip(splits, run.data.sources, strict=True)
+        for split, source in zip(sources.splits, run.data.sources, strict=True)
         if source.regime != "video_only"
     ]
+    with_text += [split for split in sources.transcripts if split is not None]
     if vocabulary is not None:
-        return word_pieces.model_of(vocabulary, _captions(spoken))
-    return tokenizers.train(_captions(spoken), run.data.vocabulary_size)
+        return word_pieces.model_of(vocabulary, _captions(with_text))
+    return tokenizers.train(_captions(with_text), run.data.vocabulary_size)
 
 
 def _captions(splits: list[index.Split]) -> Iterator[str]:
@@ -246,7 +262,9 @@ def _trained_on(
             "split": split.name,
             "video_names_digest": digests.sha256_json(sorted(split.videos)),
         }
-        for dataset, split in zip(sources.datasets, sources.splits, strict=True)
+        for splits in (sources.splits, sources.transcripts)
+        for dataset, split in zip(sources.datasets, splits, strict=True)
+        if split is not None
     ]
     names = {name for split in sources.splits for name in split.videos}
     initialized_from: dict[str, Any] = {}

@@ -42,10 +42,11 @@ def decay_mask(model: VideoBert) -> Any:
 def layer_rates(model: VideoBert, decay: float) -> Any:
     """Factors of the parameters' learning rates: numbers, or of a stack `[l, 1, ...]`, one a layer.
 
-    `decay` to the power of what stands above, the heads counted as one: heads have 1, the last
-    cross-modal layer `decay`, a tower's last layer one power more than the first cross-modal layer,
-    a tower's embeddings its deepest. ELECTRA (Clark et al. 2020, section 3.1 and appendix A) and
-    BEiT (Bao et al. 2022, appendix) have one tower; here each counts its own layers.
+    `decay` to the power of what stands above, the heads, among them the decoder, counted as one:
+    heads have 1, the last cross-modal layer `decay`, a tower's last layer one power more than the
+    first cross-modal layer, a tower's embeddings its deepest. ELECTRA (Clark et al. 2020, section
+    3.1 and appendix A) and BEiT (Bao et al. 2022, appendix) have one tower; here each counts its
+    own layers.
     """
     config = model.config
     cross = config.cross.num_layers
@@ -64,7 +65,7 @@ def layer_rates(model: VideoBert, decay: float) -> Any:
     def rates(path: Any, axes: tuple[str, ...]) -> np.ndarray:
         module = path[0].key
         power = lowest.get(module, 0)
-        if axes[:1] != ("layers",):
+        if axes[:1] != ("layers",) or module not in layers:
             return np.asarray(decay**power, np.float32)
         powers = power + np.arange(layers[module], 0, -1)
         return np.asarray(decay**powers, np.float32).reshape(-1, *[1] * (len(axes) - 1))

@@ -127,7 +127,7 @@ class Stage:
             examples_a_step=data.global_batch_size,
             tokens_a_step=data.blocks_per_batch
             * data.rows
-            * (data.text_length + data.video_length),
+            * (data.text_length + data.video_length + data.target_length),
             flops_a_step=flops,
             peak_flops=None if peak is None else peak * jax.device_count(),
         )

@@ -44,6 +44,7 @@ def _boxed_variables(model: VideoBert, key: jax.Array) -> Any:
         masked_video=1,
         feature_dim=config.video.feature_dim,
         weighted_text=0,
+        target_length=1,
     )
     return model.init(key, jax.tree.map(jnp.asarray, schema.zero_block(shape, 1)))
 

@@ -1,0 +1,116 @@
+"""Captions that a decoder has learnt by heart come back from its application."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tests import bundles, fakes
+from videobert_jax import schema
+from videobert_jax.inference import model as inference
+from videobert_jax.models.videobert import VideoBert
+from videobert_jax.objectives import captioning, pretraining
+from videobert_jax.objectives.config import CaptioningConfig
+from videobert_jax.text.tokenizer import Tokenizer
+
+CAPTIONING = CaptioningConfig(weight=1.0, label_smoothing=0.1, inputs="video", chunks=1)
+PLACES = 32
+
+
+@pytest.fixture(scope="module")
+def videos() -> list[np.ndarray]:
+    generator = np.random.default_rng(3)
+    sizes = zip((3, 8, 1, 5), [fakes.FEATURE_DIM] * 4, strict=True)
+    return [generator.normal(size=size).astype(np.float32) for size in sizes]
+
+
+def block_of(tokenizer: Tokenizer, videos: list[np.ndarray]) -> schema.Batch:
+    """Rows of one video each with its caption to write."""
+    shape = schema.RowShape(1, 1, 8, 0, 0, fakes.FEATURE_DIM, 0, PLACES)
+    made = schema.zero_block(shape, len(videos))
+    for row, (video, caption) in enumerate(zip(videos, bundles.CAPTIONS, strict=True)):
+        pieces = [*tokenizer.encode([caption])[0], tokenizer.sep_id]
+        made.example_ids[row] = row
+        for side, length in (("video", len(video)), ("target", len(pieces))):
+            getattr(made, f"{side}_segment_ids")[row, :length] = 1
+            getattr(made, f"{side}_positions")[row, :length] = np.arange(length)
+        made.video_features[row, : len(video)] = video
+        made.target_ids[row, : len(pieces)] = pieces
+    return fakes.on_device(made)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_run, videos) -> inference.PretrainedModel:
+    """A network without layers of the towers that has learnt what belongs to each video."""
+    bundle = bundles.tiny(
+        dataclasses.replace(
+            tiny_run,
+            data=dataclasses.replace(tiny_run.data, target_length=PLACES),
+            model=dataclasses.replace(
+                tiny_run.model,
+                dropout_rate=0.0,
+                text=dataclasses.replace(tiny_run.model.text, num_layers=0),
+                video=dataclasses.replace(tiny_run.model.video, num_layers=0),
+            ),
+        )
+    )
+    network, key = VideoBert(bundle.config), jax.random.key(0)
+    objectives = tiny_run.objectives
+    off = {
+        name: dataclasses.replace(getattr(objectives, name), weight=0.0)
+        for name in objectives.weights()
+    }
+    config = dataclasses.replace(objectives, **(off | {"captioning": CAPTIONING}))
+    block = block_of(Tokenizer(bundle.tokenizer_model), videos)
+    constants = jax.tree.map(jnp.asarray, bundle.variables["constants"])
+
+    def loss(params):
+        variables = {"params": params, "constants": constants}
+        encoded = pretraining.encode(network, variables, block, key)
+        totals = pretraining.local_totals(network, variables, block, encoded, key, config)
+        return totals["captioning"] / captioning.weight(block, CAPTIONING)
+
+    optimizer = optax.adam(3e-3)
+
+    @jax.jit
+    def learnt(params):
+        def step(_, state):
+            params, opt_state = state
+            updates, opt_state = optimizer.update(jax.grad(loss)(params), opt_state)
+            return optax.apply_updates(params, updates), opt_state
+
+        return jax.lax.fori_loop(0, 300, step, (params, optimizer.init(params)))[0]
+
+    params = jax.device_get(learnt(jax.tree.map(jnp.asarray, bundle.variables["params"])))
+    variables = {**bundle.variables, "params": params}
+    return inference.PretrainedModel(dataclasses.replace(bundle, variables=variables))
+
+
+def test_learnt_captions_come_back(model, videos):
+    assert model.caption(videos, beams=2) == list(bundles.CAPTIONS)
+
+
+def test_text_alone_and_both_sides_are_taken_too(model, videos):
+    texts = ["cut the onion", "pour milk"]
+    alone = model.caption(text=texts, beams=1)
+    both = model.caption(videos[:2], texts, beams=1)
+    assert len(alone) == len(both) == 2
+    assert alone != both  # the clips are read
+
+
+def test_what_cannot_be_captioned_is_said(model, videos):
+    with pytest.raises(inference.InputError, match="neither video nor text"):
+        model.caption()
+    with pytest.raises(inference.InputError, match="2 videos and 1 texts"):
+        model.caption(videos[:2], ["cut"])
+    with pytest.raises(inference.InputError, match="beams=0"):
+        model.caption(videos, beams=0)
+    config = dataclasses.replace(
+        model.bundle.config, decoder=dataclasses.replace(model.bundle.config.decoder, num_layers=0)
+    )
+    without = inference.PretrainedModel(dataclasses.replace(model.bundle, config=config))
+    with pytest.raises(inference.InputError, match=r"no decoder \(model.decoder.num_layers=0\)"):
+        without.caption(videos)
