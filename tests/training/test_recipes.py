@@ -11,13 +11,23 @@ import pytest
 
 from tests import fakes
 from videobert_jax import configuration
+from videobert_jax.data import index
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import mesh as meshes
+from videobert_jax.text import content_words
 from videobert_jax.training import inputs, optimizer, state, steps
 from videobert_jax.video import visual_words
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-RECIPES = ("videobert_visual_words", "youcook2_from_scratch", "videoclip", "howto100m")
+RECIPES = (
+    "videobert_visual_words",
+    "youcook2_from_scratch",
+    "videoclip",
+    "howto100m",
+    "univl_stage1",
+    "univl_stage2",
+    "taco",
+)
 SMALL: dict[str, Any] = {
     "data.block_size": 16,
     "data.text_length": 24,
@@ -46,8 +56,16 @@ def words_file(tmp_path_factory) -> pathlib.Path:
     return file
 
 
+@pytest.fixture(scope="module")
+def content_words_file(tiny_dataset, tmp_path_factory) -> pathlib.Path:
+    split = index.open_dataset(tiny_dataset).split("train")
+    file = tmp_path_factory.mktemp("words") / "content_words.json"
+    content_words.save(file, content_words.count(split.texts(range(len(split))), None, {}))
+    return file
+
+
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_takes_a_step(name, tiny_dataset, words_file, tmp_path):
+def test_a_recipe_takes_a_step(name, tiny_dataset, words_file, content_words_file, tmp_path):
     config = configuration.load_file(str(ROOT / "configs" / f"{name}.py"))
     recipe = configuration.parse(config)
     changes = SMALL | {
@@ -58,6 +76,10 @@ def test_a_recipe_takes_a_step(name, tiny_dataset, words_file, tmp_path):
     }
     if recipe.data.visual_words:
         changes |= {"data.visual_words": words_file, **WORDS}
+    if recipe.data.content_words:
+        changes["data.content_words"] = content_words_file
+    if recipe.data.target_length:
+        changes |= {"data.target_length": 16, "model.decoder.num_layers": 1}
     for key, value in changes.items():
         configuration.apply_override(config, key, str(value))
     run = configuration.parse(config)
