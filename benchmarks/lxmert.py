@@ -2,10 +2,12 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from videobert_jax import schema
 from videobert_jax.files import extras
 
 
@@ -32,8 +34,16 @@ class Sizes:
     weight_decay: float = 0.01
 
 
+_IGNORED = -100  # target that PyTorch's cross-entropy leaves out
+Batch = dict[str, Any]  # tensors by the names that `LxmertModel` has for them, slots and targets
+
+
 class Peer:
-    """LXMERT with its word head on gathered positions, and the same losses as ours."""
+    """LXMERT with its word head on gathered positions, and the same losses as ours.
+
+    It has a batch of its own, full of random pieces and clips; others are made by `batch_of`. A
+    step may take its gradients from several batches, one after another.
+    """
 
     def __init__(self, sizes: Sizes, threads: int):
         torch = extras.require("torch", "parity")
@@ -71,7 +81,7 @@ class Peer:
             weight_decay=sizes.weight_decay,
             fused=True,
         )
-        self._batch = self._make_batch()
+        self._full = self._make_batch()
         self.losses: list[float] = []
 
     def _make_batch(self) -> dict[str, Any]:
@@ -93,9 +103,26 @@ class Peer:
             ),
         }
 
-    def _loss(self) -> Any:
+    def batch_of(self, rows: schema.Batch) -> Batch:
+        """Rows of one example each `[b, ...]`, with masks in the place of segments."""
         torch = self._torch
-        inputs = dict(self._batch)
+        text, video = rows.text_segment_ids > 0, rows.video_segment_ids > 0
+        predicted = rows.text_slot_weights > 0
+        return {
+            "input_ids": torch.tensor(rows.text_ids, dtype=torch.int64),
+            "visual_feats": torch.tensor(rows.video_features, dtype=torch.float32),
+            "visual_pos": torch.zeros(*video.shape, 4),
+            "attention_mask": torch.tensor(text, dtype=torch.float32),
+            "visual_attention_mask": torch.tensor(video, dtype=torch.float32),
+            "slots": torch.tensor(rows.text_slots, dtype=torch.int64),
+            "targets": torch.tensor(
+                np.where(predicted, rows.text_targets, _IGNORED), dtype=torch.int64
+            ),
+        }
+
+    def _loss(self, batch: Batch) -> Any:
+        torch = self._torch
+        inputs = dict(batch)
         slots, targets = inputs.pop("slots"), inputs.pop("targets")
         outputs = self._network(**inputs)
         index = slots[..., None].expand(-1, -1, self._sizes.embed_dim)
@@ -103,24 +130,34 @@ class Peer:
         words = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
         return words + outputs.vision_output.square().mean()
 
-    def step(self) -> None:
-        """One training step: forward, backward, clipping, AdamW."""
+    def step(self, batches: Sequence[Batch] = ()) -> None:
+        """One training step: forward and backward of every batch, clipping, AdamW."""
+        batches = batches or [self._full]
         self._optimizer.zero_grad(set_to_none=True)
-        loss = self._loss()
-        loss.backward()
+        losses = []
+        for batch in batches:
+            loss = self._loss(batch) / len(batches)
+            loss.backward()
+            losses.append(loss.item())
         self._torch.nn.utils.clip_grad_norm_(self._parameters, self._sizes.clip_norm)
         self._optimizer.step()
-        self.losses.append(loss.item())
+        self.losses.append(sum(losses))
 
-    def flops(self) -> float:
+    def flops(self, batch: Batch | None = None) -> float:
         """Of the matrix products of one forward and backward pass."""
         counting = extras.require("torch.utils.flop_counter", "parity")
         with counting.FlopCounterMode(display=False) as counter:
-            self._loss().backward()
+            self._loss(batch or self._full).backward()
         return float(counter.get_total_flops())
 
-    def examples_per_second(self, steps: int) -> float:
+    def examples_per_second(self, count: int) -> float:
+        """Of `count` steps on its own batch."""
+        return self.rate([[self._full]] * count)
+
+    def rate(self, steps: Sequence[Sequence[Batch]]) -> float:
+        """Examples a second of these steps, each of the batches it names."""
         begun = time.perf_counter()
-        for _ in range(steps):
-            self.step()
-        return steps * self._sizes.rows / (time.perf_counter() - begun)
+        for batches in steps:
+            self.step(batches)
+        seconds = time.perf_counter() - begun
+        return sum(len(batch["input_ids"]) for batches in steps for batch in batches) / seconds

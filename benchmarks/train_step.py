@@ -17,6 +17,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
@@ -53,12 +54,15 @@ _FUSE = 7  # stream of the block's key
 
 
 class TrainingStep:
-    """The step of the training loop, compiled, with a state and a batch of its own."""
+    """The step of the training loop, compiled for the shapes of its batches, with a state.
+
+    flops: of a step with the first batch; num_examples: of that batch.
+    """
 
     def __init__(
         self,
         model: VideoBert,
-        batch: schema.Batch,
+        batches: Sequence[schema.Batch],
         optimization: OptimizerConfig,
         weights: objectives.ObjectivesConfig,
         mesh: jax.sharding.Mesh,
@@ -67,9 +71,12 @@ class TrainingStep:
         self._mesh = mesh
         rule = optimizer.create_rule(optimization, _NUM_STEPS, model)
         self._state = state.create_state(model, rule, mesh, 0, None)
-        self._batch = jax.device_put(batch, partitioning.batch_sharding(mesh))
+        self._batches = jax.device_put(list(batches), partitioning.batch_sharding(mesh))
         self.num_parameters = sum(leaf.size for leaf in jax.tree.leaves(self._state.params))
-        self.num_examples = int((batch.example_ids != schema.PADDING_EXAMPLE).sum())
+        self._examples = [
+            int((batch.example_ids != schema.PADDING_EXAMPLE).sum()) for batch in batches
+        ]
+        self.num_examples = self._examples[0]
         step = functools.partial(
             steps.train_step,
             model=model,
@@ -80,27 +87,43 @@ class TrainingStep:
             num_shards=meshes.block_shards(mesh),
         )
         with jax.set_mesh(mesh):
-            self.flops = hardware.matmul_flops(step, self._state, self._batch)
+            self.flops = hardware.matmul_flops(step, self._state, self._batches[0])
             shardings = (jax.tree.map(lambda leaf: leaf.sharding, self._state), None)
             jitted = jax.jit(step, donate_argnums=0, out_shardings=shardings)
-            self._step = jitted.lower(self._state, self._batch).compile()
+            self._compiled = {
+                _sizes_of(batch): jitted.lower(self._state, batch).compile()
+                for batch in {_sizes_of(batch): batch for batch in self._batches}.values()
+            }
 
     def examples_per_second(self, count: int) -> float:
+        """Of `count` steps with the first batch."""
+        return self.rate([0] * count)
+
+    def rate(self, numbers: Sequence[int]) -> float:
+        """Examples a second of steps with the batches of these numbers."""
         begun = time.perf_counter()
-        loss = self.loss_after(count)
+        loss = self._loss_after(numbers)
         seconds = time.perf_counter() - begun
         if not np.isfinite(loss):
             raise alternate.BenchmarkError(
                 f"the loss became {loss}; a step that skips updates is no step."
             )
-        return count * self.num_examples / seconds
+        return sum(self._examples[number] for number in numbers) / seconds
 
     def loss_after(self, count: int) -> float:
-        """Loss of the last of `count` steps; waits for it."""
+        """Loss of the last of `count` steps with the first batch; waits for it."""
+        return self._loss_after([0] * count)
+
+    def _loss_after(self, numbers: Sequence[int]) -> float:
         metrics = {}
-        for _ in range(count):
-            self._state, metrics = self._step(self._state, self._batch)
+        for number in numbers:
+            batch = self._batches[number]
+            self._state, metrics = self._compiled[_sizes_of(batch)](self._state, batch)
         return float(metrics["loss"])
+
+
+def _sizes_of(batch: schema.Batch) -> tuple[tuple[int, ...], ...]:
+    return tuple(leaf.shape for leaf in jax.tree.leaves(batch))
 
 
 def words_and_mean_square(
@@ -129,8 +152,10 @@ def words_and_mean_square(
     return {"masked_language": masked_language.total(logits, block), "masked_video": mean_square}
 
 
-def ours_like_lxmert(sizes: lxmert.Sizes) -> TrainingStep:
-    """Our training step on the network and batch of `sizes`."""
+def ours_like_lxmert(
+    sizes: lxmert.Sizes, batches: Sequence[schema.Batch] | None = None
+) -> TrainingStep:
+    """Our training step on the network of `sizes`, and on its batch where no others are given."""
     config = ModelConfig(
         embed_dim=sizes.embed_dim,
         num_heads=sizes.num_heads,
@@ -162,16 +187,18 @@ def ours_like_lxmert(sizes: lxmert.Sizes) -> TrainingStep:
         cross=CrossConfig(sizes.cross_layers, share_directions=True),
         decoder=DecoderConfig(num_layers=0),
     )
-    shape = schema.RowShape(
-        examples=1,
-        text_length=sizes.text_length,
-        video_length=sizes.video_length,
-        masked_text=sizes.masked_text,
-        masked_video=1,
-        feature_dim=sizes.feature_dim,
-        weighted_text=0,
-        target_length=0,
-    )
+    if batches is None:
+        shape = schema.RowShape(
+            examples=1,
+            text_length=sizes.text_length,
+            video_length=sizes.video_length,
+            masked_text=sizes.masked_text,
+            masked_video=1,
+            feature_dim=sizes.feature_dim,
+            weighted_text=0,
+            target_length=0,
+        )
+        batches = [full_batch(shape, 1, sizes.rows, sizes.vocabulary)]
     optimization = OptimizerConfig(
         learning_rate=sizes.learning_rate,
         warmup_steps=1,
@@ -187,9 +214,8 @@ def ours_like_lxmert(sizes: lxmert.Sizes) -> TrainingStep:
     )
     weights = objective_weights(masked_language=1.0, masked_video=1.0)
     mesh = meshes.create_mesh(meshes.MeshConfig(1, 1, 1), jax.devices("cpu")[:1])
-    batch = full_batch(shape, 1, sizes.rows, sizes.vocabulary)
     with mock.patch.object(pretraining, "local_totals", words_and_mean_square):
-        return TrainingStep(VideoBert(config), batch, optimization, weights, mesh)
+        return TrainingStep(VideoBert(config), batches, optimization, weights, mesh)
 
 
 def objective_weights(**weights: float) -> objectives.ObjectivesConfig:
@@ -293,7 +319,9 @@ def on_device(run: configuration.RunConfig, rounds: int, steps_a_run: int) -> di
     accumulation = run.training.accumulation_steps
     meshes.require_divisible_blocks(run.data.blocks_per_batch, accumulation, mesh)
     batch = full_batch(shape, run.data.blocks_per_batch, run.data.rows, run.data.vocabulary_size)
-    step = TrainingStep(VideoBert(config), batch, run.optimizer, run.objectives, mesh, accumulation)
+    step = TrainingStep(
+        VideoBert(config), [batch], run.optimizer, run.objectives, mesh, accumulation
+    )
     step.examples_per_second(2)
     rates = [step.examples_per_second(steps_a_run) for _ in range(rounds)]
     rate = statistics.median(rates)
