@@ -40,7 +40,7 @@ Score = Callable[[Line], float | None]  # of an example; None where it has no su
 def prepare(dataset: pathlib.Path) -> None:
     """Writes the embedded corpus where it is not yet."""
     if not (dataset / "dataset.json").is_file():
-        _run("-m", "videobert_jax", "prepare", "kitchen", f"--output={dataset}")
+        run_command("-m", "videobert_jax", "prepare", "kitchen", f"--output={dataset}")
 
 
 def file_of(dataset: pathlib.Path, setting: str) -> pathlib.Path:
@@ -48,7 +48,7 @@ def file_of(dataset: pathlib.Path, setting: str) -> pathlib.Path:
     ending, command = FILES[setting]
     file = dataset.with_name(dataset.name + ending)
     if not file.is_file():
-        _run("-m", "videobert_jax", *command, f"--dataset={dataset}", f"--output={file}")
+        run_command("-m", "videobert_jax", *command, f"--dataset={dataset}", f"--output={file}")
     return file
 
 
@@ -63,13 +63,14 @@ def train_and_evaluate(
     if all(_is_measured(record, scoring) for record in _records(run)):
         return
     given = [f"--config.{field}={value}" for field, value in overrides.items()]
-    _run("train.py", f"--config={config}", f"--workdir={run}", *given)
+    run_command("train.py", f"--config={config}", f"--workdir={run}", *given)
     evaluate = ("eval.py", f"--workdir={run}", f"--scoring={scoring}")
-    _run(*evaluate, f"--task={TASKS[0]}", f"--split={FROZEN}")
-    _run(*evaluate, f"--task={','.join(TASKS)}", f"--split={','.join(TESTS)}")
+    run_command(*evaluate, f"--task={TASKS[0]}", f"--split={FROZEN}")
+    run_command(*evaluate, f"--task={','.join(TASKS)}", f"--split={','.join(TESTS)}")
 
 
-def _run(*arguments: str) -> None:
+def run_command(*arguments: str) -> None:
+    """Runs python with these arguments at the root. Raises BenchmarkError where it fails."""
     print("python", *arguments, flush=True)
     code = subprocess.run([sys.executable, *arguments], cwd=ROOT).returncode
     if code:

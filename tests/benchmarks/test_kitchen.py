@@ -77,7 +77,9 @@ def test_a_seed_whose_labels_were_told_in_another_way_is_evaluated_again(tmp_pat
         folder.mkdir(parents=True)
     (dataset / "dataset.json").touch()
     started = []
-    monkeypatch.setattr(kitchen_runs, "_run", lambda *arguments: started.append(arguments[0]))
+    monkeypatch.setattr(
+        kitchen_runs, "run_command", lambda *arguments: started.append(arguments[0])
+    )
 
     def write(scoring: dict) -> None:
         for record in kitchen_runs._records(run):
@@ -96,4 +98,4 @@ def test_a_seed_whose_labels_were_told_in_another_way_is_evaluated_again(tmp_pat
 
 def test_a_step_that_fails_is_an_error_that_says_how_to_go_on():
     with pytest.raises(alternate.BenchmarkError, match=r"nothing_such.*ended with .*goes on"):
-        kitchen_runs._run("-m", "nothing_such")
+        kitchen_runs.run_command("-m", "nothing_such")
