@@ -77,7 +77,7 @@ test-parity: setup-parity
 	  tests/cli tests/data/distributed -q -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: setup
-	$(RUN) -m tests.drills.kill_and_resume --kills 10
+	$(RUN) -m tests.drills.kill_and_resume --kills 20
 	$(RUN) -m tests.drills.controls
 
 lint: setup

@@ -1,12 +1,13 @@
 """SIGKILL at random moments of a real run, again and again: the final parameters must equal, bit
 for bit, those of a run never killed.
 
-    python -m tests.drills.kill_and_resume --kills 10 [--seed N] [--shard I/N] [--results FILE]
+    python -m tests.drills.kill_and_resume --kills 20 [--seed N] [--shard I/N] [--results FILE]
 
-A run is train.py in a process of its own on a small dataset of random features. Moments are drawn
-between the start of the process and what a whole run takes, so that kills fall into start-up,
-compilation, steps, saves and restores. Every kill is a line of the results file at once, so the
-drill itself may be stopped; with --shard several machines share the kills.
+A run is train.py in a process of its own on a small dataset of random features, with the settings
+of everything.py: packed rows, weighted sources, near-video order, stages. Moments are drawn between
+the start of the process and what a whole run takes, so that kills fall into start-up, compilation,
+steps, saves and restores. Every kill is a line of the results file at once, so the drill itself may
+be stopped; with --shard several machines share the kills.
 """
 
 import argparse
@@ -22,28 +23,23 @@ from typing import Any
 import numpy as np
 
 from tests import fakes
+from tests.drills import everything
 from tests.integration import runs
-from videobert_jax.data import segments
+from videobert_jax.data import index, neighbours, segments
 from videobert_jax.data.writer import DatasetWriter
 from videobert_jax.training import checkpoint_folder
 
-NUM_STEPS = 60
-# Saves so often that many kills hit one; the last step is no multiple of it.
-SETTINGS = {
-    "data__blocks_per_batch": 1,
-    "data__block_size": 8,
-    "training__num_steps": NUM_STEPS,
-    "training__save_every": 4,
-    "training__keep_checkpoints": 2,
-}
+CONFIG = pathlib.Path(__file__).with_name("everything.py")
+NUM_STEPS = everything.get_config().training.num_steps
 _KILLS_A_RUN = 5  # then a run is left to finish and is compared
+_NEAR = "near.safetensors"
 _RESULTS = pathlib.Path("build/drills/kill_and_resume.jsonl")
 
 
 def main() -> int:
     """0 where every run that was killed ended with the reference's bits."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--shard", default="0/1", help="I/N: part I of N of the kills")
     parser.add_argument("--results", type=pathlib.Path, default=_RESULTS, help="appended to")
@@ -96,7 +92,12 @@ class _Drill:
         return differing
 
     def _start(self, workdir: pathlib.Path) -> Any:
-        arguments = runs.flags(self.dataset, **SETTINGS)
+        arguments = [
+            f"--config={CONFIG}",
+            "--config.platform=cpu",
+            f"--config.data.path={self.dataset}",
+            f"--config.data.sources.main.neighbours={self.dataset / _NEAR}",
+        ]
         return runs.start(workdir, arguments, devices=1, log=self.log)
 
     def _to_the_end(self, workdir: pathlib.Path) -> None:
@@ -139,11 +140,11 @@ class _Drill:
 
 
 def write_dataset(output: pathlib.Path) -> pathlib.Path:
-    """A prepared dataset of eight videos with random clip features."""
+    """A prepared dataset of sixteen videos with random clip features, and an order of them."""
     generator = np.random.default_rng(0)
     writer = DatasetWriter(output, "drill", fakes.CONTRACT)
     words = "cut stir pour the onion carrot egg pan bowl slowly now into with salt".split()
-    for video in range(8):
+    for video in range(16):
         features = generator.normal(size=(12, fakes.FEATURE_DIM)).astype(np.float16)
         steps = [
             segments.Segment(
@@ -153,6 +154,8 @@ def write_dataset(output: pathlib.Path) -> pathlib.Path:
         ]
         writer.add_video("train", f"video_{video}", features, steps)
     writer.finish()
+    split = index.open_dataset(output).split("train")
+    neighbours.write(output / _NEAR, split, generator.permutation(16), {"checkpoint": "none"})
     return output
 
 
