@@ -16,9 +16,10 @@ SETTINGS = {
     "training__save_every": 5,
     "training__eval_every": 6,
     "mesh__fsdp": 2,
-    # Two objectives are enough here, and compile in half the time.
-    "objectives__matching__weight": 0.0,
+    # One objective over the towers is enough here, and compiles in a third of the time.
+    "objectives__masked_language__weight": 0.0,
     "objectives__masked_video__weight": 0.0,
+    "objectives__matching__weight": 0.0,
     "objectives__bag_of_words__weight": 0.0,
 }
 
