@@ -99,6 +99,14 @@ def test_mesh_and_accumulation_change_nothing(setting, batch, reference, sizes, 
     )
 
 
+def test_accumulation_takes_batches_without_content_words(setting):
+    shape = dataclasses.replace(fakes.PACKED_SHAPE, weighted_text=0)
+    mesh, born = setting.born()
+    with jax.set_mesh(mesh):
+        after, _ = jax.eval_shape(setting.step(2, 1), born, fakes.batch(4, 2, shape))
+    assert jax.tree.map(np.shape, after) == jax.tree.map(np.shape, born)
+
+
 def test_accumulation_without_the_global_phase_would_differ(setting, batch, reference):
     """The contrast of the blocks by themselves is another number, so the test above can fail."""
     alone = []

@@ -247,9 +247,11 @@ def _split(tree: Any, steps: int, num_shards: int) -> Any:
     """Leaves `[k, ...]` as `[steps, k / steps, ...]`, every shard keeping its own blocks."""
 
     def split(values: Array) -> Array:
-        per_shard = values.reshape(num_shards, steps, -1, *values.shape[1:])
+        # Sizes are said, not inferred: a leaf that a run does without has 0 places.
+        blocks, *rest = values.shape
+        per_shard = values.reshape(num_shards, steps, blocks // (num_shards * steps), *rest)
         micro = jnp.swapaxes(per_shard, 0, 1)
-        return _over_shards(micro.reshape(steps, -1, *values.shape[1:]), leading=1)
+        return _over_shards(micro.reshape(steps, blocks // steps, *rest), leading=1)
 
     return jax.tree.map(split, tree)
 
