@@ -23,7 +23,7 @@ from videobert_jax.tasks import report
 RUNS = kitchen_runs.ROOT / "runs/benchmarks/youcook2_keyframes"
 DATASET = kitchen_runs.ROOT / "runs/data/youcook2_keyframes"
 CONFIG = "configs/youcook2_keyframes.py"
-BASELINE = "ridge"
+BASELINE = "supervised_ridge"
 FIGURES = ("text_to_video_R1", "text_to_video_R5", "text_to_video_R10", "text_to_video_median_rank")
 SCRATCH, MINILM = "scratch", "minilm"
 OF_MINILM: Mapping[str, Any] = {
@@ -37,7 +37,7 @@ OF_MINILM: Mapping[str, Any] = {
 
 def measure(workdir: pathlib.Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The record of retrieval of a run, which is trained and evaluated where it is not yet."""
-    record = workdir / "eval" / "retrieval_validation.json"
+    record = workdir / "eval" / "retrieval.json"
     if not record.is_file():
         given = [f"--config.{field}={value}" for field, value in overrides.items()]
         train = ("train.py", f"--config={CONFIG}", f"--workdir={workdir}")

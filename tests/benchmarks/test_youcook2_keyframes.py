@@ -16,7 +16,7 @@ def write_record(workdir, recall: float, rank: float) -> None:
     ridge = dict.fromkeys(benchmark.FIGURES, 0.2)
     (workdir / "eval").mkdir(parents=True)
     record = {"metrics": figures, "baselines": {benchmark.BASELINE: ridge}}
-    (workdir / "eval" / "retrieval_validation.json").write_text(json.dumps(record))
+    (workdir / "eval" / "retrieval.json").write_text(json.dumps(record))
 
 
 @pytest.mark.parametrize(("recall", "code"), [(0.25, 0), (0.1, 1)])
