@@ -11,12 +11,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from videobert_jax import schema
 from videobert_jax.models import encoder
 from videobert_jax.models.attention import Attention, KeyValue, allowed_pairs
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.embeddings import TextEmbedding
 from videobert_jax.models.heads import PieceHead
 from videobert_jax.models.layers import FeedForward, LayerNorm
+
+BEGIN = schema.SPECIAL_PIECES.index("[CLS]")  # what a caption is written behind
+END = schema.SPECIAL_PIECES.index("[SEP]")
 
 
 class Reading(NamedTuple):

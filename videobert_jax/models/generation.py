@@ -17,11 +17,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from videobert_jax import schema
 from videobert_jax.models.attention import KeyValue
-from videobert_jax.models.decoder import DecoderLayer
+from videobert_jax.models.decoder import BEGIN, END, DecoderLayer
 from videobert_jax.models.videobert import VideoBert
 
-BEGIN = schema.SPECIAL_PIECES.index("[CLS]")
-END = schema.SPECIAL_PIECES.index("[SEP]")
 _NOTHING = -1e9  # log-probability of what must not be; finite, so that sums stay ordered
 
 

@@ -3,15 +3,13 @@ section 3), by cross-entropy with smoothed labels (Szegedy et al. 2016, section 
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from videobert_jax import schema
-from videobert_jax.objectives import cross_entropy
+from videobert_jax.models.decoder import BEGIN
+from videobert_jax.objectives import chunks, cross_entropy
 from videobert_jax.objectives.config import CaptioningConfig
-
-BEGIN = schema.SPECIAL_PIECES.index("[CLS]")  # what a caption is written behind; [SEP] ends it
 
 
 def decoder_inputs(block: schema.Batch) -> Int[Array, "r u"]:
@@ -70,7 +68,4 @@ def total(
         return (losses * weights).sum()
 
     inputs = (decoded, block.target_ids, piece_weights(block, config))
-    if config.chunks == 1:
-        return of_rows(inputs)
-    chunks = jax.tree.map(lambda x: x.reshape(config.chunks, -1, *x.shape[1:]), inputs)
-    return jax.lax.map(jax.checkpoint(of_rows), chunks).sum()
+    return chunks.total(of_rows, inputs, config.chunks)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from videobert_jax import schema
-from videobert_jax.objectives import cross_entropy, twins
+from videobert_jax.objectives import chunks, cross_entropy, twins
 from videobert_jax.objectives.config import ContrastiveConfig
 from videobert_jax.sharding.partitioning import constrain
 
@@ -46,15 +46,7 @@ def total(
     of_rows = functools.partial(
         _total_of_rows, others, scale, near_clips=config.near_clips, clip_distance=clip_distance
     )
-    if config.chunks == 1:
-        return of_rows(own)
-
-    def chunk(values: Array) -> Array:  # [k, r, ...] -> [chunks, k, r / chunks, ...]
-        blocks, rows, *rest = values.shape
-        split = values.reshape(blocks, config.chunks, rows // config.chunks, *rest)
-        return jnp.swapaxes(split, 0, 1)
-
-    return jax.lax.map(jax.checkpoint(of_rows), jax.tree.map(chunk, own)).sum()
+    return chunks.total(of_rows, own, config.chunks, axis=1)
 
 
 def _total_of_rows(

@@ -8,12 +8,11 @@ local, and twins are none.
 
 import functools
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from videobert_jax import schema
-from videobert_jax.objectives import cross_entropy, twins
+from videobert_jax.objectives import chunks, cross_entropy, twins
 from videobert_jax.objectives.config import TokenContrastiveConfig
 
 
@@ -41,10 +40,7 @@ def total(
     numbers = jnp.arange(block.example_ids.size).reshape(block.example_ids.shape)
     identity = twins.example_identity(block)
     own = (text, block.text_segment_ids, _shares(block), identity, numbers)
-    if config.chunks == 1:
-        return of_rows(own)
-    chunked = jax.tree.map(lambda x: x.reshape(config.chunks, -1, *x.shape[1:]), own)
-    return jax.lax.map(jax.checkpoint(of_rows), chunked).sum()
+    return chunks.total(of_rows, own, config.chunks)
 
 
 def _total_of_rows(
