@@ -141,25 +141,32 @@ def _builders(
     run: RunConfig, sources: Sources, tokenizer: tokenizers.Tokenizer
 ) -> tuple[BlockBuilder, ...]:
     """Blocks of each stage, whose sources go on where the stage before left them."""
+    weighted, words = _weighted(run, sources), _content_words(run, tokenizer)
     builders: list[BlockBuilder] = []
     given: Sequence[int] = ()
     for stage in run.in_stages().values():
-        builders.append(block_builder(stage, sources, tokenizer, given))
+        of_stage = [
+            source._replace(weight=settings.weight)
+            for source, settings in zip(weighted, stage.data.sources, strict=True)
+        ]
+        builders.append(_builder(stage, sources, of_stage, tokenizer, words, given))
         given = builders[-1].blocks_given(stage.training.num_steps * stage.data.blocks_per_batch)
     return tuple(builders)
 
 
 def block_builder(
-    run: RunConfig,
-    sources: Sources,
-    tokenizer: tokenizers.Tokenizer,
-    first_blocks: Sequence[int] = (),
+    run: RunConfig, sources: Sources, tokenizer: tokenizers.Tokenizer
 ) -> BlockBuilder:
-    """Blocks of the run, or of a stage after `first_blocks` of each source.
+    """Blocks of a run without stages.
 
     Raises ContentWordsError, ContractMismatch, NeighboursError, InputError.
     """
-    weighted = [
+    (builder,) = _builders(run, sources, tokenizer)
+    return builder
+
+
+def _weighted(run: RunConfig, sources: Sources) -> list[Source]:
+    return [
         Source(
             split,
             source.regime,
@@ -172,9 +179,23 @@ def block_builder(
             sources.splits, sources.transcripts, run.data.sources, strict=True
         )
     ]
-    words = None
-    if path := run.data.content_words:
-        words = content_words.WordWeights(content_words.load(path), tokenizer)
+
+
+def _content_words(
+    run: RunConfig, tokenizer: tokenizers.Tokenizer
+) -> content_words.WordWeights | None:
+    path = run.data.content_words
+    return content_words.WordWeights(content_words.load(path), tokenizer) if path else None
+
+
+def _builder(
+    run: RunConfig,
+    sources: Sources,
+    weighted: Sequence[Source],
+    tokenizer: tokenizers.Tokenizer,
+    words: content_words.WordWeights | None,
+    first_blocks: Sequence[int],
+) -> BlockBuilder:
     try:
         settings = BlockSettings.from_config(run.data, run.seed, sources.main.contract.dim)
         return BlockBuilder(weighted, tokenizer, settings, words, first_blocks)
