@@ -6,6 +6,7 @@ import operator
 import os
 import pathlib
 import struct
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -24,7 +25,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises ArrayFileError where the file is damaged, or its header does not say what it holds.
     """
     path = pathlib.Path(path)
-    _check_header(path)
+    _checked_header(path)
     try:
         return safetensors.numpy.load_file(path)
     except SafetensorError as error:
@@ -37,15 +38,12 @@ def mapped(path: str | os.PathLike) -> tuple[dict[str, str], dict[str, np.ndarra
     Raises ArrayFileError where the file is damaged, or has tensors of another type.
     """
     path = pathlib.Path(path)
-    _check_header(path)
-    with open(path, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
+    header, first = _checked_header(path)
     metadata, tensors = header.pop("__metadata__", {}), {}
     for name, entry in header.items():
         if entry["dtype"] not in _MAPPED_DTYPES:
             raise _damaged(path, f"{name} of type {entry['dtype']}")
-        dtype, start = _MAPPED_DTYPES[entry["dtype"]], 8 + length + entry["data_offsets"][0]
+        dtype, start = _MAPPED_DTYPES[entry["dtype"]], first + entry["data_offsets"][0]
         shape = tuple(entry["shape"])
         tensors[name] = np.zeros(shape, dtype)  # a file cannot be mapped at nothing
         if math.prod(shape):
@@ -53,8 +51,9 @@ def mapped(path: str | os.PathLike) -> tuple[dict[str, str], dict[str, np.ndarra
     return metadata, tensors
 
 
-def _check_header(path: pathlib.Path) -> None:
-    """Raises ArrayFileError unless the header's tensors tile the rest of the file exactly."""
+def _checked_header(path: pathlib.Path) -> tuple[dict[str, Any], int]:
+    """(header, where in the file its tensors begin). Raises ArrayFileError unless they tile the
+    rest of the file exactly."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         first = file.read(8)
@@ -63,9 +62,10 @@ def _check_header(path: pathlib.Path) -> None:
             raise _damaged(path, f"a header of {length} bytes in a file of {size}")
         try:
             header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
             tensors = []
-            for entry in header.values():
+            for name, entry in header.items():
+                if name == "__metadata__":
+                    continue
                 start, stop = map(operator.index, entry["data_offsets"])
                 dtype, shape = entry["dtype"], entry["shape"]
                 extent = math.prod(shape) * _ITEM_SIZES.get(dtype, 0)
@@ -80,6 +80,7 @@ def _check_header(path: pathlib.Path) -> None:
         end = stop
     if end != size - 8 - length:
         raise _damaged(path, f"{size - 8 - length} bytes of tensors, its header says {end}")
+    return header, 8 + length
 
 
 def _damaged(path: pathlib.Path, found: str) -> ArrayFileError:
