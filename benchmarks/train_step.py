@@ -188,18 +188,30 @@ def ours_like_lxmert(
         decoder=DecoderConfig(num_layers=0),
     )
     if batches is None:
-        shape = schema.RowShape(
-            examples=1,
-            text_length=sizes.text_length,
-            video_length=sizes.video_length,
-            masked_text=sizes.masked_text,
-            masked_video=1,
-            feature_dim=sizes.feature_dim,
-            weighted_text=0,
-            target_length=0,
-        )
-        batches = [full_batch(shape, 1, sizes.rows, sizes.vocabulary)]
-    optimization = OptimizerConfig(
+        batches = [_full_batch_of(sizes)]
+    optimization = _optimization_of(sizes)
+    weights = objective_weights(masked_language=1.0, masked_video=1.0)
+    mesh = meshes.create_mesh(meshes.MeshConfig(1, 1, 1), jax.devices("cpu")[:1])
+    with mock.patch.object(pretraining, "local_totals", words_and_mean_square):
+        return TrainingStep(VideoBert(config), batches, optimization, weights, mesh)
+
+
+def _full_batch_of(sizes: lxmert.Sizes) -> schema.Batch:
+    shape = schema.RowShape(
+        examples=1,
+        text_length=sizes.text_length,
+        video_length=sizes.video_length,
+        masked_text=sizes.masked_text,
+        masked_video=1,
+        feature_dim=sizes.feature_dim,
+        weighted_text=0,
+        target_length=0,
+    )
+    return full_batch(shape, 1, sizes.rows, sizes.vocabulary)
+
+
+def _optimization_of(sizes: lxmert.Sizes) -> OptimizerConfig:
+    return OptimizerConfig(
         learning_rate=sizes.learning_rate,
         warmup_steps=1,
         end_learning_rate_fraction=1.0,
@@ -212,10 +224,6 @@ def ours_like_lxmert(
         frozen=(),
         ema_decay=0.0,
     )
-    weights = objective_weights(masked_language=1.0, masked_video=1.0)
-    mesh = meshes.create_mesh(meshes.MeshConfig(1, 1, 1), jax.devices("cpu")[:1])
-    with mock.patch.object(pretraining, "local_totals", words_and_mean_square):
-        return TrainingStep(VideoBert(config), batches, optimization, weights, mesh)
 
 
 def objective_weights(**weights: float) -> objectives.ObjectivesConfig:

@@ -171,25 +171,7 @@ def model() -> ml_collections.ConfigDict:
     model.compute_dtype = "bfloat16"  # of matmuls; params, softmax, norms, losses are float32
     model.remat = "none"  # kept for the backward pass: everything, "dots", or "full" recomputation
     model.unroll_layers = False  # True: faster on CPU, slower to compile
-    # vocabulary_size 0: the tokenizer's, padded to a multiple of 128. input: what the layers read,
-    # "pieces", embedded and learnt, or "bert_vectors", hidden states of init.bert, which then is a
-    # constant of the network, of the sizes that text.bert says (here BERT-base's)
-    model.text = ml_collections.ConfigDict(
-        {
-            "num_layers": 12,
-            "vocabulary_size": 0,
-            "max_length": 512,
-            "input": "pieces",
-            "bert": {
-                "embed_dim": 768,
-                "num_heads": 12,
-                "feed_forward_dim": 3072,
-                "num_layers": 12,  # its first ones
-                "activation": "gelu",
-                "norm_epsilon": 1e-12,
-            },
-        }
-    )
+    model.text = text_tower()
     # feature_dim 0: the dataset's. input_normalization: "none", "l2", "standardize"
     model.video = ml_collections.ConfigDict(
         {
@@ -207,6 +189,28 @@ def model() -> ml_collections.ConfigDict:
     # share_directions: one set of attention weights for video to text and text to video
     model.cross = ml_collections.ConfigDict({"num_layers": 2, "share_directions": False})
     return model
+
+
+def text_tower() -> ml_collections.ConfigDict:
+    # vocabulary_size 0: the tokenizer's, padded to a multiple of 128. input: what the layers read,
+    # "pieces", embedded and learnt, or "bert_vectors", hidden states of init.bert, which then is a
+    # constant of the network, of the sizes that text.bert says (here BERT-base's)
+    return ml_collections.ConfigDict(
+        {
+            "num_layers": 12,
+            "vocabulary_size": 0,
+            "max_length": 512,
+            "input": "pieces",
+            "bert": {
+                "embed_dim": 768,
+                "num_heads": 12,
+                "feed_forward_dim": 3072,
+                "num_layers": 12,  # its first ones
+                "activation": "gelu",
+                "norm_epsilon": 1e-12,
+            },
+        }
+    )
 
 
 def objectives() -> ml_collections.ConfigDict:

@@ -55,37 +55,16 @@ def check_stages(run: RunConfig) -> None:
     if any(_decoder_settings(run).values()) and not any(
         part.objectives.captioning.weight for part in parts
     ):
+        found = " and ".join(f"{name}={value}" for name, value in _decoder_settings(run).items())
         raise ConfigError(
-            f"objectives.captioning.weight is 0{' in every stage' if steps else ''}, but "
-            f"model.decoder.num_layers={run.model.decoder.num_layers} and data.target_length="
-            f"{run.data.target_length}: nothing would use them; set all three, or all to 0."
+            f"objectives.captioning.weight is 0{' in every stage' if steps else ''}, but {found}: "
+            "nothing would use them; set all three, or all to 0."
         )
 
 
 def check_together(run: RunConfig) -> None:
     """Raises ConfigError on settings of several groups that contradict each other."""
-    for objective, head in (
-        ("bag_of_words", "bag_of_words_head"),
-        ("token_contrastive", "token_head"),
-    ):
-        weight = run.objectives.weights()[objective]
-        if weight > 0 and not getattr(run.model, head):
-            raise ConfigError(
-                f"objectives.{objective}.weight={weight} needs model.{head}=True, found False; set "
-                "both, or the weight to 0."
-            )
-    if run.model.token_head != bool(run.data.content_words):
-        raise ConfigError(
-            f"model.token_head={run.model.token_head} and data.content_words="
-            f"{run.data.content_words!r}: the head compares content words, which a file of "
-            "content-words names; set both, or neither."
-        )
-    if (run.model.masked_video_head == "visual_words") != bool(run.data.visual_words):
-        raise ConfigError(
-            f"model.masked_video_head={run.model.masked_video_head!r} and data.visual_words="
-            f"{run.data.visual_words!r}: visual words need a file of fit-visual-words, and the "
-            "file needs them; set both, or neither."
-        )
+    _check_heads(run)
     if run.model.attention == "lengths" and run.data.examples_per_row > 1:
         raise ConfigError(
             "model.attention='lengths' is for rows of one example, found data.examples_per_row="
@@ -128,6 +107,32 @@ def check_together(run: RunConfig) -> None:
         raise ConfigError(
             f"data.blocks_per_batch={run.data.blocks_per_batch} is not divisible by "
             f"training.accumulation_steps={run.training.accumulation_steps}; change one of them."
+        )
+
+
+def _check_heads(run: RunConfig) -> None:
+    """Raises ConfigError where an objective, its head and its file are not all there."""
+    for objective, head in (
+        ("bag_of_words", "bag_of_words_head"),
+        ("token_contrastive", "token_head"),
+    ):
+        weight = run.objectives.weights()[objective]
+        if weight > 0 and not getattr(run.model, head):
+            raise ConfigError(
+                f"objectives.{objective}.weight={weight} needs model.{head}=True, found False; set "
+                "both, or the weight to 0."
+            )
+    if run.model.token_head != bool(run.data.content_words):
+        raise ConfigError(
+            f"model.token_head={run.model.token_head} and data.content_words="
+            f"{run.data.content_words!r}: the head compares content words, which a file of "
+            "content-words names; set both, or neither."
+        )
+    if (run.model.masked_video_head == "visual_words") != bool(run.data.visual_words):
+        raise ConfigError(
+            f"model.masked_video_head={run.model.masked_video_head!r} and data.visual_words="
+            f"{run.data.visual_words!r}: visual words need a file of fit-visual-words, and the "
+            "file needs them; set both, or neither."
         )
 
 

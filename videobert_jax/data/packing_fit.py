@@ -6,6 +6,7 @@ Blocks are packed as the pipeline packs them, from the index alone; no feature i
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Int64
@@ -15,28 +16,35 @@ from videobert_jax.data.block import BlockBuilder
 from videobert_jax.data.config import SHORTEST_TARGET, SHORTEST_TEXT, SHORTEST_VIDEO
 from videobert_jax.files.progress import Progress
 
+T = TypeVar("T")
+
 
 class PackingError(ValueError):
     """Lengths to which no rows can be fitted."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Lengths:
-    """Slots that the examples of k blocks would fill, uncut; `block_size` of them a block."""
+class OnSides(Generic[T]):
+    """Something of each side of the rows. target: of captions to write, where there are any."""
 
-    text: Int64[np.ndarray, "k n"]
-    video: Int64[np.ndarray, "k n"]
-    target: Int64[np.ndarray, "k n"] | None  # of captions to write, where there are any
+    text: T
+    video: T
+    target: T | None
+
+    @property
+    def sides(self) -> dict[str, T]:
+        """Those that there are, by name."""
+        sides = {"text": self.text, "video": self.video}
+        return sides if self.target is None else {**sides, "target": self.target}
+
+
+@dataclasses.dataclass(frozen=True)
+class Lengths(OnSides[Int64[np.ndarray, "k n"]]):
+    """Slots that the examples of k blocks would fill, uncut; `block_size` of them a block."""
 
     @property
     def block_size(self) -> int:
         return self.text.shape[1]
-
-    @property
-    def sides(self) -> dict[str, Int64[np.ndarray, "k n"]]:
-        """Those that there are, by name."""
-        sides = {"text": self.text, "video": self.video}
-        return sides if self.target is None else {**sides, "target": self.target}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +57,7 @@ class Side:
 
 
 @dataclasses.dataclass(frozen=True)
-class Candidate:
+class Candidate(OnSides[Side]):
     """Examples a row, and the shortest rows that cut no more than was allowed.
 
     work: slots an example, each weighed as one slot's matrix products in a layer, of which dense
@@ -57,16 +65,7 @@ class Candidate:
     """
 
     examples: int
-    text: Side
-    video: Side
-    target: Side | None
     work: float
-
-    @property
-    def sides(self) -> dict[str, Side]:
-        """Those that there are, by name."""
-        sides = {"text": self.text, "video": self.video}
-        return sides if self.target is None else {**sides, "target": self.target}
 
     @property
     def filled(self) -> float:
@@ -120,7 +119,7 @@ def fit(
         }
         if all(side.cut <= most_cut for side in found.values()):
             work = _work(list(capacities.values()), examples, embed_dim)
-            return Candidate(examples, found["text"], found["video"], found.get("target"), work)
+            return Candidate(found["text"], found["video"], found.get("target"), examples, work)
         for name, side in found.items():
             capacities[name] += multiple * (side.cut > most_cut)
 
