@@ -124,7 +124,9 @@ def test_half_precision_is_widened(tmp_path, network, weights, kind):
 def test_what_config_does_not_say_is_as_in_the_first_bert(tmp_path, network):
     said = {"model_type", "layer_norm_eps", "position_embedding_type"}
     config = {name: value for name, value in berts.CONFIG.items() if name not in said}
-    bert.load(berts.write(tmp_path, config=config), network, 0)
+    found = bert.load(berts.write(tmp_path / "short", config=config), network, 0)
+    whole = bert.load(berts.write(tmp_path / "whole"), network, 0)
+    jax.tree.map(np.testing.assert_array_equal, found.params, whole.params)
 
 
 @pytest.mark.parametrize(
