@@ -37,10 +37,11 @@ Line = Mapping[str, Any]
 Score = Callable[[Line], float | None]  # of an example; None where it has no such figure
 
 
-def prepare(dataset: pathlib.Path) -> None:
-    """Writes the embedded corpus where it is not yet."""
+def prepare(dataset: pathlib.Path, name: str = "kitchen", *flags: str) -> None:
+    """Writes the embedded corpus, or the dataset that `prepare NAME FLAGS` makes, where it is not
+    yet."""
     if not (dataset / "dataset.json").is_file():
-        run_command("-m", "videobert_jax", "prepare", "kitchen", f"--output={dataset}")
+        run_command("-m", "videobert_jax", "prepare", name, *flags, f"--output={dataset}")
 
 
 def file_of(dataset: pathlib.Path, setting: str) -> pathlib.Path:

@@ -66,11 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.seeds < 1:
         raise alternate.BenchmarkError(f"--seeds={arguments.seeds}: expected 1 or more.")
     dataset = arguments.dataset.resolve()
-    if not (dataset / "dataset.json").is_file():
-        source = f"--source={arguments.source}"
-        kitchen_runs.run_command(
-            "-m", "videobert_jax", "prepare", "youcook2_keyframes", source, f"--output={dataset}"
-        )
+    kitchen_runs.prepare(dataset, "youcook2_keyframes", f"--source={arguments.source}")
     texts: dict[str, Mapping[str, Any]] = {SCRATCH: {}}
     if arguments.bert is not None:
         texts[MINILM] = {"init.bert": arguments.bert.resolve(), **OF_MINILM}
