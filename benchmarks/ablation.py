@@ -121,7 +121,7 @@ def adds(
         ]
         having, lacking = (np.concatenate([scores for scores, _ in side]) for side in gathered)
         videos = np.concatenate([videos for _, videos in gathered[0]])
-        value, low, high = kitchen_runs.bootstrap(having, lacking, videos, as_points=True)
+        value, low, high = kitchen_runs.contrast(having, lacking, videos, as_points=True)
         found[name] = {
             "with": float(having.mean()),
             "without": float(lacking.mean()),

@@ -38,7 +38,7 @@ def compiled(batch: int, dim: int, rows: int, chunks: int, near_clips: int) -> A
     def struct(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
-    shape = schema.RowShape(1, 1, 1, 1, 1, 1, 0, 0)
+    shape = schema.RowShape(1, 1, 1, 1, 1, 1, 0, 0, 0, 0)
     structs = jax.tree.map(
         lambda leaf: struct(leaf.shape, leaf.dtype), schema.batch_structs(shape, blocks, rows)
     )

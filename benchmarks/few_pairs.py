@@ -84,7 +84,9 @@ def _mean(split: index.Split, row: int) -> np.ndarray:
         raise alternate.BenchmarkError(f"{split.path}: example {row} of train has no clip.")
     clips = np.zeros((count, split.contract.dim), np.float16)
     places = (0, int(split.video[row]), int(split.first_clip[row]), count)
-    reader.ClipReader(split).read_into(clips, *(np.array([place], np.int64) for place in places))
+    reader.ClipReader(split, parallel_reads=1).read_into(
+        clips, *(np.array([place], np.int64) for place in places)
+    )
     return clips.astype(np.float32).mean(0)
 
 

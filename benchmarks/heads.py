@@ -69,7 +69,7 @@ class Side:
         config.model.compute_dtype = "float32"
         run = configuration.parse(config)
         network = configuration.resolve_model(run, vocabulary_size=VOCABULARY, feature_dim=1)
-        shape = BlockSettings.from_config(run.data, 0, 1).shape
+        shape = BlockSettings.from_config(run.data, 0, 1, answered=False).shape
         made = block_of(shape)
         gathers = name == "gathered"
         self.positions = ROWS * (shape.masked_text if gathers else shape.text_length)

@@ -1,11 +1,17 @@
 """Examples a second from disk to device, against a PyTorch DataLoader on the same content.
 
     python -m benchmarks.input_pipeline --against torch_dataloader [--json FILE]
+    python -m benchmarks.input_pipeline --processes 4 --read-latency-ms 20 [--json FILE]
 
 Blocks of 256 examples of 30 x 1024 float16 clip features and captions of 30 pieces. Both sides
 read (from the page cache), tokenise, pad, mask and put on the device. The dataset is made here.
 Also: the rate of reading the same records' bytes and nothing else, and how long a real training
 step waits for its data.
+
+With --processes the dataset stands in many shards, as a large one does, and each of several
+processes builds the blocks that its device of the pod holds, while every read is answered late, as
+by an object store: with calls for records one after another, and with data.parallel_reads at a
+time.
 """
 
 import argparse
@@ -19,16 +25,15 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
 
-from benchmarks import alternate
+from benchmarks import alternate, remote_input
 from videobert_jax import configuration
 from videobert_jax.cli import failures
-from videobert_jax.data import block, device_feed, index, order, pipeline
-from videobert_jax.data.config import DataConfig
+from videobert_jax.data import block, device_feed, index, order, part, pipeline
 from videobert_jax.data.writer import DatasetWriter, Segment
 from videobert_jax.files import extras
 from videobert_jax.models.videobert import VideoBert
@@ -43,6 +48,8 @@ VIDEOS, CLIPS, DIM, WORDS = 2048, 30, 1024, 30
 BLOCK, WORKERS, PREFETCH = 256, 2, 2
 TEXT_LENGTH, VIDEO_LENGTH = 32, 30
 BLOCKS_A_RUN, PEER_BATCHES_A_RUN, TRAINING_STEPS = 26, 8, 12
+LATE_VIDEOS, LATE_VIDEOS_A_SHARD = 1024, 2  # a block's examples stand in about 224 shards
+FEWEST_BATCHES = 3  # where calls come one after another
 _SKIPPED = 2  # batches at the start of a run, while pipelines fill
 _CONFIG = pathlib.Path(__file__).resolve().parent.parent / "configs" / "tiny.py"
 RUN = configuration.parse(configuration.load_file(str(_CONFIG)))
@@ -59,31 +66,49 @@ class Content:
     tokenizer: tokenizers.Tokenizer
 
 
-def make_content(folder: pathlib.Path, videos: int) -> Content:
-    """Random clip features and captions of frequent words, about one piece each."""
+def make_captions(videos: int) -> list[str]:
+    """Captions of frequent words, about one piece each."""
     draw = random.Random(0)
     syllables = [a + b for a, b in itertools.product("bdfgklmnprstv", "aeiou")]
     vocabulary = ["".join(draw.choices(syllables, k=2)) for _ in range(400)]
-    captions = [" ".join(draw.choices(vocabulary, k=WORDS)) for _ in range(videos)]
+    return [" ".join(draw.choices(vocabulary, k=WORDS)) for _ in range(videos)]
+
+
+def make_dataset(
+    folder: pathlib.Path,
+    captions: Sequence[str],
+    size: part.PartSize,
+    arrays: pathlib.Path | None = None,
+) -> index.Dataset:
+    """A video of one segment and of random clip features a caption; with `arrays` also a .npy."""
     contract = FeatureContract(
         "synthetic", "unknown", "unknown", DIM, None, None, 1.0, "unknown", False, "float16"
     )
-    writer = DatasetWriter(folder / "dataset", "synthetic", contract)
-    arrays = folder / "npy"
-    arrays.mkdir()
+    writer = DatasetWriter(folder, "synthetic", contract, part_size=size)
     generator = np.random.default_rng(0)
     for video, caption in enumerate(captions):
         features = generator.random((CLIPS, DIM), np.float32).astype(np.float16)
-        np.save(arrays / f"{video}.npy", features)
+        if arrays is not None:
+            np.save(arrays / f"{video}.npy", features)
         segment = Segment(0.0, float(CLIPS), caption, clips=(0, CLIPS))
         writer.add_video("train", str(video), features, [segment])
-    split = writer.finish().split("train")
-    model = tokenizers.train(captions[:1000], 2048)
-    return Content(split, arrays, captions, tokenizers.Tokenizer(model))
+    return writer.finish()
+
+
+def make_tokenizer(captions: Sequence[str]) -> tokenizers.Tokenizer:
+    return tokenizers.Tokenizer(tokenizers.train(captions[:1000], 2048))
+
+
+def make_content(folder: pathlib.Path, videos: int) -> Content:
+    captions, arrays = make_captions(videos), folder / "npy"
+    arrays.mkdir()
+    split = make_dataset(folder / "dataset", captions, part.PartSize(), arrays).split("train")
+    return Content(split, arrays, captions, make_tokenizer(captions))
 
 
 def make_builder(content: Content) -> block.BlockBuilder:
-    config = DataConfig(
+    config = dataclasses.replace(
+        RUN.data,
         path="",
         sources=(),
         block_size=BLOCK,
@@ -91,15 +116,12 @@ def make_builder(content: Content) -> block.BlockBuilder:
         examples_per_row=1,
         text_length=TEXT_LENGTH,
         video_length=VIDEO_LENGTH,
-        read_group=1,
-        vocabulary_size=0,
+        target_length=0,
         masking=MASKING,
-        executor="auto",
         workers=WORKERS,
         prefetch=PREFETCH,
-        max_damaged_fraction=0.0,
     )
-    settings = block.BlockSettings.from_config(config, 0, DIM)
+    settings = block.BlockSettings.from_config(config, 0, DIM, answered=False)
     return block.BlockBuilder([(content.split, "text_video", 1.0)], content.tokenizer, settings)
 
 
@@ -193,7 +215,7 @@ def training_wait(builder: block.BlockBuilder, mesh: jax.sharding.Mesh, executor
             steps.train_step,
             model=model,
             rule=rule,
-            objectives=run.objectives,
+            objectives=RUN.objectives,
             seed=0,
             accumulation_steps=1,
             num_shards=meshes.block_shards(mesh),
@@ -257,12 +279,85 @@ def measure(rounds: int, videos: int) -> dict:
     return alternate.record("input_pipeline", rates, "examples a second", modules, figures)
 
 
+def measure_late(arguments: argparse.Namespace) -> dict:
+    """The record of `--processes`: by data.parallel_reads of 1 and of its default, and by the
+    default where nothing is late."""
+    default = RUN.data.parallel_reads
+    late = arguments.read_latency_ms / 1000
+    found = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        print(f"writing {LATE_VIDEOS} videos of {CLIPS} clip features", flush=True)
+        captions = make_captions(LATE_VIDEOS)
+        dataset = make_dataset(folder / "dataset", captions, part.PartSize(LATE_VIDEOS_A_SHARD))
+        tokenizer = make_tokenizer(captions)
+        (folder / remote_input.TOKENIZER_FILE).write_bytes(tokenizer.model)
+        for parallel_reads, seconds in [
+            (default, 0.0),
+            *((calls, late) for calls in sorted({1, default, *arguments.parallel_reads})),
+        ]:
+            task = remote_input.Task(
+                dataset=str(dataset.path),
+                latency_seconds=seconds,
+                batches=arguments.batches if parallel_reads > 1 else FEWEST_BATCHES,
+                parallel_reads=parallel_reads,
+                text_length=TEXT_LENGTH,
+                video_length=VIDEO_LENGTH,
+            )
+            rates = remote_input.figures(remote_input.together(task, arguments.processes))
+            found[parallel_reads, seconds] = rates
+            one = remote_input.Rates(**rates["a_process"])
+            print(
+                f"{1000 * seconds:g} ms late, data.parallel_reads={parallel_reads}: a process gets "
+                f"{one.examples:,.0f} examples, {one.reads:,.0f} reads, {one.megabytes:,.0f} MB/s",
+                flush=True,
+            )
+    together = {which: rates["together"]["examples"] for which, rates in found.items()}
+    of_one = remote_input.Rates(**found[default, late]["a_process"])
+    plans = [] if arguments.plans is None else remote_input.against_plans(arguments.plans, of_one)
+    for plan in plans:
+        print(f"{plan['plan']}: {plan['of_reads']:.2f} of the reads that a process needs")
+    return {
+        "benchmark": "input_pipeline_late",
+        "ratio": together[default, late] / together[1, late],
+        "figures": {
+            "unit": "examples a second of a process",
+            "ours": found[default, late]["a_process"]["examples"],
+            "of_what_is_not_late": together[default, late] / together[default, 0.0],
+            "by_need_of_plans": plans,
+            "processes": arguments.processes,
+            "read_latency_ms": arguments.read_latency_ms,
+            "shards": LATE_VIDEOS // LATE_VIDEOS_A_SHARD,
+            "block_size": BLOCK,
+            "clips_an_example": CLIPS,
+            "runs": [
+                {"parallel_reads": calls, "seconds_late": seconds, **rates}
+                for (calls, seconds), rates in found.items()
+            ],
+        },
+        "hardware": alternate.hardware(),
+        "versions": alternate.versions(["array_record", "sentencepiece"]),
+        "commit": alternate.commit(),
+    }
+
+
 def main() -> int:
     """0, or 2 after one line that says what is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.input_pipeline", description=__doc__
     )
     parser.add_argument("--against", choices=["torch_dataloader"], default="torch_dataloader")
+    parser.add_argument(
+        "--processes", type=int, help="late reads instead, in this many processes at once"
+    )
+    parser.add_argument("--read-latency-ms", type=float, default=20.0, help="default 20")
+    parser.add_argument(
+        "--parallel-reads", type=int, nargs="*", default=[], help="other values to measure beside"
+    )
+    parser.add_argument(
+        "--plans", type=pathlib.Path, help="of `videobert plan --json`: what is got by their need"
+    )
+    parser.add_argument("--batches", type=int, default=16, help="of each process, default 16")
     parser.add_argument("--json", metavar="FILE", help="also write the record there")
     parser.add_argument("--rounds", type=int, default=5, help="alternating runs (default 5)")
     parser.add_argument("--videos", type=int, default=VIDEOS, help=f"default {VIDEOS}")
@@ -271,6 +366,10 @@ def main() -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.processes is not None:
+        jax.config.update("jax_platforms", "cpu")
+        alternate.write(measure_late(arguments), arguments.json)
+        return 0
     extras.require("torch", "parity")  # before anything is made
     alternate.write(measure(arguments.rounds, arguments.videos), arguments.json)
     return 0

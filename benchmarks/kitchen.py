@@ -128,7 +128,7 @@ def compare(
     """Figures of a comparison on a test: ours, the peer's, their ratio or difference, intervals."""
     ours, videos = kitchen_runs.mean_scores(of.ours, of.task, split, runs)
     peer, _ = kitchen_runs.mean_scores(of.peer, of.task, of.peer_split or split, runs)
-    value, low, high = kitchen_runs.bootstrap(ours, peer, videos, as_points=of.as_points)
+    value, low, high = kitchen_runs.contrast(ours, peer, videos, as_points=of.as_points)
     target = of.targets.get(recipe)
     return {
         "recipe": recipe,

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks import alternate
+from videobert_jax.tasks.metrics import bootstrap
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATASET = ROOT / "runs/data/kitchen"
 TESTS = ("test_unseen_pairs", "test_unseen_backgrounds", "test")
 FROZEN = "test_frozen"
 TASKS = ("zero_shot_classification", "retrieval", "fill_mask")
-DRAWS = 2000
 BRANCHING = 32  # visual words; docs/results.md says how they agree with the verbs
 # Setting that names a file made of the corpus -> the file's ending, and the command that makes it.
 FILES = {
@@ -136,25 +136,20 @@ def mean_scores(
     return np.mean(rows, axis=0), np.array(videos)
 
 
-def bootstrap(
-    ours: np.ndarray, peer: np.ndarray, videos: np.ndarray, *, as_points: bool, draws: int = DRAWS
+def contrast(
+    ours: np.ndarray, peer: np.ndarray, videos: np.ndarray, *, as_points: bool
 ) -> tuple[float, float, float]:
     """(ratio or difference of the means, lower and upper end of its 95 % interval).
 
-    Paired: a drawn video brings its examples of both sides (Efron and Tibshirani 1993, chapter 8).
+    Paired: a drawn video brings its examples of both sides.
     """
-    names, of = np.unique(videos, return_inverse=True)
-    sums = np.stack([np.bincount(of, values, len(names)) for values in (ours, peer)])
-    sizes = np.bincount(of, minlength=len(names))
-    drawn = np.random.default_rng(0).multinomial(
-        len(names), np.full(len(names), 1 / len(names)), draws
-    )
-    means = drawn @ sums.T / (drawn @ sizes)[:, None]
 
-    def contrast(values: np.ndarray) -> np.ndarray:
-        if as_points:
-            return values[..., 0] - values[..., 1]
-        return values[..., 0] / np.maximum(values[..., 1], 1e-9)
+    def of(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return first - second if as_points else first / np.maximum(second, 1e-9)
 
-    low, high = np.quantile(contrast(means), [0.025, 0.975])
-    return float(contrast(np.array([ours.mean(), peer.mean()]))), float(low), float(high)
+    samples = [
+        of(*(bootstrap.means(values, drawn) for values in (ours, peer)))
+        for drawn in bootstrap.weights(videos, seed=0)
+    ]
+    value = float(of(ours.mean(), peer.mean()))
+    return value, *bootstrap.interval(np.concatenate(samples))

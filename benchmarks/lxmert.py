@@ -1,5 +1,6 @@
 """The peer of the training step: LXMERT of Hugging Face, trained by PyTorch with fused AdamW."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -34,6 +35,16 @@ class Sizes:
     weight_decay: float = 0.01
 
 
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How it runs. device: PyTorch's name. compute_dtype: of products, by autocast. compiled: its
+    layers are, by torch.compile."""
+
+    device: str = "cpu"
+    compute_dtype: str = "float32"
+    compiled: bool = False
+
+
 _IGNORED = -100  # target that PyTorch's cross-entropy leaves out
 Batch = dict[str, Any]  # tensors by the names that `LxmertModel` has for them, slots and targets
 
@@ -45,27 +56,18 @@ class Peer:
     step may take its gradients from several batches, one after another.
     """
 
-    def __init__(self, sizes: Sizes, threads: int):
+    def __init__(self, sizes: Sizes, threads: int, form: Form | None = None):
         torch = extras.require("torch", "parity")
-        lxmert: Any = extras.require("transformers.models.lxmert.modeling_lxmert", "parity")
         torch.set_num_threads(threads)
         torch.manual_seed(0)
-        self._torch, self._sizes = torch, sizes
-        config = lxmert.LxmertConfig(
-            vocab_size=sizes.vocabulary,
-            hidden_size=sizes.embed_dim,
-            num_attention_heads=sizes.num_heads,
-            intermediate_size=sizes.feed_forward_dim,
-            l_layers=sizes.text_layers,
-            r_layers=sizes.video_layers,
-            x_layers=sizes.cross_layers,
-            max_position_embeddings=sizes.text_length,
-            visual_feat_dim=sizes.feature_dim,
-            hidden_dropout_prob=sizes.hidden_dropout,
-            attention_probs_dropout_prob=sizes.attention_dropout,
-        )
-        self._network = lxmert.LxmertModel(config).train()
-        self._head = lxmert.LxmertLMPredictionHead(config)
+        self._torch, self._sizes, self._form = torch, sizes, form or Form()
+        self._network, self._head = self._build()
+        for module in (self._network, self._head):
+            module.to(self._form.device).train()
+        if self._form.compiled:
+            encoder = self._network.encoder
+            for layer in (*encoder.layer, *encoder.r_layers, *encoder.x_layers):
+                layer.compile(dynamic=False)
         # Tied to the embeddings, as Hugging Face ties it in LxmertForPreTraining.
         self._head.decoder.weight = self._network.embeddings.word_embeddings.weight
         parameters = {
@@ -82,14 +84,38 @@ class Peer:
             fused=True,
         )
         self._full = self._make_batch()
-        self.losses: list[float] = []
+        self._losses: list[Any] = []
+
+    def _build(self) -> tuple[Any, Any]:
+        """(LXMERT, its head that predicts pieces)."""
+        lxmert: Any = extras.require("transformers.models.lxmert.modeling_lxmert", "parity")
+        sizes = self._sizes
+        config = lxmert.LxmertConfig(
+            vocab_size=sizes.vocabulary,
+            hidden_size=sizes.embed_dim,
+            num_attention_heads=sizes.num_heads,
+            intermediate_size=sizes.feed_forward_dim,
+            l_layers=sizes.text_layers,
+            r_layers=sizes.video_layers,
+            x_layers=sizes.cross_layers,
+            max_position_embeddings=sizes.text_length,
+            visual_feat_dim=sizes.feature_dim,
+            hidden_dropout_prob=sizes.hidden_dropout,
+            attention_probs_dropout_prob=sizes.attention_dropout,
+        )
+        return lxmert.LxmertModel(config), lxmert.LxmertLMPredictionHead(config)
+
+    @property
+    def losses(self) -> list[float]:
+        """Of every step."""
+        return [float(loss) for loss in self._losses]
 
     def _make_batch(self) -> dict[str, Any]:
         torch, sizes = self._torch, self._sizes
         generator = np.random.default_rng(0)
         rows, text, video = sizes.rows, sizes.text_length, sizes.video_length
         slots = np.stack([generator.permutation(text)[: sizes.masked_text] for _ in range(rows)])
-        return {
+        made = {
             "input_ids": torch.tensor(generator.integers(5, sizes.vocabulary, (rows, text))),
             "visual_feats": torch.tensor(
                 generator.normal(size=(rows, video, sizes.feature_dim)), dtype=torch.float32
@@ -102,13 +128,17 @@ class Peer:
                 generator.integers(5, sizes.vocabulary, (rows, sizes.masked_text))
             ),
         }
+        return self._on_device(made)
+
+    def _on_device(self, batch: Batch) -> Batch:
+        return {name: values.to(self._form.device) for name, values in batch.items()}
 
     def batch_of(self, rows: schema.Batch) -> Batch:
         """Rows of one example each `[b, ...]`, with masks in the place of segments."""
         torch = self._torch
         text, video = rows.text_segment_ids > 0, rows.video_segment_ids > 0
         predicted = rows.text_slot_weights > 0
-        return {
+        made = {
             "input_ids": torch.tensor(rows.text_ids, dtype=torch.int64),
             "visual_feats": torch.tensor(rows.video_features, dtype=torch.float32),
             "visual_pos": torch.zeros(*video.shape, 4),
@@ -119,16 +149,23 @@ class Peer:
                 np.where(predicted, rows.text_targets, _IGNORED), dtype=torch.int64
             ),
         }
+        return self._on_device(made)
 
-    def _loss(self, batch: Batch) -> Any:
+    def _loss(self, batch: Batch, network: Any, head: Any) -> Any:
         torch = self._torch
         inputs = dict(batch)
         slots, targets = inputs.pop("slots"), inputs.pop("targets")
-        outputs = self._network(**inputs)
+        outputs = network(**inputs)
         index = slots[..., None].expand(-1, -1, self._sizes.embed_dim)
-        logits = self._head(torch.gather(outputs.language_output, 1, index))
-        words = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        logits = head(torch.gather(outputs.language_output, 1, index))
+        words = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
         return words + outputs.vision_output.square().mean()
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        if self._form.compute_dtype == "float32":
+            return contextlib.nullcontext()
+        dtype = getattr(self._torch, self._form.compute_dtype)
+        return self._torch.autocast(self._form.device, dtype)
 
     def step(self, batches: Sequence[Batch] = ()) -> None:
         """One training step: forward and backward of every batch, clipping, AdamW."""
@@ -136,18 +173,22 @@ class Peer:
         self._optimizer.zero_grad(set_to_none=True)
         losses = []
         for batch in batches:
-            loss = self._loss(batch) / len(batches)
+            with self._autocast():
+                loss = self._loss(batch, self._network, self._head) / len(batches)
             loss.backward()
-            losses.append(loss.item())
+            losses.append(loss.detach())
         self._torch.nn.utils.clip_grad_norm_(self._parameters, self._sizes.clip_norm)
         self._optimizer.step()
-        self.losses.append(sum(losses))
+        self._losses.append(sum(losses))
 
     def flops(self, batch: Batch | None = None) -> float:
-        """Of the matrix products of one forward and backward pass."""
+        """Of the matrix products of one forward and backward pass; nothing is computed."""
         counting = extras.require("torch.utils.flop_counter", "parity")
-        with counting.FlopCounterMode(display=False) as counter:
-            self._loss(batch or self._full).backward()
+        like = {name: values.to("meta") for name, values in (batch or self._full).items()}
+        with self._torch.device("meta"):
+            network, head = self._build()
+            with counting.FlopCounterMode(display=False) as counter:
+                self._loss(like, network, head).backward()
         return float(counter.get_total_flops())
 
     def examples_per_second(self, count: int) -> float:
@@ -156,8 +197,14 @@ class Peer:
 
     def rate(self, steps: Sequence[Sequence[Batch]]) -> float:
         """Examples a second of these steps, each of the batches it names."""
+        self._wait()
         begun = time.perf_counter()
         for batches in steps:
             self.step(batches)
+        self._wait()
         seconds = time.perf_counter() - begun
         return sum(len(batch["input_ids"]) for batches in steps for batch in batches) / seconds
+
+    def _wait(self) -> None:
+        if self._form.device == "cuda":
+            self._torch.cuda.synchronize()

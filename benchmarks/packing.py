@@ -22,7 +22,7 @@ from typing import Any
 
 import jax
 
-from benchmarks import alternate, lxmert, rows, train_step
+from benchmarks import alternate, lxmert, our_step, rows
 from benchmarks.rows import Rows, Slots
 from videobert_jax import schema
 from videobert_jax.cli import failures
@@ -126,7 +126,7 @@ def compare(sides: dict[str, Side], vocabulary: int, rounds: int) -> tuple[alter
         for batches in layouts.values()
         for batch in batches
     ]
-    ours = train_step.ours_like_lxmert(sizes, of_ours)
+    ours = our_step.ours_like_lxmert(sizes, of_ours)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     peer = lxmert.Peer(sizes, threads=cores or 1)
     as_peers = {

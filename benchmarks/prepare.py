@@ -158,7 +158,7 @@ def draw(path: pathlib.Path) -> dict[str, float]:
     config.data.text_length = config.data.video_length = 128
     run = configuration.parse(config)
     tokenizer = tokenizers.Tokenizer(tokenizers.train(split.texts(range(1000)), 512))
-    settings = BlockSettings.from_config(run.data, 0, SMALL_DIM)
+    settings = BlockSettings.from_config(run.data, 0, SMALL_DIM, answered=False)
     builder = BlockBuilder([(split, "text_video", 1.0)], tokenizer, settings)
     begun = time.perf_counter()
     for block in range(DRAWN // run.data.block_size):

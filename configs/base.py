@@ -56,6 +56,15 @@ def stage(steps: int, settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
     return made
 
 
+def train_only(config: ml_collections.ConfigDict, **weights: float) -> None:
+    """Gives the objectives these weights, and all others 0."""
+    for name, settings in config.objectives.items():
+        if isinstance(settings, ml_collections.ConfigDict):
+            settings.weight = weights.pop(name, 0.0)
+    if weights:
+        raise ValueError(f"{', '.join(weights)}: none of {', '.join(config.objectives)}.")
+
+
 def source(
     split: str = "train",
     regime: str = "text_video",
@@ -87,8 +96,10 @@ def source(
 
 def data() -> ml_collections.ConfigDict:
     data = ml_collections.ConfigDict()
-    data.path = ""  # folder of the dataset, or with local_copy also a URL such as gs://bucket/set
-    data.local_copy = ""  # folder on this machine's disk into which datasets are copied first
+    data.path = ""  # folder of the dataset, or a URL such as gs://bucket/set
+    # folder on this machine's disk into which datasets are copied first; "" reads them where they
+    # are, records of a bucket by a request each
+    data.local_copy = ""
     data.sources = ml_collections.ConfigDict({"main": source()})
     data.block_size = 256  # examples a block: scope of packing and of local negatives
     data.blocks_per_batch = 1  # global batch = block_size x blocks_per_batch
@@ -101,6 +112,7 @@ def data() -> ml_collections.ConfigDict:
     data.vocabulary_size = 8192  # asked of sentencepiece; small corpora give fewer pieces
     data.visual_words = ""  # file of fit-visual-words, for model.masked_video_head="visual_words"
     data.content_words = ""  # file of content-words, for model.token_head
+    data.clip_labels = ""  # kind of labels that model.clip_labels tells, such as "step"; "": none
     data.drawing = drawing()
     data.masking = ml_collections.ConfigDict()
     data.masking.text_rate = 0.15  # of pieces; BERT (Devlin et al. 2019), section 3.1
@@ -122,6 +134,7 @@ def data() -> ml_collections.ConfigDict:
     data.executor = "auto"  # "tf", "threads"; "auto": tf.data where TensorFlow is installed
     data.workers = 2  # blocks built at a time, a process
     data.prefetch = 2  # built blocks kept ahead
+    data.parallel_reads = 64  # calls for records under way at a time, a source and process
     data.max_damaged_fraction = 0.01  # of examples with NaN features before the run stops
     return data
 
@@ -154,6 +167,12 @@ def model() -> ml_collections.ConfigDict:
     model.joint_dim = 512  # of the contrastive space
     model.bag_of_words_head = False  # for objectives.bag_of_words
     model.token_head = False  # for objectives.token_contrastive; needs data.content_words
+    # so many answers, the most frequent of training (labels of the kind "answer"), that the head of
+    # objectives.answering tells; MSRVTT-QA's protocol has 1,500; 0: no head
+    model.answers = 0
+    # so many labels that the head of objectives.segmentation tells clips to show, beside none:
+    # all of the kind data.clip_labels that training has; 0: no head
+    model.clip_labels = 0
     # what is told of a hidden clip: itself among the block's ("nce"), its visual word
     # ("visual_words", which need data.visual_words), or its features ("regression")
     model.masked_video_head = "nce"
@@ -163,9 +182,10 @@ def model() -> ml_collections.ConfigDict:
     model.norm = "pre"  # "post" where BERT weights are loaded
     model.norm_epsilon = 1e-6  # added to the variance; BERT's is 1e-12
     model.dropout_rate = 0.1  # of embeddings and of every residual branch
-    # "dense": all pairs of a row under a mask. "kernel": flash attention over segments, on TPU.
-    # "lengths": rows of one example by their length, on GPU by cuDNN. "auto": the kernel for rows
-    # of 256 or more on TPU, else dense
+    # "dense": all pairs of a row under a mask. "kernel": on TPU, by segments: our own where a row
+    # is one tile and heads fill 128 lanes, else flash attention. "lengths": rows of one example by
+    # their length, on GPU by cuDNN. "auto": on TPU the kernel, flash attention's for rows of 256 or
+    # more alone, else dense
     model.attention = "auto"
     model.attention_dropout_rate = 0.0  # of attention probabilities; 0 is the fast path
     model.compute_dtype = "bfloat16"  # of matmuls; params, softmax, norms, losses are float32
@@ -235,8 +255,19 @@ def objectives() -> ml_collections.ConfigDict:
             "cascade": {"weight": 0.0, "negatives": 4},
             # inputs: what the decoder reads: "video", clips alone; "transcript", the text alone;
             # "both". Where a source has no transcripts its text is the caption, and what is hidden
-            # of it is to be told. chunks: as above, of the logits over pieces
-            "captioning": {"weight": 0.0, "label_smoothing": 0.1, "inputs": "both", "chunks": 1},
+            # of it is to be told. word_dropout: share of the written pieces that the decoder does
+            # not see (Bowman et al. 2016). chunks: as above, of the logits over pieces
+            "captioning": {
+                "weight": 0.0,
+                "label_smoothing": 0.1,
+                "word_dropout": 0.0,
+                "inputs": "both",
+                "chunks": 1,
+            },
+            # the answer to the question that an example's text is; needs model.answers
+            "answering": {"weight": 0.0},
+            # which step a clip shows, or none; needs data.clip_labels and model.clip_labels
+            "segmentation": {"weight": 0.0},
             # clips of one video this near are never negatives of each other
             "twin_clip_distance": 2,
         }
@@ -265,6 +296,10 @@ def optimizer() -> ml_collections.ConfigDict:
             # of an exponential moving average of the parameters, such as 0.999, that evaluation
             # and export then take; 0: none is kept
             "ema_decay": 0.0,
+            # ZeRO-1 (Rajbhandari et al. 2020): moments and moving average are split over mesh.data
+            # too, each shard of it updates its part of the parameters, and all gather them: as many
+            # bytes as summing the gradients alone, and memory for one copy of them in place of many
+            "shard_over_data": False,
         }
     )
 
@@ -277,8 +312,18 @@ def training() -> ml_collections.ConfigDict:
             "log_every": 50,  # steps
             "save_every": 1000,  # steps
             "eval_every": 0,  # steps; 0: never during training
+            # comma-separated tasks of eval.py that are then measured, where the validation split
+            # of the first source's dataset and the network allow them
+            "eval_tasks": "retrieval",
+            # TASK/FIGURE of those, such as retrieval/text_to_video_R1: the step where it is best
+            # is saved, and kept whatever its age, as WORKDIR@best; "" keeps none
+            "best_metric": "",
+            "best_is_highest": True,  # False: the lowest is best, as of a median rank
             "keep_checkpoints": 3,  # newest ones
-            "profile_first_step": 0,  # 0: no profile
+            "profile_first_step": 0,  # of a trace in WORKDIR/profile; 0: none
             "profile_steps": 5,
+            "profile_memory_step": 0,  # before which device memory is written there; 0: never
+            # Weights & Biases too has the figures, where a project is named; needs the extra wandb
+            "wandb_project": "",
         }
     )

@@ -30,9 +30,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.norm = "post"  # BERT-base's, as is the epsilon
     config.model.norm_epsilon = 1e-12
     config.model.remat = "dots"
-    config.objectives.masked_language.weight = 0.0
-    config.objectives.masked_video.weight = 0.0
-    config.objectives.matching.weight = 0.0
+    base.train_only(config, contrastive=1.0)
     config.objectives.contrastive.near_clips = 8  # two neighbours, of 4 s
     config.optimizer.learning_rate = 1e-4
     config.training.num_steps = 31_250  # 50 epochs of 1.2 M videos

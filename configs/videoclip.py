@@ -34,9 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.norm = "post"  # BERT-base's, as is the epsilon
     config.model.norm_epsilon = 1e-12
     config.model.video.input_normalization = "l2"  # as their features are (docs/features.md, mmpt)
-    config.objectives.masked_language.weight = 0.0
-    config.objectives.masked_video.weight = 0.0
-    config.objectives.matching.weight = 0.0
+    base.train_only(config, contrastive=1.0)
     config.optimizer.learning_rate = 5e-5
     config.optimizer.weight_decay = 0.0
     config.optimizer.clip_norm = 2.0

@@ -28,9 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.masking.video_rate = 0.0
     config.model.norm = "post"  # BERT-base's, as is the epsilon
     config.model.norm_epsilon = 1e-12
-    config.objectives.masked_language.weight = 0.0
-    config.objectives.masked_video.weight = 0.0
-    config.objectives.matching.weight = 0.0
+    base.train_only(config, contrastive=1.0)
     config.optimizer.learning_rate = 1e-4
     config.training.num_steps = 30_000
     config.training.eval_every = 2000  # 10,000 pairs: 25 epochs, after which it may only memorise

@@ -50,6 +50,8 @@ def tiny(run: configuration.RunConfig, seed: int = 0) -> ModelBundle:
         variables=variables,
         tokenizer_model=tokenizer_model,
         contract=dataclasses.replace(fakes.CONTRACT, crop=schema.UNKNOWN),
+        answers=(),
+        clip_labels=(),
         trained_on={
             "datasets": [
                 {
@@ -66,4 +68,5 @@ def tiny(run: configuration.RunConfig, seed: int = 0) -> ModelBundle:
         digest="3" * 64,
         weights=RAW,
         name="tiny",
+        captioning_inputs=None,
     )

@@ -17,6 +17,8 @@ PACKED_SHAPE = schema.RowShape(
     feature_dim=FEATURE_DIM,
     weighted_text=16,
     target_length=12,
+    answered=0,
+    labelled=0,
 )
 CONTRACT = schema.FeatureContract(
     backbone="random",

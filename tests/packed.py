@@ -6,6 +6,8 @@ from tests import fakes
 from videobert_jax import schema
 
 ROWS, EXAMPLES = 4, 3
+ANSWERS = 5
+LABELS = 3  # of clips, beside none
 SHAPE = schema.RowShape(
     examples=EXAMPLES,
     text_length=21,
@@ -15,6 +17,8 @@ SHAPE = schema.RowShape(
     feature_dim=fakes.FEATURE_DIM,
     weighted_text=21,
     target_length=21,
+    answered=EXAMPLES,
+    labelled=14,
 )
 TEXT_ONLY, VIDEO_ONLY, NOTHING = {(0, 1), (1, 2)}, {(1, 0), (2, 1)}, (3, 2)
 
@@ -47,6 +51,10 @@ def block() -> schema.Batch:
             made.pair_weights[place] = place not in TEXT_ONLY | VIDEO_ONLY
     made.caption_hashes[2, 0] = made.caption_hashes[0, 0]
     _fill_targets(made, generator)
+    made.answers[:] = generator.integers(-1, ANSWERS, made.answers.shape)  # some have none
+    made.answers[NOTHING] = schema.NO_ANSWER
+    told = generator.integers(-1, LABELS + 1, made.clip_labels.shape)
+    made.clip_labels[:] = np.where(made.video_segment_ids > 0, told, schema.NO_LABEL)
     return made
 
 
@@ -91,7 +99,7 @@ def _fill(made, side: str, row: int, example: int, ends, slots, used: int, gener
 
 def unpacked(given: schema.Batch) -> schema.Batch:
     """The same examples `[12, ...]`, each at the beginning of a row of its own."""
-    shape = schema.RowShape(1, 8, 6, 3, 3, SHAPE.feature_dim, 8, 8)
+    shape = schema.RowShape(1, 8, 6, 3, 3, SHAPE.feature_dim, 8, 8, 1, 6)
     made = schema.zero_block(shape, ROWS * EXAMPLES)
     for number, (row, example) in enumerate(np.ndindex(ROWS, EXAMPLES)):
         for name in (
@@ -102,11 +110,12 @@ def unpacked(given: schema.Batch) -> schema.Batch:
             "caption_hashes",
             "pair_weights",
             "target_shown",
+            "answers",
         ):
             getattr(made, name)[number, 0] = getattr(given, name)[row, example]
         for side, values in (
             ("text", ("text_ids", "text_positions", "word_weights")),
-            ("video", ("video_features", "video_positions", "video_masked")),
+            ("video", ("video_features", "video_positions", "video_masked", "clip_labels")),
             ("target", ("target_ids", "target_positions")),
         ):
             own = np.flatnonzero(getattr(given, f"{side}_segment_ids")[row] == example + 1)

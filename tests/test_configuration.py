@@ -68,6 +68,10 @@ def test_a_bad_override_says_what_is_wrong(config, key, text, message):
         ("objectives.token_contrastive.chunks", "3", "token_contrastive.chunks=3 does not divide"),
         ("model.token_head", "true", "token_head=True and data.content_words='': .* or neither"),
         ("data.content_words", "words.json", "token_head=False and data.content_words='words.json"),
+        ("objectives.answering.weight", "1", "needs model.answers=1500, found 0; set both"),
+        ("objectives.segmentation.weight", "1", "needs model.clip_labels=778, found 0; set both"),
+        ("data.clip_labels", "step", "clip_labels=0 and data.clip_labels='step': .* or neither"),
+        ("model.answers", "-1", r"model.answers=-1; expected 0 \(no head\) or more"),
         ("objectives.cascade.negatives", "0", "cascade.negatives=0; expected 1 or more"),
         ("optimizer.layer_decay", "0", r"layer_decay=0.0 is outside \(0, 1\]"),
         ("optimizer.ema_decay", "1", r"ema_decay=1.0 is outside \[0, 1\)"),
@@ -123,6 +127,14 @@ def test_neighbours_are_several_and_alone_say_what_comes_together(config, key, v
     assert configuration.parse(config).data.sources[0].neighbours == "o"
     (source if key in source else config.data)[key] = value
     with pytest.raises(configuration.ConfigError, match=message):
+        configuration.parse(config)
+
+
+def test_joined_questions_have_no_one_answer(config):
+    config.objectives.answering.weight, config.model.answers = 1.0, 4
+    assert configuration.parse(config).model.modules[-3] == "answer_head"
+    config.data.drawing.joined_examples = 0.5
+    with pytest.raises(configuration.ConfigError, match="joined_examples=0.5: two questions"):
         configuration.parse(config)
 
 
@@ -258,3 +270,16 @@ def test_json_gives_the_same_settings_back(config):
 def test_a_missing_file_is_named():
     with pytest.raises(configuration.ConfigError, match="nothing.py: there is no such file"):
         configuration.load_file("configs/nothing.py")
+
+
+def test_what_captions_are_told_from_is_that_of_the_last_stage_that_learns_them():
+    config = tiny.get_config()
+    assert configuration.parse(config).captioning_inputs == "both"
+    config.stages = (
+        base.stage(6, {"objectives.captioning.inputs": "transcript"}),
+        base.stage(7, {"objectives.captioning.inputs": "video"}),
+        base.stage(7, {"objectives.captioning.weight": 0.0}),
+    )
+    assert configuration.parse(config).captioning_inputs == "video"
+    config = base.get_config()
+    assert configuration.parse(config).captioning_inputs is None

@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"objectives", "weights", "models", "sharding", "data", "video", "text", "files"},
     "tasks": {"objectives", "models", "sharding", "data", "text", "files"},
     "export": {"models", "weights", "text", "files"},
+    "report_page": {"tasks", "kitchen", "data", "files"},
     "inference": {"export", "models", "weights", "video", "text", "sharding", "files"},
 }
 MAY_IMPORT_TENSORFLOW = {"data/pipeline.py", "data/assembly.py"}

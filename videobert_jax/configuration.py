@@ -9,6 +9,7 @@ import json
 import pathlib
 import sys
 import typing
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -107,6 +108,15 @@ def flat_settings(fields: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def settings_but(config: Mapping[str, Any], patterns: Sequence[str]) -> dict[str, Any]:
+    """Flat settings of a JSON object, but those whose key fits one of the patterns (fnmatch)."""
+    return {
+        key: value
+        for key, value in flat_settings(config).items()
+        if not any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
+    }
+
+
 def parse(config: ml_collections.ConfigDict) -> RunConfig:
     """Frozen settings, every field checked for presence and type. Raises ConfigError."""
     fields, listed = to_json(config), []
@@ -164,7 +174,7 @@ def _run_config(fields: dict[str, Any]) -> RunConfig:
         data["sources"] = [{"name": name, **rest} for name, rest in data["sources"].items()]
         if not data["sources"]:
             raise ConfigError("data.sources is empty; a run needs one source or more.")
-    for group, name in (("init", "modules"), ("optimizer", "frozen")):
+    for group, name in (("init", "modules"), ("optimizer", "frozen"), ("training", "eval_tasks")):
         settings = fields.get(group)
         if isinstance(settings, dict) and isinstance(listed := settings.get(name), str):
             settings[name] = [part.strip() for part in listed.split(",") if part.strip()]
@@ -248,12 +258,13 @@ def resolve_model(run: RunConfig, *, vocabulary_size: int, feature_dim: int) -> 
     )
 
 
-def model_on(run: RunConfig, model: ModelConfig, platform: str) -> ModelConfig:
-    """Settings of the network as it is trained on devices of the platform ("cpu", "gpu", "tpu").
+def model_on(run: RunConfig, model: ModelConfig, platform: str, tensor: int) -> ModelConfig:
+    """Settings of the network as it is trained on devices of the platform ("cpu", "gpu", "tpu"),
+    `tensor` of which share its heads.
 
     Raises ConfigError where they ask for what it does not have.
     """
     try:
-        return model.on(platform, max(run.data.text_length, run.data.video_length))
+        return model.on(platform, max(run.data.text_length, run.data.video_length), tensor)
     except ValueError as error:
         raise ConfigError(str(error)) from None

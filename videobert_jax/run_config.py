@@ -35,6 +35,12 @@ class RunConfig:
         named = {f"stages.{number}": stage for number, stage in enumerate(self.stages)}
         return named or {"": self}
 
+    @property
+    def captioning_inputs(self) -> str | None:
+        """What the decoder reads where it learns last, None where it never does."""
+        found = [part.objectives.captioning for part in self.in_stages().values()]
+        return next((of.inputs for of in reversed(found) if of.weight > 0), None)
+
 
 def check_stages(run: RunConfig) -> None:
     """Raises ConfigError where stages and the run do not add up."""
@@ -112,16 +118,32 @@ def check_together(run: RunConfig) -> None:
 
 def _check_heads(run: RunConfig) -> None:
     """Raises ConfigError where an objective, its head and its file are not all there."""
-    for objective, head in (
-        ("bag_of_words", "bag_of_words_head"),
-        ("token_contrastive", "token_head"),
+    for objective, head, value in (
+        ("bag_of_words", "bag_of_words_head", True),
+        ("token_contrastive", "token_head", True),
+        ("answering", "answers", 1500),
+        ("segmentation", "clip_labels", 778),
     ):
         weight = run.objectives.weights()[objective]
-        if weight > 0 and not getattr(run.model, head):
+        found = getattr(run.model, head)
+        if weight > 0 and not found:
             raise ConfigError(
-                f"objectives.{objective}.weight={weight} needs model.{head}=True, found False; set "
-                "both, or the weight to 0."
+                f"objectives.{objective}.weight={weight} needs model.{head}={value}, found "
+                f"{found}; set both, or the weight to 0."
             )
+    joined = run.data.drawing.joined_examples
+    if run.objectives.answering.weight > 0 and joined > 0:
+        raise ConfigError(
+            f"objectives.answering.weight={run.objectives.answering.weight} and "
+            f"data.drawing.joined_examples={joined}: two questions that are one text have no one "
+            "answer; set one of them to 0."
+        )
+    if bool(run.model.clip_labels) != bool(run.data.clip_labels):
+        raise ConfigError(
+            f"model.clip_labels={run.model.clip_labels} and data.clip_labels="
+            f"{run.data.clip_labels!r}: the head tells so many labels of that kind; set both, or "
+            "neither."
+        )
     if run.model.token_head != bool(run.data.content_words):
         raise ConfigError(
             f"model.token_head={run.model.token_head} and data.content_words="

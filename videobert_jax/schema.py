@@ -12,6 +12,8 @@ import numpy as np
 
 PADDING_EXAMPLE = -1  # example id of a place in a block that holds no example
 NO_SEGMENT = 0  # segment id of padding; examples of a row are numbered from 1
+NO_LABEL = -1  # of an example without one, and of a clip of which it is not told what it shows
+NO_ANSWER = -1  # of an example without an answer that the answer head tells
 UNKNOWN = "unknown"
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # the first piece ids, no words
 
@@ -28,6 +30,8 @@ class RowShape:
     feature_dim: int
     weighted_text: int  # text_length where words are weighted, else 0
     target_length: int  # 0: no captions to write
+    answered: int  # examples where their answers are told, else 0
+    labelled: int  # video_length where the labels of clips are told, else 0
 
 
 @jax.tree_util.register_dataclass
@@ -68,6 +72,8 @@ class Batch:
     target_shown: (
         Any  # bool [r, e], the text is the caption to write, with nothing hidden; or [r, 0]
     )
+    answers: Any  # int32 [r, e], NO_ANSWER where there is none; or [r, 0]
+    clip_labels: Any  # int32 [r, v], that of no step behind those of steps, or NO_LABEL; or [r, 0]
 
 
 def batch_fields(shape: RowShape) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -98,6 +104,8 @@ def batch_fields(shape: RowShape) -> dict[str, tuple[tuple[int, ...], Any]]:
         "target_segment_ids": (target, np.int32),
         "target_positions": (target, np.int32),
         "target_shown": (example if shape.target_length else (0,), np.bool_),
+        "answers": ((shape.answered,), np.int32),
+        "clip_labels": ((shape.labelled,), np.int32),
     }
 
 
@@ -119,6 +127,8 @@ def zero_block(shape: RowShape, rows: int) -> Batch:
     }
     fields["example_ids"][:] = PADDING_EXAMPLE
     fields["clip_steps"][:] = 1
+    fields["answers"][:] = NO_ANSWER
+    fields["clip_labels"][:] = NO_LABEL
     return Batch(**fields)
 
 

@@ -13,14 +13,14 @@ from benchmarks import alternate, kitchen, kitchen_runs
 def test_equal_sides_have_a_ratio_of_one():
     scores = np.tile([1.0, 0.0], 50)
     videos = np.repeat([f"video {i}" for i in range(20)], 5)
-    assert kitchen_runs.bootstrap(scores, scores, videos, as_points=False) == (1.0, 1.0, 1.0)
+    assert kitchen_runs.contrast(scores, scores, videos, as_points=False) == (1.0, 1.0, 1.0)
 
 
 def test_the_interval_is_the_textbooks_where_videos_have_one_example():
     generator = np.random.default_rng(1)
     ours, peer = generator.normal(0.6, 0.3, 400), generator.normal(0.4, 0.3, 400)
     names = np.array([f"{i:03d}" for i in range(400)])
-    value, low, high = kitchen_runs.bootstrap(ours, peer, names, as_points=True)
+    value, low, high = kitchen_runs.contrast(ours, peer, names, as_points=True)
     error = 1.96 * (ours - peer).std(ddof=1) / 20
     assert value == pytest.approx((ours - peer).mean())
     assert (low, high) == pytest.approx((value - error, value + error), abs=0.15 * error)
@@ -30,7 +30,7 @@ def test_examples_of_one_video_count_as_one_draw():
     generator = np.random.default_rng(2)
     of_video = generator.normal(size=40)
     ours, peer, videos = np.repeat(of_video, 10), np.zeros(400), np.repeat(np.arange(40), 10)
-    _, low, high = kitchen_runs.bootstrap(ours, peer, videos, as_points=True)
+    _, low, high = kitchen_runs.contrast(ours, peer, videos, as_points=True)
     error = 1.96 * of_video.std(ddof=1) / 40**0.5
     assert high - low == pytest.approx(2 * error, rel=0.15)
 

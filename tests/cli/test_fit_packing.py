@@ -105,6 +105,18 @@ def test_a_higher_share_to_cut_and_other_multiples_are_followed(uneven, capsys):
     assert {c[side]["capacity"] for c in tiled for side in ("text", "video")} == {128}
 
 
+def test_rows_of_a_run_with_heads_are_those_without(uneven, capsys):
+    options = ["--examples", "6,1", "--config.model.video.max_length=256"]
+    options += [f"--config.{name}=0" for name in ("model.decoder.num_layers", "data.target_length")]
+    options += ["--config.objectives.captioning.weight=0"]
+    heads = ["--config.model.answers=50", "--config.objectives.answering.weight=1"]
+    heads += ["--config.model.clip_labels=778", "--config.data.clip_labels=step"]
+    heads += ["--config.objectives.segmentation.weight=1"]
+    names = ("masked_language", "masked_video", "matching", "contrastive", "bag_of_words")
+    heads += [f"--config.objectives.{name}.weight=0" for name in names]
+    assert fit(uneven, capsys, *options, *heads) == fit(uneven, capsys, *options)
+
+
 def test_the_table_ends_with_settings_to_paste(uneven, capsys):
     words = ["fit-packing", f"--config={TINY}", "--dataset", str(uneven), *BLOCKS]
     long = ["--config.model.text.max_length=128", "--config.model.video.max_length=128"]

@@ -43,16 +43,25 @@ def settings(
     seed: int = 0,
     read_group: int = 1,
     max_damaged_fraction: float = 0.0,
+    parallel_reads: int = 1,
     slots: int | None = None,
     weighted: int = 0,
+    answered: int = 0,
+    labelled: int = 0,
 ) -> block.BlockSettings:
     if slots is None:
         slots = 48 if masking.whole_text_examples else 0 if masking.text_rate == 0 else 16
-    shape = RowShape(
-        examples, text_length, video_length, slots, slots, drawn.DIM, weighted, target_length
-    )
+    sizes = (examples, text_length, video_length, slots, slots, drawn.DIM)
+    shape = RowShape(*sizes, weighted, target_length, answered, labelled)
     return block.BlockSettings(
-        shape, block_size, drawing, masking, seed, read_group, max_damaged_fraction
+        shape,
+        block_size,
+        drawing,
+        masking,
+        seed,
+        read_group,
+        max_damaged_fraction,
+        parallel_reads,
     )
 
 
@@ -96,3 +105,10 @@ def examples_of(built: block.HostBlock) -> dict[int, dict]:
         assert not batch.video_features[row, batch.video_segment_ids[row] == 0].any()
         assert not batch.text_ids[row, batch.text_segment_ids[row] == 0].any()
     return out
+
+
+def train_builder(
+    dataset: index.Dataset, tokens: tokenizer.Tokenizer, regime: str = "text_video", **changes
+) -> block.BlockBuilder:
+    """Of the training split alone; changes: of `settings`."""
+    return block.BlockBuilder([(dataset.split("train"), regime, 1.0)], tokens, settings(**changes))

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from tests.data import drawn
+from tests.data import blocks, drawn
 from videobert_jax import schema
 from videobert_jax.data import index, part, writer
 
@@ -33,6 +33,11 @@ def finished_path(tmp_path_factory, contract) -> pathlib.Path:
     drawn.fill(out)
     out.finish()
     return path
+
+
+@pytest.fixture(scope="session")
+def tokenizer(finished_path):
+    return blocks.make_tokenizer(index.open_dataset(finished_path))
 
 
 @pytest.fixture

@@ -1,26 +1,14 @@
 import dataclasses
 import pickle
-import shutil
 
 import numpy as np
 import pytest
 
 from tests.data import blocks, drawn
 from videobert_jax import schema
-from videobert_jax.data import block, index, writer
+from videobert_jax.data import block, writer
 from videobert_jax.data.config import AS_WRITTEN
 from videobert_jax.text import content_words
-
-
-@pytest.fixture(scope="module")
-def tokenizer(finished_path):
-    return blocks.make_tokenizer(index.open_dataset(finished_path))
-
-
-def _builder(dataset, tokenizer, regime="text_video", **changes) -> block.BlockBuilder:
-    return block.BlockBuilder(
-        [(dataset.split("train"), regime, 1.0)], tokenizer, blocks.settings(**changes)
-    )
 
 
 def _features(split, example: int) -> np.ndarray:
@@ -34,7 +22,7 @@ def _features(split, example: int) -> np.ndarray:
 def test_examples_come_out_as_they_were_written(dataset, tokenizer, examples):
     split = dataset.split("train")
     lengths = {"text_length": 48 * examples, "video_length": 40 * examples}
-    builder = _builder(dataset, tokenizer, examples=examples, block_size=12, **lengths)
+    builder = blocks.train_builder(dataset, tokenizer, examples=examples, block_size=12, **lengths)
     assert len(split) == 18
     seen: list[int] = []
     for k in range(3):  # two epochs
@@ -59,7 +47,7 @@ def test_examples_come_out_as_they_were_written(dataset, tokenizer, examples):
 
 
 def test_masks_are_recorded_at_the_rate(dataset, tokenizer):
-    builder = _builder(dataset, tokenizer, block_size=120)
+    builder = blocks.train_builder(dataset, tokenizer, block_size=120)
     batch = builder.build(0).batch
     pieces = (batch.text_segment_ids > 0).sum() - 2 * (batch.caption_hashes > 0).sum()
     # one word at least, and here words have many pieces
@@ -72,7 +60,7 @@ def test_masks_are_recorded_at_the_rate(dataset, tokenizer):
 def _with_hidden(dataset, tokenizer, **changes) -> dict[str, np.ndarray]:
     """Of 2,048 examples: has hidden words, has hidden clips, has both sides, counts as a pair."""
     masking = dataclasses.replace(blocks.MASKING, text_rate=0.5, video_rate=0.5, **changes)
-    builder = _builder(dataset, tokenizer, masking=masking, block_size=256)
+    builder = blocks.train_builder(dataset, tokenizer, masking=masking, block_size=256)
     batches = [builder.build(k).batch for k in range(8)]
     rows = {
         "text": [batch.text_slot_weights.any(axis=1) for batch in batches],
@@ -112,7 +100,9 @@ WHOLE_TEXTS = dataclasses.replace(blocks.MASKING, text_rate=0.0, whole_text_exam
 def test_a_text_hidden_as_a_whole_is_told_from_the_clips_and_pairs_with_nothing(
     dataset, tokenizer, slots
 ):
-    builder = _builder(dataset, tokenizer, block_size=18, masking=WHOLE_TEXTS, slots=slots)
+    builder = blocks.train_builder(
+        dataset, tokenizer, block_size=18, masking=WHOLE_TEXTS, slots=slots
+    )
     whole = 0
     for found in (f for k in range(8) for f in blocks.examples_of(builder.build(k)).values()):
         seen, ids = found["seen"][1:-1], found["ids"][1:-1]
@@ -125,7 +115,9 @@ def test_a_text_hidden_as_a_whole_is_told_from_the_clips_and_pairs_with_nothing(
 
 
 def test_a_text_without_clips_is_never_hidden_as_a_whole(dataset, tokenizer):
-    builder = _builder(dataset, tokenizer, "text_only", block_size=18, masking=WHOLE_TEXTS)
+    builder = blocks.train_builder(
+        dataset, tokenizer, "text_only", block_size=18, masking=WHOLE_TEXTS
+    )
     for found in (f for k in range(4) for f in blocks.examples_of(builder.build(k)).values()):
         assert found["seen"] == found["ids"] and tokenizer.mask_id not in found["seen"]
 
@@ -134,7 +126,9 @@ def test_hidden_words_stand_together_as_long_as_asked(dataset, tokenizer):
     def mean_run(mean_span: float) -> float:
         spans = {"text_rate": 0.2, "text_mean_span": mean_span, "whole_words": False}
         masking = dataclasses.replace(blocks.MASKING, **spans)
-        batch = _builder(dataset, tokenizer, block_size=240, masking=masking).build(0).batch
+        batch = (
+            blocks.train_builder(dataset, tokenizer, block_size=240, masking=masking).build(0).batch
+        )
         hidden = np.zeros(batch.text_ids.shape, np.bool_)
         rows, slots = np.nonzero(batch.text_slot_weights)
         hidden[rows, batch.text_slots[rows, slots]] = True
@@ -144,17 +138,19 @@ def test_hidden_words_stand_together_as_long_as_asked(dataset, tokenizer):
 
 
 def test_a_block_is_a_pure_function_of_its_number(dataset, tokenizer):
-    builder = _builder(dataset, tokenizer, examples=2, text_length=96)
+    builder = blocks.train_builder(dataset, tokenizer, examples=2, text_length=96)
     copy = pickle.loads(pickle.dumps(builder))
     for k in (5, 0, 5):
         blocks.assert_same(builder.build(k), copy.build(k))
-    other = _builder(dataset, tokenizer, examples=2, text_length=96, seed=1)
+    other = blocks.train_builder(dataset, tokenizer, examples=2, text_length=96, seed=1)
     assert other.build(5).batch.text_ids.tobytes() != builder.build(5).batch.text_ids.tobytes()
 
 
 @pytest.mark.parametrize("regime", ["text_only", "video_only"])
 def test_regimes_leave_a_side_out(dataset, tokenizer, regime):
-    for found in blocks.examples_of(_builder(dataset, tokenizer, regime).build(0)).values():
+    for found in blocks.examples_of(
+        blocks.train_builder(dataset, tokenizer, regime).build(0)
+    ).values():
         assert found["pair"] == 0
         if regime == "text_only":
             assert len(found["features"]) == 0
@@ -191,7 +187,7 @@ DRAWN = dataclasses.replace(
 def test_overlapped_and_subsampled_clips_are_those_of_the_video(dataset, tokenizer, examples):
     split, videos = dataset.split("train"), drawn.drawn_videos("train")
     lengths = {"text_length": 48 * examples, "video_length": 40 * examples}
-    builder = _builder(
+    builder = blocks.train_builder(
         dataset, tokenizer, drawing=DRAWN, examples=examples, block_size=18, **lengths
     )
     steps, outside = set(), 0
@@ -216,7 +212,9 @@ def test_overlapped_and_subsampled_clips_are_those_of_the_video(dataset, tokeniz
 
 def test_what_is_kept_of_subsampled_clips_are_neighbours_among_them(dataset, tokenizer):
     split, drawing = dataset.split("train"), dataclasses.replace(AS_WRITTEN, highest_rate=3)
-    builder = _builder(dataset, tokenizer, drawing=drawing, block_size=18, video_length=4)
+    builder = blocks.train_builder(
+        dataset, tokenizer, drawing=drawing, block_size=18, video_length=4
+    )
     moved = set()
     for batch in (builder.build(k).batch for k in range(10)):
         example, step = batch.example_ids[:, 0], batch.clip_steps[:, 0]
@@ -261,7 +259,7 @@ def test_joined_examples_have_the_texts_of_both_and_the_clips_between(
 
 def test_a_run_without_text_is_as_short_as_asked(dataset, tokenizer):
     drawing = dataclasses.replace(AS_WRITTEN, run_clips=7)
-    builder = _builder(dataset, tokenizer, "video_only", drawing=drawing, block_size=18)
+    builder = blocks.train_builder(dataset, tokenizer, "video_only", drawing=drawing, block_size=18)
     firsts, lengths = [], []
     for k in range(10):
         batch = builder.build(k).batch
@@ -273,7 +271,7 @@ def test_a_run_without_text_is_as_short_as_asked(dataset, tokenizer):
 
 def test_what_does_not_fit_is_cut_and_counted(dataset, tokenizer):
     split = dataset.split("train")
-    builder = _builder(dataset, tokenizer, block_size=18, text_length=8, video_length=8)
+    builder = blocks.train_builder(dataset, tokenizer, block_size=18, text_length=8, video_length=8)
     built = builder.build(0)
     wanted_clips = np.minimum(split.clip_count, 10**9).sum()
     kept = 0
@@ -292,33 +290,6 @@ def test_what_does_not_fit_is_cut_and_counted(dataset, tokenizer):
         blocks.examples_of(builder.build(k))[11]["clip"] for k in range(12)
     }  # the run of 40 clips
     assert len(windows) > 5
-
-
-def test_damaged_features_count_for_nothing(tmp_path, contract, tokenizer):
-    out = writer.DatasetWriter(tmp_path / "damaged", "damaged", contract)
-    for number, bad in enumerate([None, np.nan, -np.inf, np.inf, None, None]):
-        features = np.full((20, drawn.DIM), number + 1.0, np.float16)
-        if bad is not None:
-            features[17, 3] = bad
-        segment = writer.Segment(0, 40, "stir the crème of all", clips=(0, 20))
-        out.add_video("train", str(number), features, [segment])
-    split = out.finish().split("train")
-    settings = blocks.settings(block_size=6, examples=2, text_length=96)
-    built = block.BlockBuilder([(split, "text_video", 1.0)], tokenizer, settings).build(0)
-    assert built.damaged == 3
-    assert np.isfinite(built.batch.video_features).all()
-    found = blocks.examples_of(built)
-    assert {example for example, values in found.items() if values["pair"] == 0} == {1, 2, 3}
-    for example, values in found.items():
-        damaged = example in (1, 2, 3)
-        assert len(values["features"]) == (0 if damaged else 20)
-        assert (values["features"] == example + 1).all()
-        assert values["masked"].any() != damaged
-        assert (values["seen"] == values["ids"]) or not damaged
-    row, place = np.argwhere(built.batch.example_ids == 1)[0]
-    in_example = built.batch.text_segment_ids[row] == place + 1
-    slots = built.batch.text_slots[row][built.batch.text_slot_weights[row] > 0]
-    assert not in_example[slots].any()
 
 
 def test_evaluation_is_exact_and_does_not_depend_on_the_size_of_blocks(dataset, tokenizer):
@@ -350,27 +321,6 @@ def test_evaluation_is_exact_and_does_not_depend_on_the_size_of_blocks(dataset, 
         assert values["seen"] == others[example]["seen"]
         assert (values["masked"] == others[example]["masked"]).all()
         assert values["features"].tobytes() == plain[example]["features"].tobytes()
-
-
-def test_flipped_bits_are_found(copied_path, tokenizer):
-    dataset = index.open_dataset(copied_path)
-    shard = dataset.split("train").shard_paths[0]
-    content = bytearray(shard.read_bytes())
-    features = drawn.drawn_videos("train")["train1"].tobytes()  # 16 clips: one record
-    content[content.index(features) + 100] ^= 4
-    shard.write_bytes(content)
-    builder = _builder(dataset, tokenizer, block_size=18)
-    with pytest.raises(index.DatasetError, match=f"{shard.name}.*videobert verify"):
-        builder.build(0)
-
-
-def test_a_shard_lost_while_training_is_named(copied_path, tokenizer):
-    dataset = index.open_dataset(copied_path)
-    builder = _builder(dataset, tokenizer, block_size=18)
-    shutil.rmtree(copied_path / "index" / "test")
-    dataset.split("train").shard_paths[0].unlink()
-    with pytest.raises(index.DatasetError, match="the shard is missing"):
-        builder.build(0)
 
 
 @pytest.mark.parametrize("examples", [1, 2])
@@ -411,6 +361,6 @@ def test_contradictory_settings_are_refused(dataset, tokenizer):
         blocks.settings(text_length=20000)
     with pytest.raises(ValueError, match="24 dimensions, expected 7"):
         settings = blocks.settings()
-        shape = schema.RowShape(1, 48, 40, 8, 8, 7, 0, 0)
-        settings = block.BlockSettings(shape, 8, settings.drawing, settings.masking, 0, 1, 0.0)
+        shape = schema.RowShape(1, 48, 40, 8, 8, 7, 0, 0, 0, 0)
+        settings = block.BlockSettings(shape, 8, settings.drawing, settings.masking, 0, 1, 0.0, 1)
         block.BlockBuilder([(dataset.split("train"), "text_video", 1.0)], tokenizer, settings)

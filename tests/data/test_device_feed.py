@@ -6,16 +6,11 @@ import pytest
 
 from tests.data import blocks, drawn
 from videobert_jax import schema
-from videobert_jax.data import block, data_state, device_feed, index
+from videobert_jax.data import block, data_state, device_feed
 from videobert_jax.data.fill import HostBlock
 from videobert_jax.sharding import mesh as meshes
 
 BLOCKS = 8
-
-
-@pytest.fixture(scope="module")
-def tokenizer(finished_path):
-    return blocks.make_tokenizer(index.open_dataset(finished_path))
 
 
 @pytest.fixture

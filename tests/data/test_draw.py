@@ -146,10 +146,16 @@ def test_overlapped_clips_lie_around_a_clip_of_the_segment(split):
     assert abs((shares[1].counts != split.clip_count[shares[0]])[some].mean() - 0.25) < 0.05
 
 
-def test_only_what_has_a_text_takes_clips_beside_its_segment(split):
-    ids, runs = _drawn(split, "video_only", repeats=2, overlapped_examples=1.0)
-    np.testing.assert_array_equal(runs.firsts, split.first_clip[ids])
-    np.testing.assert_array_equal(runs.counts, split.clip_count[ids])
+def test_what_is_shown_without_a_text_takes_clips_beside_its_segment_too(split):
+    both = [
+        _drawn(split, regime, repeats=2, overlapped_examples=1.0)
+        for regime in ("video_only", "text_video", "text_only")
+    ]
+    (ids, runs), (_, with_text), (_, text) = both
+    np.testing.assert_array_equal(runs.firsts, with_text.firsts)
+    np.testing.assert_array_equal(runs.counts, with_text.counts)
+    assert (runs.counts != split.clip_count[ids]).any()
+    np.testing.assert_array_equal(text.counts, split.clip_count[ids])
 
 
 def test_rates_thin_out_and_runs_without_text_are_cut(split):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies
 
 from tests.data import blocks
-from videobert_jax.data import block, data_state, index, neighbours, order
+from videobert_jax.data import block, data_state, neighbours, order
 
 
 def in_turn(counts: np.ndarray, videos: np.ndarray) -> neighbours.Neighbours:
@@ -145,11 +145,6 @@ def test_damaged_and_foreign_files_are_refused(dataset, written, tmp_path):
         neighbours.load(tmp_path / "nowhere")
     with pytest.raises(neighbours.NeighboursError, match="3 videos in order of 6"):
         neighbours.write(tmp_path / "short", dataset.split("train"), np.arange(3), {})
-
-
-@pytest.fixture(scope="module")
-def tokenizer(finished_path):
-    return blocks.make_tokenizer(index.open_dataset(finished_path))
 
 
 def _builder(dataset, tokenizer, path, split="train", block_size=2, videos=2):

@@ -93,7 +93,7 @@ def features_of(split: index.Split, video: int) -> np.ndarray:
     count = int(split.num_clips[video])
     out = np.zeros((count, split.contract.dim), np.float16)
     runs = [np.array([value], np.int64) for value in (0, video, 0, count)]
-    reader.ClipReader(split).read_into(out, *runs)
+    reader.ClipReader(split, parallel_reads=1).read_into(out, *runs)
     return out
 
 
@@ -124,7 +124,9 @@ class OneBlock:
             run, vocabulary_size=tokenizer.size, feature_dim=source.contract.dim
         )
         network = dataclasses.replace(resolved, dropout_rate=0.0, attention_dropout_rate=0.0)
-        settings = blocks.BlockSettings.from_config(run.data, run.seed, source.contract.dim)
+        settings = blocks.BlockSettings.from_config(
+            run.data, run.seed, source.contract.dim, answered=False
+        )
         builder = blocks.BlockBuilder([(split, "text_video", 1.0)], tokenizer, settings)
         self.run, self.model = run, videobert.VideoBert(network)
         self.mesh = meshes.create_mesh(meshes.MeshConfig(1, 1, 1), jax.devices()[:1])

@@ -12,7 +12,7 @@ DOCUMENT = pathlib.Path(__file__).resolve().parent.parent.parent / "docs" / "exp
 # Settings of the network whose tensors each list of names has, in the lists' order; but for the
 # first they name the tensors of a part alone.
 LISTS = {
-    "whole": {"token_head": True},
+    "whole": {"token_head": True, "answers": 7, "clip_labels": 7},
     "visual_words": {
         "masked_video_head": "visual_words",
         "visual_words": VisualWordsConfig(branching=3, depth=2),
@@ -40,6 +40,8 @@ def sizes(config: ModelConfig) -> dict[str, int]:
     return {
         "d": config.embed_dim,
         "2d": 2 * config.embed_dim,
+        "a": config.padded_answers,
+        "l": config.padded_clip_labels,
         "n": config.num_heads,
         "h": config.head_dim,
         "f": config.feed_forward_dim,

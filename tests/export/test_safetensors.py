@@ -33,7 +33,9 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
 def test_what_was_saved_is_loaded_bit_for_bit(tiny_run, tmp_path, head):
     words = VisualWordsConfig(branching=3, depth=2)
     network = dataclasses.replace(tiny_run.model, masked_video_head=head, visual_words=words)
+    network = dataclasses.replace(network, answers=2, clip_labels=3)
     bundle = bundles.tiny(dataclasses.replace(tiny_run, model=network))
+    bundle = dataclasses.replace(bundle, answers=("yes", "crème"), clip_labels=("1", "2", "9"))
     export.save_bundle(bundle, tmp_path / "export")
     loaded = export.load_bundle(tmp_path / "export")
     assert ("masked_video_head" in loaded.variables["constants"]) == (head == "visual_words")
@@ -49,6 +51,27 @@ def test_an_export_older_than_averages_has_the_weights_as_they_were(folder):
     assert config.pop("weights") == "ema"
     (folder / "config.json").write_text(json.dumps(config))
     assert export.load_bundle(folder).weights == "raw"
+
+
+def test_an_export_older_than_heads_with_lists_has_none(folder):
+    config = json.loads((folder / "config.json").read_text())
+    for head in ("answers", "clip_labels"):
+        assert config.pop(head) == [] and config["model"].pop(head) == 0
+    assert config["data"].pop("clip_labels") == ""
+    (folder / "config.json").write_text(json.dumps(config))
+    loaded = export.load_bundle(folder)
+    assert loaded.answers == () and loaded.config.answers == 0
+    assert loaded.clip_labels == () and loaded.config.clip_labels == 0
+
+
+def test_an_export_says_what_captions_were_told_from_and_an_older_one_does_not(bundle, folder):
+    read = dataclasses.replace(bundle, captioning_inputs="transcript")
+    export.save_bundle(read, folder, force=True)
+    assert export.load_bundle(folder).captioning_inputs == "transcript"
+    config = json.loads((folder / "config.json").read_text())
+    del config["captioning_inputs"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert export.load_bundle(folder).captioning_inputs is None
 
 
 def test_other_readers_see_the_tensors_and_the_files_are_those_documented(bundle, folder):

@@ -12,11 +12,13 @@ from tests import bundles, fakes
 from videobert_jax import schema
 from videobert_jax.inference import model as inference
 from videobert_jax.models.videobert import VideoBert
-from videobert_jax.objectives import captioning, pretraining
+from videobert_jax.objectives import captioning, passes, pretraining
 from videobert_jax.objectives.config import CaptioningConfig
 from videobert_jax.text.tokenizer import Tokenizer
 
-CAPTIONING = CaptioningConfig(weight=1.0, label_smoothing=0.1, inputs="video", chunks=1)
+CAPTIONING = CaptioningConfig(
+    weight=1.0, label_smoothing=0.1, word_dropout=0.0, inputs="video", chunks=1
+)
 PLACES = 32
 
 
@@ -29,7 +31,7 @@ def videos() -> list[np.ndarray]:
 
 def block_of(tokenizer: Tokenizer, videos: list[np.ndarray]) -> schema.Batch:
     """Rows of one video each with its caption to write."""
-    shape = schema.RowShape(1, 1, 8, 0, 0, fakes.FEATURE_DIM, 0, PLACES)
+    shape = schema.RowShape(1, 1, 8, 0, 0, fakes.FEATURE_DIM, 0, PLACES, 0, 0)
     made = schema.zero_block(shape, len(videos))
     for row, (video, caption) in enumerate(zip(videos, bundles.CAPTIONS, strict=True)):
         pieces = [*tokenizer.encode([caption])[0], tokenizer.sep_id]
@@ -69,7 +71,7 @@ def model(tiny_run, videos) -> inference.PretrainedModel:
 
     def loss(params):
         variables = {"params": params, "constants": constants}
-        encoded = pretraining.encode(network, variables, block, key)
+        encoded = passes.encode(network, variables, block, key)
         totals = pretraining.local_totals(network, variables, block, encoded, key, config)
         return totals["captioning"] / captioning.weight(block, CAPTIONING)
 
@@ -101,6 +103,53 @@ def test_text_alone_and_both_sides_are_taken_too(model, videos):
     assert alone != both  # the clips are read
 
 
+def test_drawn_captions_depend_on_seed_and_place_alone(model, videos):
+    many = [videos[n % 4] for n in range(40)]  # two calls, of 32 rows and of 8
+    drawn = model.caption(many, top_p=1.0, temperature=3.0, seed=1)
+    assert drawn[:3] == model.caption(many[:3], top_p=1.0, temperature=3.0, seed=1)
+    assert len(set(drawn)) > 20  # the same video in another place
+    assert drawn[:3] != model.caption(many[:3], top_p=1.0, temperature=3.0, seed=2)
+    assert model.caption(videos, top_p=0.1) == list(bundles.CAPTIONS)  # one piece is likely
+
+
+def test_a_length_bucket_has_one_program(model, videos):
+    """2 to 4 inputs of up to 8 clips, and any seed, are a bucket; 9 rows or clips are others."""
+    count = model._captions._cache_size
+    model.caption(videos[:3], top_p=0.9)
+    model.caption(videos[:3], beams=3)
+    before = count()
+    for seed in range(3):
+        model.caption([videos[seed][:1], videos[1], videos[3]], top_p=0.9, seed=seed)
+        model.caption([*videos[1:], videos[seed]], beams=3)
+    assert count() == before
+    model.caption([*videos, videos[0]], beams=3)
+    assert count() == before + 1
+
+
+def test_captions_are_told_from_what_they_were_in_training(model, videos):
+    def trained(inputs: str, transcripts: str = "") -> inference.PretrainedModel:
+        source = dataclasses.replace(model.bundle.data.sources[0], transcripts=transcripts)
+        data = dataclasses.replace(model.bundle.data, sources=(source,))
+        changed = dataclasses.replace(model.bundle, data=data, captioning_inputs=inputs)
+        return inference.PretrainedModel(changed)
+
+    texts = ["cut the onion", "pour milk"]
+    for other, given in (
+        (trained("video"), {"video": videos[:2], "text": texts}),
+        (trained("both"), {"text": texts}),  # nobody has the hidden caption: the clips
+        (trained("both", "spoken"), {"video": videos[:2]}),
+        (trained("transcript", "spoken"), {"video": videos[:2], "text": texts}),
+    ):
+        with pytest.raises(inference.InputError, match="captions are told from .*, as in training"):
+            other.caption(**given)
+    with pytest.raises(inference.InputError, match="video given, but captions are told from both;"):
+        model.caption(videos[:2], inputs="both")
+    both = trained("both")
+    assert both.caption(videos, beams=2) == list(bundles.CAPTIONS)
+    told = both.caption(videos[:2], texts, beams=1, inputs="both")
+    assert told == model.caption(videos[:2], texts, beams=1)
+
+
 def test_what_cannot_be_captioned_is_said(model, videos):
     with pytest.raises(inference.InputError, match="neither video nor text"):
         model.caption()
@@ -108,6 +157,8 @@ def test_what_cannot_be_captioned_is_said(model, videos):
         model.caption(videos[:2], ["cut"])
     with pytest.raises(inference.InputError, match="beams=0"):
         model.caption(videos, beams=0)
+    with pytest.raises(inference.InputError, match=r"beams=2 with top_p=0.9"):
+        model.caption(videos, beams=2, top_p=0.9)
     config = dataclasses.replace(
         model.bundle.config, decoder=dataclasses.replace(model.bundle.config.decoder, num_layers=0)
     )

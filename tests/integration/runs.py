@@ -1,5 +1,6 @@
 """Tiny runs of the real loop and of the real train.py, and what they left behind."""
 
+import fnmatch
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import time
 from typing import Any
 
 from videobert_jax import configuration
+from videobert_jax.files import storage
 from videobert_jax.training import checkpoint_folder, loop, manifest
 from videobert_jax.training.loop import TrainResult
 
@@ -32,10 +34,10 @@ SETTINGS: dict[str, Any] = {
     "training.save_every": 3,
     "training.log_every": 1,
 }
-TIMED = {"examples_per_second", "tokens_per_second", "data_wait_fraction", "seconds_per_step"}
+TIMED = ("*_per_second", "seconds_*", "data_wait_fraction", "mfu", "matmul_fraction")
 
 
-def flags(dataset: pathlib.Path, **settings: Any) -> list[str]:
+def flags(dataset: str | pathlib.Path, **settings: Any) -> list[str]:
     """Flags of train.py for a tiny run; double underscores in names stand for dots."""
     changed = {name.replace("__", "."): value for name, value in settings.items()}
     merged = {**SETTINGS, "data.path": dataset, **changed}
@@ -45,7 +47,7 @@ def flags(dataset: pathlib.Path, **settings: Any) -> list[str]:
     ]
 
 
-def train(workdir: pathlib.Path, dataset: pathlib.Path, **settings: Any) -> TrainResult:
+def train(workdir: storage.Path, dataset: str | pathlib.Path, **settings: Any) -> TrainResult:
     """A run in this process; `stop` and `evaluators` go to the loop."""
     stop = settings.pop("stop", None)
     evaluators = settings.pop("evaluators", ())
@@ -64,7 +66,7 @@ def train(workdir: pathlib.Path, dataset: pathlib.Path, **settings: Any) -> Trai
 
 
 def start(
-    workdir: pathlib.Path, arguments: list[str], *, devices: int, log: pathlib.Path
+    workdir: storage.Path, arguments: list[str], *, devices: int, log: pathlib.Path
 ) -> subprocess.Popen:
     """train.py in a process of its own; what it prints goes to the end of `log`."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
@@ -75,28 +77,35 @@ def start(
         )
 
 
-def wait_for_step(workdir: pathlib.Path, step: int, process: subprocess.Popen) -> None:
+def wait_for_step(workdir: storage.Path, step: int, process: subprocess.Popen) -> None:
     """Returns once metrics.jsonl has this step, or the process has ended."""
     while process.poll() is None and last_reported_step(workdir) < step:
         time.sleep(0.02)
 
 
-def last_reported_step(workdir: pathlib.Path) -> int:
+def last_reported_step(workdir: storage.Path) -> int:
     reported = [line["step"] for line in figures(workdir)]
     return max(reported, default=-1)
 
 
-def figures(workdir: pathlib.Path) -> list[dict[str, Any]]:
+def figures(workdir: storage.Path) -> list[dict[str, Any]]:
     """Lines of metrics.jsonl without what depends on the clock; a line half written is left out."""
     path = workdir / "metrics.jsonl"
     if not path.exists():
         return []
     text = path.read_text()
     lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-    return [{k: v for k, v in line.items() if k not in TIMED} for line in lines]
+    return [
+        {
+            name: value
+            for name, value in line.items()
+            if not any(fnmatch.fnmatchcase(name, timed) for timed in TIMED)
+        }
+        for line in lines
+    ]
 
 
-def saved_digests(workdir: pathlib.Path, step: int) -> dict[str, Any]:
+def saved_digests(workdir: storage.Path, step: int) -> dict[str, Any]:
     """Digest of every piece of every leaf of a step, by its manifest."""
     saved = manifest.read(checkpoint_folder.manifest_path(workdir, step))
     return {

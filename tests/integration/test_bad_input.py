@@ -44,6 +44,14 @@ def run(
         ({"optimizer__learning_rate": "fast"}, ["'fast'", "expected float"]),
         ({"data__blocks_per_batch": 3}, ["blocks_per_batch=3", "8 shards", "multiple of 8"]),
         ({"mesh__fsdp": 3}, ["fsdp=3", "8 devices"]),
+        (
+            {"mesh__tensor": 8, "model__num_heads": 12, "model__embed_dim": 96},
+            ["num_heads=12 is split over mesh.tensor=8", "tensor=6 or 12", "heads=8 or 16"],
+        ),
+        (
+            {"mesh__fsdp": 8, "model__embed_dim": 36},
+            ["embed_dim=36", "fsdp=8", "fsdp=6 or 9", "dim=32 or 40"],
+        ),
         ({"training__accumulation_steps": 3}, ["accumulation_steps=3", "blocks_per_batch=8"]),
         ({"model__attention": "kernel"}, ["'kernel' is for TPUs, found cpu", "'dense'"]),
         ({"data__path": ""}, ["data.path is empty", "prepare"]),
@@ -177,7 +185,8 @@ def test_a_replaced_tokenizer_is_noticed_before_it_is_parsed(
 ):
     (tmp_path / "tokenizer.model").write_bytes(b"tokenizer")
     model = configuration_model()
-    run_record.write(tmp_path, {"name": "x"}, model=model, contract=fakes.CONTRACT, trained_on={})
+    rest = {"contract": fakes.CONTRACT, "trained_on": {}, "answers": (), "clip_labels": ()}
+    run_record.write(tmp_path, {"name": "x"}, model=model, **rest)
     (tmp_path / "tokenizer.model").write_bytes(b"another")
     with pytest.raises(run_record.RunRecordError, match="tokenizer.model: sha256 .* says"):
         run_record.read(tmp_path)

@@ -1,6 +1,8 @@
 """A run that is stopped and started again ends with the same bits as one that is not."""
 
+import functools
 import json
+import operator
 import os
 import pathlib
 import shutil
@@ -100,8 +102,14 @@ def test_settings_younger_than_the_workdir_are_as_good_as_said(
 ):
     workdir = pathlib.Path(shutil.copytree(reference, tmp_path / "run"))
     config = json.loads((workdir / "config.json").read_text())
-    del config["optimizer"]["layer_decay"], config["optimizer"]["frozen"]
+    for setting in run_record.YOUNGER_SETTINGS.keys() - runs.SETTINGS.keys():
+        *groups, name = setting.split(".")
+        del functools.reduce(operator.getitem, groups, config)[name]
     (workdir / "config.json").write_text(json.dumps(config))
+    record = json.loads((workdir / "run.json").read_text())
+    for head in ("answers", "clip_labels"):
+        assert record.pop(head) == [] and record["model"].pop(head) == 0
+    (workdir / "run.json").write_text(json.dumps(record))
     assert checkpoint.load_bundle(str(workdir)).step == runs.NUM_STEPS
     assert runs.train(workdir, tiny_dataset).finished
     assert "nothing to do" in capsys.readouterr().out
@@ -116,6 +124,7 @@ def test_the_workdir_is_a_whole_model(reference: pathlib.Path, tiny_dataset: pat
     assert bundle.digest != newest.digest
     raw = checkpoint.load_bundle(f"{reference}@6", "raw")
     assert (bundle.weights, raw.weights) == ("ema", "raw")
+    assert bundle.captioning_inputs is None  # it learns no captions
     assert bundle.digest != raw.digest
     assert bundle.trained_on["video_names"] == sorted(f"train_{i}" for i in range(12))
     assert checkpoint_verification.verify(reference).ok
@@ -190,9 +199,14 @@ def test_a_new_run_takes_over_the_parameters_of_another(
         optimizer__weight_decay=0.0,
         training__num_steps=3,
         training__eval_every=1,
+        training__eval_tasks="first",
+        training__best_metric="first/step",
+        training__best_is_highest=False,
         evaluators=(FirstParameters(),),
         stop=lambda step: step == 2,
     )
+    assert checkpoint_folder.read_best(tmp_path).step == 1
+    assert checkpoint.load_bundle(f"{tmp_path}@best").step == 1
     assert "random: bag_of_words_head, cross_encoder" in capsys.readouterr().out
     source = checkpoint.load_bundle(str(reference)).variables["params"]
     [found] = [bundle.variables["params"] for bundle in evaluated]

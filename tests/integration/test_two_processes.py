@@ -1,13 +1,15 @@
 """Two processes of two devices train, evaluate, stop together at a SIGTERM of one, and resume."""
 
+import hashlib
+import json
 import pathlib
-import socket
+import shutil
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
-from tests.integration import runs
+from tests.integration import pairs, runs
+from tests.integration.pairs import started
 from videobert_jax.training import checkpoint_folder, checkpoint_verification
 
 NUM_STEPS = 12
@@ -16,51 +18,11 @@ SETTINGS = {
     "training__save_every": 5,
     "training__eval_every": 6,
     "mesh__fsdp": 2,
-    # One objective over the towers is enough here, and compiles in a third of the time.
-    "objectives__masked_language__weight": 0.0,
-    "objectives__masked_video__weight": 0.0,
-    "objectives__matching__weight": 0.0,
-    "objectives__bag_of_words__weight": 0.0,
+    **pairs.ONE_OBJECTIVE,
 }
 
 
-@pytest.fixture
-def started() -> Iterator[list[subprocess.Popen]]:
-    """Processes of the test; those still running at its end are ended."""
-    processes: list[subprocess.Popen] = []
-    yield processes
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-
-
-def start_both(
-    workdir: pathlib.Path, dataset: pathlib.Path, logs: pathlib.Path, started: list
-) -> list[subprocess.Popen]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    together = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
-    both = [
-        runs.start(
-            workdir,
-            [*runs.flags(dataset, **SETTINGS), *together, f"--process_id={i}"],
-            devices=2,
-            log=logs / f"process_{i}.txt",
-        )
-        for i in range(2)
-    ]
-    started += both
-    return both
-
-
-def finish(processes: list[subprocess.Popen], logs: pathlib.Path) -> str:
-    """What the first process printed, once both have ended well."""
-    codes = [process.wait(timeout=600) for process in processes]
-    texts = [(logs / f"process_{i}.txt").read_text() for i in range(2)]
-    assert codes == [0, 0], "\n".join(texts)[-4000:]
-    return texts[0]
+__all__ = ["started"]  # a fixture
 
 
 @pytest.mark.timeout(1800)  # three starts of two processes, each with its own compilation
@@ -68,19 +30,21 @@ def test_two_processes_stop_together_and_resume_bit_for_bit(
     tiny_dataset: pathlib.Path, tmp_path: pathlib.Path, started: list[subprocess.Popen]
 ):
     reference, stopped = tmp_path / "reference", tmp_path / "stopped"
-    output = finish(start_both(reference, tiny_dataset, tmp_path, started), tmp_path)
+    processes = pairs.start_both(reference, tiny_dataset, tmp_path, started, **SETTINGS)
+    output = pairs.finish(processes, tmp_path)
     assert "devices: 4 x cpu (cpu), process 0 of 2" in output
     assert "gradient norm of each objective at step 0: contrastive" in output
     assert "retrieval: num_candidates" in output
 
-    processes = start_both(stopped, tiny_dataset, tmp_path, started)
+    processes = pairs.start_both(stopped, tiny_dataset, tmp_path, started, **SETTINGS)
     runs.wait_for_step(stopped, 3, processes[0])
     runs.terminate(processes[1])
-    output = finish(processes, tmp_path)
+    output = pairs.finish(processes, tmp_path)
     assert "SIGTERM of a process: saved step" in output
     step = checkpoint_folder.manifest_steps(stopped)[-1]
     assert 3 <= step < NUM_STEPS
-    output = finish(start_both(stopped, tiny_dataset, tmp_path, started), tmp_path)
+    processes = pairs.start_both(stopped, tiny_dataset, tmp_path, started, **SETTINGS)
+    output = pairs.finish(processes, tmp_path)
     assert f"continues at step {step}" in output
 
     assert runs.saved_digests(stopped, NUM_STEPS) == runs.saved_digests(reference, NUM_STEPS)
@@ -90,3 +54,40 @@ def test_two_processes_stop_together_and_resume_bit_for_bit(
     assert (
         checkpoint_verification.verify(reference).ok and checkpoint_verification.verify(stopped).ok
     )
+
+
+def test_processes_that_differ_say_in_what_and_take_no_step(
+    tiny_dataset: pathlib.Path, tmp_path: pathlib.Path, started: list[subprocess.Popen]
+):
+    workdir = tmp_path / "run"
+    changed = "--config.optimizer.learning_rate=0.5"
+    both = pairs.start_both(workdir, tiny_dataset, tmp_path, started, changed)
+    assert [process.wait(timeout=300) for process in both] == [2, 2]
+    for i in range(2):
+        said = (tmp_path / f"process_{i}.txt").read_text()
+        assert "error: the processes of this run differ in settings" in said
+        assert "optimizer.learning_rate: 0.001 in process 0; 0.5 in process 1" in said
+    assert not workdir.exists()
+
+    other = with_another_digest(tiny_dataset, tmp_path / "other")
+    both = pairs.start_both(workdir, tiny_dataset, tmp_path, started, f"--config.data.path={other}")
+    assert [process.wait(timeout=300) for process in both] == [2, 2]
+    for i in range(2):
+        said = (tmp_path / f"process_{i}.txt").read_text()
+        assert "error: the processes of this run differ in the data: sources.0.digest" in said
+        assert f'"{"1" * 64}" in process 1' in said
+    assert not (workdir / "checkpoints").exists() and not (workdir / "metrics.jsonl").exists()
+
+
+def with_another_digest(dataset: pathlib.Path, copy: pathlib.Path) -> pathlib.Path:
+    """A copy that says that its training split is another."""
+    shutil.copytree(dataset, copy)
+    described = (copy / "dataset.json").read_text()
+    digest = json.loads(described)["splits"]["train"]["digest"]
+    described = described.replace(digest, "1" * 64)
+    (copy / "dataset.json").write_text(described)
+    listed = json.loads((copy / "digests.json").read_text())
+    entry = listed["files"]["dataset.json"]
+    entry["sha256"] = hashlib.sha256(described.encode()).hexdigest()
+    (copy / "digests.json").write_text(json.dumps(listed))
+    return copy

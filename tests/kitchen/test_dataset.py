@@ -6,8 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from videobert_jax.data import index, verify, writer
-from videobert_jax.kitchen import assets, dataset, palette
+from videobert_jax.data import datasets, index, verify, writer
+from videobert_jax.kitchen import assets, captions, dataset, palette, question_dataset
+from videobert_jax.tasks import caption_labels
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +17,10 @@ def prepared(tmp_path_factory):
 
 
 TESTS = ("test", "test_unseen_backgrounds", "test_unseen_pairs")
+
+
+def test_the_corpus_datasets_are_known_by_name():
+    assert {dataset.NAME, captions.NAME, question_dataset.NAME} == set(datasets.EMBEDDED)
 
 
 def test_no_video_is_in_two_splits(prepared):
@@ -51,6 +56,15 @@ def test_annotations_of_some_videos_of_a_split_are_refused(prepared, tmp_path):
         out.finish()
 
 
+def test_annotations_may_hold_other_separators_of_lines_in_their_texts(prepared, tmp_path):
+    out = writer.DatasetWriter(tmp_path / "lines", "lines", prepared.contract)
+    told = [{"video": f"video {n}", "said": "one\u2028text\u0085of three lines"} for n in range(2)]
+    for entry in told:
+        segment = writer.Segment(0.0, 1.0, "stir the sauce")
+        out.add_video("test", entry["video"], None, [segment], annotation=entry)
+    assert out.finish().annotations("test") == told
+
+
 def test_a_damaged_annotation_is_found(prepared, tmp_path):
     copy = shutil.copytree(prepared.path, tmp_path / "copy")
     file = copy / "annotations" / "test.jsonl"
@@ -84,6 +98,27 @@ def test_training_examples_are_the_transcripts_lines(prepared):
     assert split.texts(range(len(split))) == [cue.text for cue in cues]
     assert "verb" not in split.labels
     assert (prepared.splits["transcripts"].clip_count == 0).all()
+
+
+def test_captions_in_one_form_stand_beside_the_same_clips_and_labels(prepared, tmp_path):
+    told = captions.prepare(tmp_path / "captions")
+    exact = {name: "train_steps" if name == "train" else name for name in told.splits}
+    assert set(exact) == {"train", "validation", *TESTS}
+    for name, of_corpus in exact.items():
+        split, other = told.splits[name], prepared.splits[of_corpus]
+        assert split.videos == other.videos
+        for kind, labels in split.labels.items():
+            assert labels.names == other.labels[kind].names
+            assert np.array_equal(labels.ids, other.labels[kind].ids)
+        for column in ("start", "end", "first_clip", "clip_count"):
+            assert np.array_equal(getattr(split, column), getattr(other, column))
+        steps = [s for entry in prepared.annotations(of_corpus) for s in entry["steps"]]
+        assert split.texts(range(len(split))) == [step["caption"] for step in steps]
+        of_captions = caption_labels.exact(
+            told, split, np.arange(len(split)), split.texts(range(len(split)))
+        )
+        assert all(all(of.values()) and len(of) == 4 for of in of_captions)
+    assert told.metadata["label_surface_forms"] == prepared.metadata["label_surface_forms"]
 
 
 def test_metadata_names_every_label(prepared):

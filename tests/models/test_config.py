@@ -34,7 +34,7 @@ def test_a_whole_config_is_a_network(name):
     model = VideoBert(config)
     axes = state.parameter_axes(model)
     block = schema.zero_block(
-        schema.RowShape(1, run.data.text_length, run.data.video_length, 8, 8, 1024, 0, 8), 2
+        schema.RowShape(1, run.data.text_length, run.data.video_length, 8, 8, 1024, 0, 8, 0, 0), 2
     )
     variables = nn.unbox(jax.eval_shape(model.init, jax.random.key(0), block))
     assert jax.eval_shape(model.apply, variables, block).shape == (2, 1)

@@ -9,10 +9,12 @@ import pytest
 
 from tests import bundles, fakes
 from videobert_jax.models.videobert import VideoBert
-from videobert_jax.objectives import captioning, pretraining
+from videobert_jax.objectives import captioning, passes, pretraining
 from videobert_jax.objectives.config import CaptioningConfig
 
-CONFIG = CaptioningConfig(weight=1.0, label_smoothing=0.1, inputs="both", chunks=1)
+CONFIG = CaptioningConfig(
+    weight=1.0, label_smoothing=0.1, word_dropout=0.0, inputs="both", chunks=1
+)
 WORD, CLS, MASK = 5, 2, 4  # the first piece that is a word; special pieces
 
 
@@ -85,10 +87,23 @@ def test_the_loss_is_smoothed_cross_entropy_at_the_pieces(block):
 
 
 def test_the_decoder_reads_the_piece_before(block):
-    found = np.asarray(captioning.decoder_inputs(fakes.on_device(block)))
+    found = np.asarray(captioning.decoder_inputs(fakes.on_device(block), CONFIG, jax.random.key(0)))
     for row, place in zip(*np.nonzero(block.target_segment_ids), strict=True):
         first = block.target_positions[row, place] == 0
         assert found[row, place] == (CLS if first else block.target_ids[row, place - 1])
+
+
+def test_written_pieces_are_hidden_at_their_rate(block):
+    """But for [CLS], from which a caption begins; by the key."""
+    on_device, hiding = fakes.on_device(block), dataclasses.replace(CONFIG, word_dropout=0.4)
+    whole = np.asarray(captioning.decoder_inputs(on_device, CONFIG, jax.random.key(0)))
+    counts, later = np.zeros(2), block.target_positions > 0
+    for number in range(40):
+        found = np.asarray(captioning.decoder_inputs(on_device, hiding, jax.random.key(number)))
+        hidden = found != whole
+        assert (found[hidden] == MASK).all() and not hidden[~later].any()
+        counts += hidden.sum(), later.sum()
+    assert counts[0] / counts[1] == pytest.approx(0.4, abs=0.03)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +120,7 @@ def totals(tiny_run):
 
     @jax.jit
     def by_settings(block):
-        encoded = pretraining.encode(model, variables, block, key)
+        encoded = passes.encode(model, variables, block, key)
         found = {}
         for inputs, chunks in (("video", 1), ("transcript", 1), ("transcript", 3)):
             captioning = dataclasses.replace(CONFIG, inputs=inputs, chunks=chunks)

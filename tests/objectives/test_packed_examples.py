@@ -10,7 +10,7 @@ import pytest
 
 from tests import fakes, packed
 from videobert_jax.models.videobert import VideoBert
-from videobert_jax.objectives import cascade, contrastive, matching, pretraining
+from videobert_jax.objectives import cascade, contrastive, matching, passes, pretraining
 from videobert_jax.objectives.matching import Mismatch
 
 
@@ -57,6 +57,8 @@ FACTORS = {
     "token_contrastive": 0.8,
     "cascade": -0.6,
     "captioning": 1.2,
+    "answering": -0.9,
+    "segmentation": 1.5,
 }
 
 
@@ -67,7 +69,7 @@ def means_and_gradients(model, variables, block, config):
     def combined(params):
         given = {**variables, "params": params}
         weights = pretraining.block_weights(block, key, config)
-        encoded = pretraining.encode(model, given, block, key)
+        encoded = passes.encode(model, given, block, key)
         totals = pretraining.local_totals(model, given, block, encoded, key, config)
         totals["contrastive"] = contrastive.total(
             encoded.text_embeddings[None],
@@ -97,6 +99,8 @@ def test_losses_and_gradients_are_those_of_rows_of_one_example(
             tiny_model_config,
             dropout_rate=0.0,
             token_head=True,
+            answers=packed.ANSWERS,
+            clip_labels=packed.LABELS,
             text=dataclasses.replace(tiny_model_config.text, num_layers=1),
             video=dataclasses.replace(tiny_model_config.video, num_layers=1),
         )
@@ -108,6 +112,8 @@ def test_losses_and_gradients_are_those_of_rows_of_one_example(
         contrastive=dataclasses.replace(objectives.contrastive, chunks=1),
         token_contrastive=dataclasses.replace(objectives.token_contrastive, weight=1.0),
         cascade=dataclasses.replace(objectives.cascade, weight=1.0, negatives=2),
+        answering=dataclasses.replace(objectives.answering, weight=1.0),
+        segmentation=dataclasses.replace(objectives.segmentation, weight=1.0),
     )
     given = packed.block()
     together, apart = (fakes.on_device(b) for b in (given, packed.unpacked(given)))

@@ -16,7 +16,7 @@ from videobert_jax import schema
 from videobert_jax.models import heads
 from videobert_jax.models.config import MASKED_VIDEO_HEADS, ModelConfig, VisualWordsConfig
 from videobert_jax.models.videobert import VideoBert
-from videobert_jax.objectives import pretraining
+from videobert_jax.objectives import passes, pretraining
 from videobert_jax.objectives.config import ObjectivesConfig
 
 ROWS = 6
@@ -60,7 +60,7 @@ class Case:
         key = jax.random.key(7)
 
         def found(variables: Any, block: schema.Batch) -> dict[str, jax.Array]:
-            encoded = pretraining.encode(self.model, variables, block, key)
+            encoded = passes.encode(self.model, variables, block, key)
             return pretraining.local_totals(
                 self.model, variables, block, encoded, key, self.objectives
             )
@@ -84,7 +84,7 @@ def only(objectives: ObjectivesConfig, *names: str) -> ObjectivesConfig:
 
 def single() -> schema.Batch:
     """Rows of one example, no two of them alike; of one the video is missing."""
-    made = fakes.block(ROWS, schema.RowShape(1, 8, 6, 2, 3, fakes.FEATURE_DIM, 0, 0))
+    made = fakes.block(ROWS, schema.RowShape(1, 8, 6, 2, 3, fakes.FEATURE_DIM, 0, 0, 0, 0))
     made.video_ids[:] = made.caption_hashes[:] = np.arange(1, ROWS + 1)[:, None]
     made.video_slots[:, :2] = 1, 0  # every row's second clip, every other row's first
     made.video_slot_weights[::2, 1] = 1

@@ -151,7 +151,9 @@ def test_vectors_of_a_frozen_bert_are_those_of_transformers(folder, tiny_model_c
     loaded = bert.load(folder, config, 0)
     tokenizer = Tokenizer(word_pieces.model_of(loaded.vocabulary, SENTENCES))
     schedule = optax.constant_schedule(0.1)
-    rule = UpdateRule(optax.sgd(schedule), schedule, frozenset(), ema_decay=0.0)
+    rule = UpdateRule(
+        optax.sgd(schedule), schedule, frozenset(), ema_decay=0.0, shard_over_data=False
+    )
     model, mesh = VideoBert(config), meshes.create_mesh(meshes.MeshConfig(2, 2, 2), jax.devices())
     born = state.create_state(model, rule, mesh, 0, None)
     begun, _ = initialization.initialize_with_bert(born, loaded)

@@ -42,13 +42,37 @@ def test_a_step_compiles_for_tpu_and_its_needs_are_told():
     assert made["num_devices"] == 4
     assert made["mesh"] == {"data": 2, "fsdp": 2, "tensor": 1}
     assert made["device_kind"].startswith("TPU")
-    assert made["collectives"]["all-reduce"] > 0  # of gradients over the blocks
-    assert made["collectives"]["all-gather"] > 0  # of parameters that fsdp splits
-    assert made["argument_bytes"] > 3 * 4 * made["parameters"] / 2  # with both moments, by fsdp
-    assert made["peak_bytes"] > made["argument_bytes"]
+    # float32 parameters and both moments, of which fsdp leaves a device its part
+    parameters = 4 * made["parameters"]
+    memory = made["memory"]
+    assert parameters / 2 < memory["parameters"] < parameters
+    assert memory["optimizer"] == pytest.approx(2 * memory["parameters"], rel=0.01)
+    assert made["needed_bytes"] == sum(memory.values()) < made["available_bytes"]
+    # Gradients of what is trained, reduced over data as they lie; parameters gathered.
+    sent = {(tuple(each["axes"]), each["kind"]): 0 for each in made["collectives"]}
+    for each in made["collectives"]:
+        sent[tuple(each["axes"]), each["kind"]] += each["bytes"] * each["count"]
+    over_data = sum(size for (axes, _), size in sent.items() if "data" in axes)
+    assert 0.7 * memory["parameters"] < over_data < 1.05 * memory["parameters"]
+    assert sent[("fsdp",), "all-gather"] > parameters / 2
     # Forward and backward of an encoder layer alone, on the 8 x 16 places of a device's block.
     matrices = 4 * 32 * 32 + 2 * 32 * 64
     assert made["flops"] > 3 * 2 * matrices * 8 * 16
+    assert made["bytes_accessed"] > 2 * memory["parameters"]
+    assert made["examples_a_second"] > 0
+    assert made["input"]["processes"] == 1
+
+
+def test_a_step_compiles_for_a_device_of_some_memory():
+    run = run_plan(
+        STEP[0],
+        *STEP[2:],
+        "--device-memory=2GiB",
+        "--config.data.blocks_per_batch=4",
+    )
+    assert run.returncode == 0, run.stderr
+    assert "tiny compiled for one device of 2 GiB" in run.stdout
+    assert "fits                yes, needs 0." in run.stdout
 
 
 def test_a_step_with_the_attention_kernel_compiles_for_tpu():
@@ -57,7 +81,7 @@ def test_a_step_with_the_attention_kernel_compiles_for_tpu():
     assert "fits                yes" in run.stdout
 
 
-def test_a_step_that_does_not_fit_says_how_much_it_needs():
+def test_a_step_that_does_not_fit_says_by_how_much_and_what_would():
     run = run_plan(
         *STEP,
         "--config.data.block_size=2048",
@@ -65,5 +89,13 @@ def test_a_step_that_does_not_fit_says_how_much_it_needs():
         "--config.mesh.tensor=4",
     )
     assert run.returncode == 1, run.stderr
-    assert "fits                NO" in run.stdout
-    assert "GiB a device, has 15.75 GiB" in run.stdout
+    assert "of 15.75 GiB a device" in run.stdout
+    assert "GiB too much" in run.stdout
+    assert run.stdout.count("(about ") == 3
+    assert "--config.mesh.tensor=1" in run.stdout  # four blocks at a time on a device, not 64
+
+
+def test_a_mesh_that_does_not_multiply_is_an_error():
+    run = run_plan(*STEP, "--config.mesh.fsdp=3")
+    assert run.returncode == 2
+    assert "v5e:2x2, 4 devices: mesh data=-1, fsdp=3, tensor=1 does not use" in run.stderr

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import lxmert, train_step
+from benchmarks import lxmert, our_step
 
 pytest.importorskip("torch", reason='needs torch: pip install "videobert-jax[parity]"')
 pytest.importorskip("transformers", reason='needs transformers: "videobert-jax[parity]"')
@@ -24,7 +24,7 @@ SIZES = lxmert.Sizes(
 
 
 def test_both_sides_have_the_same_matrix_products_and_parameters():
-    ours, peer = train_step.ours_like_lxmert(SIZES), lxmert.Peer(SIZES, threads=1)
+    ours, peer = our_step.ours_like_lxmert(SIZES), lxmert.Peer(SIZES, threads=1)
     # Theirs has a projection of box coordinates, 4 wide, where ours has positions.
     assert ours.flops == pytest.approx(peer.flops(), rel=0.005)
     # What differs are heads that take no part: a pooler each, small projections of ours.
@@ -32,7 +32,7 @@ def test_both_sides_have_the_same_matrix_products_and_parameters():
 
 
 def test_both_sides_learn_the_batch():
-    ours, peer = train_step.ours_like_lxmert(SIZES), lxmert.Peer(SIZES, threads=1)
+    ours, peer = our_step.ours_like_lxmert(SIZES), lxmert.Peer(SIZES, threads=1)
     before = ours.loss_after(1)
     assert ours.loss_after(60) < 0.9 * before
     for _ in range(60):

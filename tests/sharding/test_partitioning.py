@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.sharding import partitioning
@@ -51,3 +51,59 @@ def test_blocks_that_do_not_divide_say_by_what():
         ValueError, match="blocks_per_batch=6 .* 4 shards .*=2; use a multiple of 8"
     ):
         meshes.require_divisible_blocks(6, 2, mesh)
+
+
+SIZES = {"data": 8, "fsdp": 4, "tensor": 1}
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "expected"),
+    [
+        ((None, "fsdp", "tensor"), (12, 256, 128), (None, "fsdp", ("tensor", "data"))),
+        ((None, "fsdp", "tensor"), (12, 1024, 128), (None, ("fsdp", "data"), "tensor")),
+        (("fsdp",), (16,), ("fsdp",)),  # 4 a device, which 8 does not divide
+        ((), (), ()),
+    ],
+)
+def test_data_splits_the_dimension_of_which_most_is_left(spec, shape, expected):
+    found = partitioning.split_over_data(PartitionSpec(*spec), shape, SIZES)
+    assert found == PartitionSpec(*expected)
+
+
+def test_data_of_one_splits_nothing():
+    spec = PartitionSpec(None, "fsdp")
+    assert partitioning.split_over_data(spec, (8, 8), {**SIZES, "data": 1}) == spec
+
+
+@pytest.mark.parametrize(
+    ("size", "axis", "message"),
+    [
+        (
+            12,
+            "tensor",
+            r"heads=12 is split over mesh.tensor=8, .*tensor=6 or 12, or .*heads=8 or 16",
+        ),
+        (4, "tensor", r"heads=4 .* nearest that do: mesh.tensor=4, or model.num_heads=8"),
+    ],
+)
+def test_a_dimension_that_the_mesh_does_not_divide_is_named(size, axis, message):
+    mesh = meshes.create_mesh(meshes.MeshConfig(1, 1, 8))
+    with pytest.raises(ValueError, match=message):
+        meshes.require_divisible_dimensions({"model.num_heads": (size, axis)}, mesh)
+    meshes.require_divisible_dimensions({"model.num_heads": (16, axis)}, mesh)
+
+
+def test_the_gradient_of_a_gathered_parameter_is_laid_out_as_the_parameter():
+    mesh = meshes.create_mesh(meshes.MeshConfig(1, 8, 1))
+    layout = NamedSharding(mesh, PartitionSpec("fsdp"))
+    kernel = jax.device_put(jnp.arange(32.0).reshape(16, 2), layout)
+
+    def loss(kernel):
+        used = partitioning.gathered(kernel, ("embed", "embed_out"), jnp.bfloat16)
+        return (used.astype(jnp.float32) ** 2).sum(), used
+
+    with jax.set_mesh(mesh):
+        (_, used), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(kernel)
+    assert used.dtype == jnp.bfloat16 and used.sharding.is_fully_replicated
+    assert gradient.dtype == jnp.float32 and gradient.sharding.is_equivalent_to(layout, 2)
+    assert (gradient == 2 * kernel).all()

@@ -14,7 +14,9 @@ from videobert_jax.data import index, writer
 from videobert_jax.models import bundle as bundles
 from videobert_jax.models import videobert
 from videobert_jax.models.config import RAW
+from videobert_jax.tasks import token_states
 from videobert_jax.tasks.context import EvaluationContext
+from videobert_jax.tasks.token_states import TokenStates
 from videobert_jax.text import tokenizer as tokenizers
 
 VERBS = {"chop": ["chop", "chopping"], "stir": ["stir", "stirring"], "pour": ["pour", "pouring"]}
@@ -106,7 +108,7 @@ def bundle(dataset) -> bundles.ModelBundle:
     model_bytes = tokenizers.train(train.texts(range(len(train))), 320)
     tokenizer = tokenizers.Tokenizer(model_bytes)
     config = configuration.resolve_model(run, vocabulary_size=tokenizer.size, feature_dim=DIM)
-    shape = schema.RowShape(1, 8, 4, 1, 1, DIM, 0, 1)
+    shape = schema.RowShape(1, 8, 4, 1, 1, DIM, 0, 1, 0, 0)
     variables = jax.jit(videobert.VideoBert(config).init)(
         jax.random.key(0), schema.zero_block(shape, 1)
     )
@@ -119,6 +121,8 @@ def bundle(dataset) -> bundles.ModelBundle:
         variables=variables,
         tokenizer_model=model_bytes,
         contract=CONTRACT,
+        answers=(),
+        clip_labels=(),
         trained_on={
             "datasets": [
                 {
@@ -135,7 +139,26 @@ def bundle(dataset) -> bundles.ModelBundle:
         digest="0" * 64,
         weights=RAW,
         name="tiny",
+        captioning_inputs=None,
     )
+
+
+@pytest.fixture
+def made_again(monkeypatch, context) -> tuple[EvaluationContext, list[int]]:
+    """(the context with states of clips that are not kept but made for 10 rows at a time, for how
+    many rows they are made)."""
+    other, bytes_of_row = context.on(context.split), 4 * context.encodings.video[0].size
+    monkeypatch.setattr(token_states, "KEPT_BYTES", 0)
+    monkeypatch.setattr(token_states, "GROUP_BYTES", 10 * bytes_of_row)
+    counts: list[int] = []
+    original = TokenStates.__getitem__
+
+    def noted(states, rows):
+        counts.append(len(rows))
+        return original(states, rows)
+
+    monkeypatch.setattr(TokenStates, "__getitem__", noted)
+    return other, counts
 
 
 @pytest.fixture(scope="session")

@@ -120,6 +120,20 @@ def test_without_the_video_it_changes_nothing_and_with_it_it_does(context):
     assert spread[False] == 0.0 and spread[True] > 1e-3
 
 
+def test_candidates_are_tried_where_states_are_made_again(context, made_again):
+    tokenizer = context.runner.tokenizer
+    ids = (tokenizer.cls_id, *tokenizer.encode(["now"])[0], tokenizer.mask_id, tokenizer.sep_id)
+    rows = np.random.default_rng(0).permutation(30).tolist()
+    texts = [MaskedText(ids, (len(ids) - 2,), row) for row in rows]
+    settings = {"text_length": 32, "table_shape": (5, 15), "with_video": True}
+    tried = [[7], [tokenizer.size - 1]]
+    kept = context.runner.candidate_scores(context.encodings, texts, tried, **settings)
+    other, counts = made_again
+    found = other.runner.candidate_scores(other.encodings, texts, tried, **settings)
+    np.testing.assert_allclose(found, kept, atol=1e-5)
+    assert counts == [10, 10, 10] and np.ptp(kept[:, 0]) > 1e-3
+
+
 def test_matching_scores_do_not_depend_on_how_pairs_are_batched(context):
     random = np.random.default_rng(0)
     texts, videos = random.integers(0, 30, size=(2, 600))

@@ -7,11 +7,13 @@ import ml_collections
 import pytest
 
 from configs import base
-from videobert_jax.cli import evaluate, summarize
+from videobert_jax.cli import evaluate, result_files, summarize
 from videobert_jax.data import index
 from videobert_jax.export import safetensors
+from videobert_jax.report_page import page
 from videobert_jax.schema import ContractMismatch
-from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.tasks import action_segmentation, questions, retrieval, step_localization
+from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
 
 
 @pytest.fixture
@@ -19,6 +21,7 @@ def workdir(tmp_path, bundle, monkeypatch):
     """A folder that looks like a run's; its network is the small bundle."""
     folder = tmp_path / "run"
     (folder / "checkpoints").mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(tmp_path))  # no Java: METEOR would take half a minute
     monkeypatch.setattr(evaluate, "load_bundle", lambda name, weights: bundle)
     return folder
 
@@ -33,10 +36,14 @@ def test_a_workdir_alone_is_evaluated_on_its_dataset_and_summarised(workdir, cap
     assert run(f"--workdir={workdir}", "--limit=20") == 0
     printed = capsys.readouterr().out
     assert printed.startswith("devices: ")
+    assert "multiple_choice" not in printed  # the examples are no questions
     for task in evaluate.TASKS:
+        if task in (questions.OPEN_ENDED, questions.MULTIPLE_CHOICE):
+            continue
         record = json.loads((workdir / "eval" / f"{task}.json").read_text())
         assert record["task"] == task and record["dataset"]["split"] == "test"
-        assert record["dataset"]["num_evaluated"] == 20
+        lines = 4 if task == action_segmentation.NAME else 20  # of four whole videos
+        assert record["dataset"]["num_evaluated"] == lines
         assert any("first 20 examples" in note for note in record["notes"])
         assert (workdir / "eval" / f"{task}.examples.jsonl").is_file()
         assert task in printed
@@ -55,6 +62,21 @@ def test_a_workdir_alone_is_evaluated_on_its_dataset_and_summarised(workdir, cap
     assert len(lines[lines.index("Next:") + 1 :]) == 3
 
 
+def test_a_task_that_a_split_is_unfit_for_is_left_out_where_none_is_asked(
+    workdir, monkeypatch, capsys
+):
+    tasks = (step_localization.NAME, action_segmentation.NAME, retrieval.NAME)
+    monkeypatch.setattr(evaluate, "TASKS", tasks)
+    few = (f"--workdir={workdir}", "--limit=2")  # of the five examples of the first video
+    assert run(*few, f"--report={workdir / 'page'}") == 0
+    assert [path.name for path in sorted((workdir / "eval").glob("*.json"))] == ["retrieval.json"]
+    told = capsys.readouterr().err
+    for task in tasks[:2]:
+        assert f"{task}: left out, no video of split 'test'" in told
+        with pytest.raises(UnfitSplit, match="raise --limit"):
+            run(*few, f"--task={task}")
+
+
 def test_one_task_goes_to_the_named_file(workdir, tmp_path):
     output = tmp_path / "out" / "figures.json"
     flags = (f"--checkpoint={workdir}@7", "--task=retrieval", "--split=train", "--shortlist=0")
@@ -69,8 +91,11 @@ def test_further_splits_go_to_files_of_their_own_and_are_summarised(workdir, mon
     loads = []
     monkeypatch.setattr(evaluate, "load_bundle", lambda name, weights: loads.append(name) or bundle)
     flags = ("--task=retrieval", "--split=test,validation", "--shortlist=0", "--limit=10")
-    assert run(f"--workdir={workdir}", *flags) == 0
+    assert run(f"--workdir={workdir}", *flags, f"--report={workdir / 'report'}") == 0
     assert len(loads) == 1
+    html = (workdir / "report" / page.FILE).read_text()
+    assert html.count("<article>") == 2
+    assert "synthetic/test, tiny step 7" in html and "synthetic/validation, tiny step 7" in html
     files = {"retrieval": "test", "retrieval_validation": "validation"}
     assert {path.stem for path in (workdir / "eval").glob("*.json")} == set(files)
     for name, split in files.items():
@@ -89,20 +114,20 @@ def test_further_splits_go_to_files_of_their_own_and_are_summarised(workdir, mon
 
 def test_a_further_split_is_named_by_what_follows_test():
     tasks = {name: ["retrieval"] for name in ("test", "test_unseen_pairs", "other")}
-    outputs = evaluate._outputs(None, "runs/a", tasks, "test")
+    outputs = result_files.outputs(None, "runs/a", tasks, "test")
     assert [path.name for path in outputs.values()] == [
         "retrieval.json",
         "retrieval_unseen_pairs.json",
         "retrieval_other.json",
     ]
     with pytest.raises(EvaluationError, match="both be in files that end in _a.json"):
-        evaluate._outputs(None, "runs/a", {"test_a": ["x"], "a": ["x"]}, "test")
+        result_files.outputs(None, "runs/a", {"test_a": ["x"], "a": ["x"]}, "test")
 
 
 @pytest.mark.parametrize(
     ("flags", "kind", "message"),
     [
-        (["--task=retrieval,captioning"], EvaluationError, "captioning.* none of"),
+        (["--task=retrieval,cooking"], EvaluationError, "cooking.* none of"),
         (["--task=retrieval,fill_mask", "--output=x.json"], EvaluationError, "name a folder"),
         (
             ["--task=retrieval", "--split=test,validation", "--output=x.json"],

@@ -1,6 +1,8 @@
 """The evaluation during training: the same figures as the record's, wherever the parameters lie."""
 
 import dataclasses
+import gc
+import weakref
 
 import jax
 import pytest
@@ -8,8 +10,18 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from videobert_jax.data import index
 from videobert_jax.sharding import mesh as meshes
-from videobert_jax.tasks import encoding, evaluators, retrieval
+from videobert_jax.tasks import evaluators, fill_mask, programs, retrieval
 from videobert_jax.tasks.context import EvaluationContext
+from videobert_jax.tasks.errors import EvaluationError
+
+
+def periodic(run, *names):
+    def measure(context, name):
+        assert name == "fill_mask"
+        return fill_mask.evaluate(context)
+
+    names = names or ("retrieval",)
+    return evaluators.periodic(run, names, measure)
 
 
 @pytest.fixture
@@ -18,7 +30,7 @@ def run(tiny_run, bundle):
 
 
 def test_sharded_parameters_give_the_figures_of_the_record(run, bundle, dataset):
-    (evaluator,) = evaluators.periodic(run)
+    (evaluator,) = periodic(run)
     mesh = meshes.create_mesh(meshes.MeshConfig(data=2, fsdp=4, tensor=1))
 
     def place(leaf):
@@ -35,12 +47,12 @@ def test_sharded_parameters_give_the_figures_of_the_record(run, bundle, dataset)
 
 
 def test_the_network_is_compiled_once_a_run(run, bundle):
-    (evaluator,) = evaluators.periodic(run)
+    (evaluator,) = periodic(run)
     first = evaluator(bundle)
-    compiled = encoding._compiled.cache_info()
+    compiled = programs.compiled.cache_info()
     changed = jax.tree.map(lambda leaf: leaf * 1.5, bundle.variables)
     assert evaluator(dataclasses.replace(bundle, variables=changed)) != first
-    later = encoding._compiled.cache_info()
+    later = programs.compiled.cache_info()
     assert later.misses == compiled.misses and later.hits == compiled.hits + 1
 
 
@@ -53,4 +65,39 @@ def test_a_run_without_validation_pairs_has_no_evaluator(run, tmp_path):
     path = out.finish().path
     assert index.open_dataset(path).splits.keys() == {"train"}
     data = dataclasses.replace(run.data, path=str(path))
-    assert evaluators.periodic(dataclasses.replace(run, data=data)) == []
+    run = dataclasses.replace(run, data=data)
+    assert periodic(run) == []
+    with pytest.raises(EvaluationError, match="fill_mask: .* has no split 'validation'"):
+        periodic(run, "fill_mask")
+
+
+def test_any_task_gives_the_figures_of_its_record(run, bundle, dataset):
+    evaluator, of_retrieval = reversed(periodic(run, "fill_mask", "retrieval"))
+    assert (evaluator.name, of_retrieval.name) == ("fill_mask", "retrieval")
+    figures = evaluator(bundle)
+    context = EvaluationContext(bundle, dataset, dataset.split("validation"), 0)
+    assert figures == fill_mask.evaluate(context).metrics
+    assert evaluator(bundle) == figures
+
+
+def test_tasks_share_their_baselines_and_keep_no_network(run, bundle):
+    seen = []
+
+    def measure(context, name):
+        split = context.split
+        seen.append((context.fits.features(split)[1], weakref.ref(context.runner)))
+        return fill_mask.evaluate(context)
+
+    tasks = evaluators.periodic(run, ("fill_mask", "captions"), measure)
+    for task in (*tasks, tasks[0]):
+        task(bundle)
+    gc.collect()
+    assert len(seen) == 3
+    assert all(features is seen[0][0] and runner() is None for features, runner in seen)
+
+
+@pytest.mark.parametrize("names", [("captions",), ("fill_mask", "fill_mask")])
+def test_tasks_that_cannot_be_measured_are_an_error(names):
+    evaluators.require_known(("retrieval",), ("retrieval", "fill_mask"))
+    with pytest.raises(EvaluationError, match="expected some of retrieval, fill_mask, each once"):
+        evaluators.require_known(names, ("retrieval", "fill_mask"))

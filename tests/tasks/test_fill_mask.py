@@ -37,6 +37,8 @@ def test_figures_follow_from_the_lines_of_the_examples(context):
     assert result.baselines["chance"]["verb_accuracy_with_video"] == pytest.approx(1 / 3)
     hidden = {line["object"]["hidden"] for line in result.examples}
     assert "spring onions" in hidden
+    for line in result.examples:
+        assert line["end"] == context.split.end[line["example_id"]] > line["start"]
 
 
 def test_without_labels_one_content_word_a_caption_is_drawn_by_seed(context):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tests.tasks.conftest import OBJECTS, VERBS, write_dataset
-from videobert_jax.tasks import labels, retrieval
+from videobert_jax.tasks import labels, retrieval, token_states
 from videobert_jax.tasks.context import EvaluationContext
+from videobert_jax.tasks.token_states import TokenStates
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +21,12 @@ def test_figures_are_those_of_sorting_the_cosines(context, result):
     for name, scores in (("text_to_video", text @ video.T), ("video_to_text", video @ text.T)):
         order = np.argsort(-scores, axis=1)
         places = np.array([row.tolist().index(i) + 1 for i, row in enumerate(order)])
-        for at in (1, 5, 10):
+        for at in (1, 5, 10, 50):
             assert result.metrics[f"{name}_R{at}"] == pytest.approx(np.mean(places <= at))
         assert result.metrics[f"{name}_median_rank"] == np.median(places)
+        assert result.metrics[f"{name}_mean_rank"] == pytest.approx(np.mean(places))
         assert [line[f"{name}_rank"] for line in result.examples] == places.tolist()
+        assert [line["found"][name] for line in result.examples] == order[:, 0].tolist()
 
 
 def test_reranking_reorders_the_shortlist_by_the_matching_head(context, result):
@@ -42,6 +45,34 @@ def test_reranking_reorders_the_shortlist_by_the_matching_head(context, result):
             assert line[f"reranked_{name}_rank"] == place
             changed += place != line[f"{name}_rank"]
     assert changed, "an untrained matching head must reorder something for this test to say a thing"
+
+
+def test_states_that_are_too_many_to_keep_are_made_again_for_some_pairs_at_a_time(
+    bundle, dataset, context, result, monkeypatch
+):
+    monkeypatch.setattr(token_states, "KEPT_BYTES", 0)
+    shape = context.encodings.text.shape[1:], context.encodings.video.shape[1:]
+    of_pair = sum(4 * length * dim for length, dim in shape)
+    monkeypatch.setattr(token_states, "GROUP_BYTES", 10 * of_pair)
+    other = EvaluationContext(bundle, dataset, context.split, 0)
+    vars(other).update(runner=context.runner, fits=context.fits)
+    made = []
+    original = TokenStates.__getitem__
+
+    def noted(states, rows):
+        found = original(states, rows)
+        made.append((len(found), bool((found == kept(states)[rows]).all())))
+        return found
+
+    def kept(states):
+        own = context.encodings
+        return own.text if states is other.encodings.text else own.video
+
+    monkeypatch.setattr(TokenStates, "__getitem__", noted)
+    again = retrieval.evaluate(other, shortlist=6)
+    assert again.metrics == result.metrics and again.examples == result.examples
+    assert len(made) == 2 * 2 * (30 * 6 // 10) and max(count for count, _ in made) <= 10
+    assert all(same for _, same in made)
 
 
 def test_linear_baseline_learns_what_the_untrained_network_cannot(result):
@@ -108,9 +139,53 @@ def test_a_caption_fits_any_label_of_a_kind_that_it_does_not_name(tmp_path):
     for name, declared in (("without", forms), ("with", {**forms, **silent})):
         made = write_dataset(tmp_path / name, metadata={"label_surface_forms": declared})
         split = made.split("test")
-        fits.append(labels.fitting_captions(made, split, np.arange(len(split))))
-    assert not fits[0].all()
+        fits.append(labels.num_fitting(made, split, np.arange(len(split))))
+    assert 1 <= fits[0].min() < fits[0].max() < len(split)
     np.testing.assert_array_equal(*fits)
+
+
+def test_captions_that_say_another_label_fit_their_own_example_all_the_same(context):
+    split, names = context.split, {"verb": sorted(VERBS), "object": sorted(OBJECTS)}
+    ids = np.arange(len(split))
+    verbs = split.labels["verb"]
+    moved = dataclasses.replace(verbs, ids=np.roll(verbs.ids, 1))
+    for of, wrong in (
+        (split, False),
+        (dataclasses.replace(split, labels={**split.labels, "verb": moved}), True),
+    ):
+        has = [
+            tuple(of.labels[kind].names[of.labels[kind].ids[one]] for kind in names)
+            for one in ids.tolist()
+        ]
+        said = [
+            tuple(split.labels[kind].names[split.labels[kind].ids[one]] for kind in names)
+            for one in ids.tolist()
+        ]
+        expected = [
+            sum(has[other] == said[one] or other == one for other in ids.tolist())
+            for one in ids.tolist()
+        ]
+        assert any(a != b for a, b in zip(has, said, strict=True)) == wrong
+        assert labels.num_fitting(context.dataset, of, ids).tolist() == expected
+
+
+def test_dual_softmax_is_the_formula_over_the_whole_matrix(context, result):
+    found = retrieval.evaluate(context, shortlist=4, normalization="dual_softmax")
+    text, video = context.encodings.text_embeddings, context.encodings.video_embeddings
+    cosines = text.astype(np.float64) @ video.astype(np.float64).T
+    changed = 0
+    for name, scores in (("text_to_video", cosines), ("video_to_text", cosines.T)):
+        weights = np.exp(100 * scores) / np.exp(100 * scores).sum(axis=0, keepdims=True)
+        order = np.argsort(-scores * weights, axis=1)
+        places = [row.tolist().index(i) + 1 for i, row in enumerate(order)]
+        assert [line[f"{name}_rank"] for line in found.examples] == places
+        changed += places != [line[f"{name}_rank"] for line in result.examples]
+    assert changed and "Dual softmax (scale 100)" in found.protocol
+    assert found.protocol != result.protocol  # so that the two are never compared
+    ridge = "supervised_ridge"
+    assert found.baselines[ridge] != result.baselines[ridge]
+    with pytest.raises(ValueError, match="'softmax' is none of none, dual_softmax"):
+        retrieval.evaluate(context, shortlist=0, normalization="softmax")
 
 
 def test_every_baseline_has_its_ranks_in_the_lines(result):
@@ -162,10 +237,10 @@ def test_absent_examples_of_a_protocol_are_misses_beside_those_that_are_there(bu
             assert not names
             continue
         ranks = np.array([line["text_to_video_rank"] for line in found.examples])
-        for at in (1, 5, 10):
+        for at in (1, 5, 10, 50):
             assert found.metrics[f"text_to_video_R{at}_of_all"] == pytest.approx(
                 (ranks <= at).sum() / 30
             )
-        assert len(names) == 12 and any(
+        assert len(names) == 16 and any(
             "5 examples have no clip features" in n for n in found.notes
         )

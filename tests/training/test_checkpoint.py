@@ -1,5 +1,6 @@
 """Checkpoints under damage: what is restored is what was saved, or there is an error."""
 
+import dataclasses
 import json
 import pathlib
 import resource
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from videobert_jax.sharding import partitioning
 from videobert_jax.training import checkpoint, checkpoint_folder, checkpoint_verification, manifest
 from videobert_jax.training.state import TrainState
 
@@ -98,6 +100,33 @@ def test_restores_every_bit_on_any_mesh(saved: pathlib.Path, shape: tuple[int, i
     assert restored.data_state == {**DATA_STATE, "step": 3}
     assert equal(restored.state, expected)
     assert restored.state.params["tower"]["kernel"].sharding.mesh.shape == mesh.shape
+
+
+def split_over_data(state: TrainState) -> TrainState:
+    """With optimizer and average as optimizer.shard_over_data lays them out."""
+
+    def put(leaf: jax.Array) -> jax.Array:
+        mesh = leaf.sharding.mesh
+        spec = partitioning.split_over_data(leaf.sharding.spec, leaf.shape, mesh.shape)
+        return jax.device_put(leaf, NamedSharding(mesh, spec))
+
+    moved = jax.tree.map(put, {"opt_state": state.opt_state, "ema": state.ema})
+    assert moved["ema"]["tower"]["kernel"].addressable_shards[0].data.nbytes == 16 * 8 * 4 / 8
+    return dataclasses.replace(state, **moved)
+
+
+def test_restores_an_optimizer_that_is_split_over_data_from_one_that_is_not_and_back(
+    saved: pathlib.Path, tmp_path: pathlib.Path
+):
+    whole = state_on(mesh_of(2, 4), 3)
+    split = split_over_data(whole)
+    restored = opened(saved).restore_latest(lambda _: structs_of(split))
+    assert equal(restored.state, whole)
+    assert structs_of(restored.state).ema == structs_of(split).ema
+    checkpointer = opened(tmp_path)
+    checkpointer.save(3, restored.state, DATA_STATE)
+    checkpointer.close()
+    assert equal(opened(tmp_path).restore_latest(lambda _: structs_of(whole)).state, whole)
 
 
 def test_a_fresh_workdir_has_nothing_to_restore(tmp_path: pathlib.Path):

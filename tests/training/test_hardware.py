@@ -39,6 +39,9 @@ def test_control_files_are_no_accelerators(tmp_path: pathlib.Path):
         ("NVIDIA L4", 121e12),
         ("NVIDIA L40S", None),  # another card, not an L4 of a longer name
         ("NVIDIA H100 NVL", 835e12),
+        ("NVIDIA H200", 989e12),
+        ("NVIDIA H200 NVL", 835e12),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),  # a seventh of a card
         ("cpu", None),
     ],
 )

@@ -172,7 +172,9 @@ def test_steps_are_those_of_a_network_that_is_not_scanned(config, objectives, st
     born = states[0]
     params = manifest.nested(unscanned(manifest.named_leaves(born.params)))
     stated = stated_optimizer(params)
-    rule = UpdateRule(stated, optax.constant_schedule(0.0), frozenset(), ema_decay=0.0)
+    rule = UpdateRule(
+        stated, optax.constant_schedule(0.0), frozenset(), ema_decay=0.0, shard_over_data=False
+    )
     start = state.TrainState(born.step, params, born.constants, stated.init(params), None)
     expected = take_steps(model, rule, start, objectives)[-1].params
     before, found = (unscanned(manifest.named_leaves(s.params)) for s in (born, states[-1]))

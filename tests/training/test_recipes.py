@@ -27,6 +27,10 @@ RECIPES = (
     "univl_stage1",
     "univl_stage2",
     "taco",
+    "youcook2_retrieval",
+    "msrvtt_retrieval",
+    "youcook2_captioning",
+    "kitchen_captioning",
 )
 SMALL: dict[str, Any] = {
     "data.block_size": 16,

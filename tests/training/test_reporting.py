@@ -4,11 +4,13 @@ import json
 import math
 import pathlib
 
+import jax
 import jax.numpy as jnp
 import pytest
 
+from tests import transfers
 from videobert_jax.data.device_feed import FeedReport
-from videobert_jax.training import metrics, reporting
+from videobert_jax.training import metrics, reporting, wall_time
 from videobert_jax.training.config import TrainingConfig
 
 FEED = FeedReport(damaged=1, cut_pieces=0, cut_clips=0, cut_targets=0, waited_seconds=0.0)
@@ -21,23 +23,33 @@ def reporter(workdir: pathlib.Path, num_steps: int = 100) -> reporting.Reporter:
         log_every=2,
         save_every=10,
         eval_every=0,
+        eval_tasks=(),
+        best_metric="",
+        best_is_highest=True,
         keep_checkpoints=1,
         profile_first_step=0,
         profile_steps=0,
+        profile_memory_step=0,
+        wandb_project="",
     )
-    progress = metrics.Progress(
-        num_steps=num_steps,
+    clock = wall_time.WallTime()
+    return reporting.Reporter(workdir, settings, clock, restored_step=0, config={})
+
+
+def progress() -> metrics.Progress:
+    return metrics.Progress(
+        num_steps=100,
         stage=None,
         examples_a_step=1,
-        tokens_a_step=1,
-        flops_a_step=None,
         peak_flops=None,
+        matmul_flops_a_step=1.0,
+        matmul_rate=1.0,
     )
-    return reporting.Reporter(workdir, settings, progress, restored_step=0)
 
 
 def figures(skipped: float = 0.0) -> dict:
-    return {"loss": jnp.float32(2.0), "matching": jnp.float32(math.nan), "update_skipped": skipped}
+    found = {"loss": 2.0, "matching": math.nan, "tokens": 100.0, "model_flops": 1e9}
+    return {name: jnp.float32(value) for name, value in found.items()} | {"update_skipped": skipped}
 
 
 def steps_written(workdir: pathlib.Path) -> list[int]:
@@ -47,12 +59,12 @@ def steps_written(workdir: pathlib.Path) -> list[int]:
 def test_a_step_is_reported_when_the_next_one_is_dispatched(tmp_path: pathlib.Path):
     report = reporter(tmp_path, num_steps=5)
     for step in (1, 2):
-        report.dispatched(step, figures(), FEED)
+        report.dispatched(step, figures(), FEED, progress())
     assert steps_written(tmp_path) == []
-    report.dispatched(3, figures(), FEED)
+    report.dispatched(3, figures(), FEED, progress())
     assert steps_written(tmp_path) == [2]
     for step in (4, 5):
-        report.dispatched(step, figures(), FEED)
+        report.dispatched(step, figures(), FEED, progress())
     report.flush()
     report.close()
     assert steps_written(tmp_path) == [2, 4, 5]  # log_every 2, and the last step
@@ -60,13 +72,37 @@ def test_a_step_is_reported_when_the_next_one_is_dispatched(tmp_path: pathlib.Pa
     assert last["matching"] is None and last["damaged_examples"] == 5
 
 
+def test_the_last_step_of_a_stage_is_reported_whatever_its_number(tmp_path: pathlib.Path):
+    """Else the next stage's first speeds would be of new steps over old and new time."""
+    report = reporter(tmp_path)
+    for step in (1, 2, 3):
+        report.dispatched(step, figures(), FEED, progress())
+    report.end_stage()
+    assert steps_written(tmp_path) == [2, 3]
+    for step in (4, 5):
+        report.dispatched(step, figures(), FEED, progress())
+    assert steps_written(tmp_path) == [2, 3, 4]
+
+
 def test_twenty_skipped_updates_in_a_row_end_the_run(tmp_path: pathlib.Path, capsys):
     report = reporter(tmp_path)
     for step in range(1, 20):
-        report.dispatched(step, figures(skipped=1.0), FEED)
-    report.dispatched(20, figures(skipped=0.0), FEED)  # 19 were: not enough
+        report.dispatched(step, figures(skipped=1.0), FEED, progress())
+    report.dispatched(20, figures(skipped=0.0), FEED, progress())  # 19 were: not enough
     for step in range(21, 41):
-        report.dispatched(step, figures(skipped=1.0), FEED)
+        report.dispatched(step, figures(skipped=1.0), FEED, progress())
     with pytest.raises(reporting.DivergenceError, match="last 20 steps, to step 40"):
         report.flush()
     assert "step 1: its gradient is not finite" in capsys.readouterr().out
+
+
+def test_figures_come_to_the_host_explicitly_and_a_step_late(tmp_path: pathlib.Path):
+    report, found = reporter(tmp_path), [figures() for _ in range(3)]
+    with transfers.guarded() as shapes, jax.transfer_guard("disallow"):
+        report.dispatched(1, found[0], FEED, progress())
+        assert shapes == []  # nothing waits for a step that is under way
+        report.dispatched(2, found[1], FEED, progress())
+        assert shapes == [()] * 4
+        with pytest.raises(RuntimeError, match="device-to-host"):
+            float(found[2]["loss"])
+    report.close()

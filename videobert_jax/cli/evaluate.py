@@ -3,10 +3,12 @@
 python eval.py --workdir=runs/kitchen
 python eval.py --checkpoint=WORKDIR@STEP --dataset=DIR --task=retrieval --output=FILE.json
 python eval.py --workdir=runs/kitchen --split=test,validation
+python eval.py --workdir=runs/kitchen --follow
+python eval.py --predictions=FILE.npy --dataset=DIR --task=retrieval
+python eval.py --workdir=runs/kitchen --report=runs/kitchen/report
 """
 
 import argparse
-import itertools
 import pathlib
 import sys
 import time
@@ -14,28 +16,65 @@ from typing import Any
 
 import jax
 
+from videobert_jax.cli import result_files, task_options
 from videobert_jax.data import index, local_copy
+from videobert_jax.files import storage
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.config import WEIGHTS
-from videobert_jax.tasks import fill_mask, labels, report, retrieval, zero_shot_classification
+from videobert_jax.report_page import page
+from videobert_jax.tasks import (
+    action_segmentation,
+    captioning,
+    fill_mask,
+    labels,
+    multiple_choice,
+    predictions,
+    question_answering,
+    questions,
+    report,
+    retrieval,
+    step_localization,
+    zero_shot_classification,
+)
 from videobert_jax.tasks.context import EvaluationContext
-from videobert_jax.tasks.errors import EvaluationError
-from videobert_jax.training import hardware
+from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
+from videobert_jax.training import checkpoint_name, hardware
 
 HELP = "measure a checkpoint or an export beside its baselines"
-TASKS = (zero_shot_classification.NAME, retrieval.NAME, fill_mask.NAME)
+TASKS = (
+    zero_shot_classification.NAME,
+    retrieval.NAME,
+    fill_mask.NAME,
+    captioning.NAME,
+    step_localization.NAME,
+    action_segmentation.NAME,
+    question_answering.NAME,
+    multiple_choice.NAME,
+)
+FOLLOW_SECONDS = 30.0
 SPLITS = ("test", "validation")  # taken in this order where none is said
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--checkpoint", help="WORKDIR, WORKDIR@STEP or the folder of an export")
+    which.add_argument("--checkpoint", help="WORKDIR, WORKDIR@STEP, WORKDIR@best or an export")
     which.add_argument(
         "--workdir", help="its newest verified step, its own dataset; output to DIR/eval"
     )
+    which.add_argument(
+        "--predictions",
+        help="another system's: of retrieval a .npy of similarities [texts, videos], of captioning "
+        "JSON with an id and a caption each; needs --dataset and --task, output to FILE_eval",
+    )
+    parser.add_argument(
+        "--ids",
+        help="with --predictions: a file with the example of each row, its id or the line of it "
+        "in FILE.examples.jsonl; default: rows are in the dataset's order",
+    )
     parser.add_argument("--dataset", help="prepared dataset; default: the one trained on")
     parser.add_argument(
-        "--task", help=f"one or several of {','.join(TASKS)}; default: all that the split allows"
+        "--task",
+        help=f"one or several of {','.join(TASKS)}; default: all that split and network allow",
     )
     parser.add_argument(
         "--split",
@@ -44,8 +83,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output",
-        type=pathlib.Path,
         help="FILE.json for one result, a folder for several; default: WORKDIR/eval or EXPORT_eval",
+    )
+    parser.add_argument(
+        "--report", help="folder to write a page of HTML of the results to, as `videobert report`"
+    )
+    parser.add_argument(
+        "--follow",
+        type=float,
+        nargs="?",
+        const=FOLLOW_SECONDS,
+        metavar="SECONDS",
+        help="with --workdir: evaluate each checkpoint of a run under way as it appears, to "
+        "DIR/eval/STEP, until the last; look for new ones every so often (default "
+        f"{FOLLOW_SECONDS:.0f} s)",
     )
     parser.add_argument(
         "--weights",
@@ -56,50 +107,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of hidden words and held-out videos")
     parser.add_argument("--limit", type=int, help="evaluate the first examples only")
     parser.add_argument(
-        "--template",
-        action="append",
-        default=[],
-        help="cloze with {verb}, {object} or another kind of label, or two [MASK]; repeat it for "
-        "an ensemble; 'dataset' takes the dataset's own. Default: the paper's, and the dataset's "
-        "for kinds that it lacks",
-    )
-    parser.add_argument(
         "--platform", default="", help="'cpu' says that an accelerator is left unused on purpose"
     )
-    parser.add_argument(
-        "--scoring",
-        choices=zero_shot_classification.SCORINGS,
-        default=zero_shot_classification.CLOZE,
-        help="of zero-shot labels: by cloze, by sentences in the joint space, by the words that "
-        "the caption is expected to have (networks with that head), by two of them (both: cloze "
-        "and joint space; towers: joint space and words) or by all; the record has every way's "
-        "figures",
-    )
-    parser.add_argument(
-        "--calibration",
-        choices=zero_shot_classification.CALIBRATIONS,
-        default=zero_shot_classification.NO_CALIBRATION,
-        help="prior: of scores by cloze, subtract those without the video",
-    )
-    parser.add_argument(
-        "--shortlist",
-        type=int,
-        default=retrieval.SHORTLIST,
-        help="candidates that retrieval re-ranks by the fused network; 0: none",
-    )
+    task_options.add_retrieval(parser)
+    task_options.add_zero_shot(parser)
+    task_options.add_captioning(parser)
+    task_options.add_whole_videos(parser)
+    task_options.add_multiple_choice(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates, prints a table a task and writes the records. Always 0; raises what is wrong."""
+    if arguments.predictions is not None:
+        score_predictions(arguments)
+        return 0
+    if arguments.ids is not None:
+        raise EvaluationError("--ids says what rows of --predictions are of; name those too.")
     devices = hardware.start(arguments.platform)
+    if arguments.follow is not None:
+        from videobert_jax.cli import follow
+
+        _print(devices)
+        return follow.run(arguments)
     name = arguments.workdir or arguments.checkpoint
     bundle = load_bundle(name, arguments.weights)
-    dataset = index.open_dataset(arguments.dataset or own_dataset(bundle))
+    output = storage.path(arguments.output) if arguments.output else None
+    measure(bundle, arguments, name, output, devices)
+    return 0
+
+
+def measure(
+    bundle: ModelBundle,
+    arguments: argparse.Namespace,
+    name: str,
+    output: storage.Path | None,
+    devices: str = "",
+) -> None:
+    """Runs the tasks that are asked for on every split, or all that can be, and writes their
+    records.
+
+    name: of the run or export. output: FILE.json or a folder, None for the default one. devices: a
+    line to say first, once the arguments are found to be right.
+    """
+    given = arguments.dataset
+    path = local_copy.opened_path(given) if given else own_dataset(bundle)
+    dataset = index.open_dataset(path)
     splits = _splits(arguments.split, dataset)
-    tasks = {split.name: _tasks(arguments.task, dataset, split) for split in splits}
-    outputs = _outputs(arguments.output, name, tasks, _default_split(dataset))
+    tasks = {split.name: _tasks(arguments.task, dataset, split, bundle) for split in splits}
+    outputs = result_files.outputs(output, name, tasks, _default_split(dataset))
     context = EvaluationContext(bundle, dataset, splits[0], arguments.seed, arguments.limit)
-    _print(devices)
+    if devices:
+        _print(devices)
+    reported = []
     for split in splits:
         context = context.on(split)
         _print(
@@ -108,14 +167,69 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for task in tasks[split.name]:
             begun = time.monotonic()
-            result = evaluate(context, task, arguments)
+            try:
+                result = evaluate(context, task, arguments)
+            except UnfitSplit as error:
+                if arguments.task is not None:
+                    raise
+                _leave_out(task, str(error))
+                continue
             record = report.record(context, result)
-            output = outputs[split.name, task]
+            written = outputs[split.name, task]
+            reported.append(written)
             if jax.process_index() == 0:
-                report.write(record, result.examples, output)
+                report.write(record, result.examples, written)
             _print(f"\n{task}: {record['setting']}, {time.monotonic() - begun:.0f} s")
-            _print(f"{report.table(record)}\n-> {output}")
-    return 0
+            _print(f"{report.table(record)}\n-> {written}")
+    _report(arguments, reported)
+
+
+def score_predictions(arguments: argparse.Namespace) -> None:
+    """Measures what another system said of one split, in one task, and writes the record.
+
+    Raises EvaluationError where that is not said, or the file does not fit.
+    """
+    of_checkpoints = [
+        f"--{name}" for name in ("follow", "limit", "weights") if getattr(arguments, name)
+    ]
+    if of_checkpoints or None in (arguments.dataset, arguments.task):
+        raise EvaluationError(
+            "--predictions needs --dataset=DIR and --task=TASK, and all of a split; found --task="
+            f"{arguments.task}, --dataset={arguments.dataset} {' '.join(of_checkpoints)}".rstrip()
+        )
+    file = storage.path(arguments.predictions)
+    ids = storage.path(arguments.ids) if arguments.ids else None
+    for path in (file, ids):
+        if path is not None and not path.is_file():
+            raise EvaluationError(f"{path}: no such file; name the predictions of another system.")
+    dataset = index.open_dataset(local_copy.opened_path(arguments.dataset))
+    splits = _splits(arguments.split, dataset)
+    tasks = {split.name: _tasks(arguments.task, dataset, split, None) for split in splits}
+    output = storage.path(arguments.output or file.with_name(f"{file.name}_eval"))
+    outputs = result_files.outputs(output, "", tasks, _default_split(dataset))
+    if len(outputs) > 1:
+        raise EvaluationError("--predictions are of one task on one split; name one of each.")
+    ((split, task), written), *_ = outputs.items()
+    context, result = predictions.evaluate(
+        task,
+        file,
+        ids,
+        dataset,
+        dataset.split(split),
+        seed=arguments.seed,
+        normalization=arguments.normalization,
+    )
+    record = report.record(context, result)
+    report.write(record, result.examples, written)
+    print(f"{file} on {dataset.name}/{split} ({len(result.examples)} examples)")
+    print(f"{report.table(record)}\n-> {written}")
+    _report(arguments, [written])
+
+
+def _report(arguments: argparse.Namespace, written: list[storage.Path]) -> None:
+    """Writes the page of the results, where one is asked for."""
+    if arguments.report is not None and jax.process_index() == 0:
+        print(f"-> {page.write(written, storage.path(arguments.report))}")
 
 
 def _print(text: str) -> None:
@@ -127,9 +241,21 @@ def _print(text: str) -> None:
 def evaluate(context: EvaluationContext, task: str, arguments: argparse.Namespace) -> Any:
     """The result of one task by the settings on the command line."""
     if task == retrieval.NAME:
-        return retrieval.evaluate(context, shortlist=arguments.shortlist)
+        return retrieval.evaluate(
+            context, shortlist=arguments.shortlist, normalization=arguments.normalization
+        )
     if task == fill_mask.NAME:
         return fill_mask.evaluate(context)
+    if task == captioning.NAME:
+        return captioning.evaluate(context, task_options.captioning_settings(arguments))
+    if task == step_localization.NAME:
+        return step_localization.evaluate(context, task_options.localization_settings(arguments))
+    if task == action_segmentation.NAME:
+        return action_segmentation.evaluate(context, task_options.segmentation_settings(arguments))
+    if task == question_answering.NAME:
+        return question_answering.evaluate(context)
+    if task == multiple_choice.NAME:
+        return multiple_choice.evaluate(context, choose_by=arguments.choose_by)
     texts = arguments.template
     if texts == ["dataset"]:
         texts = context.dataset.metadata.get("templates", [])
@@ -145,13 +271,21 @@ def evaluate(context: EvaluationContext, task: str, arguments: argparse.Namespac
     )
 
 
+def evaluate_by_default(context: EvaluationContext, task: str) -> Any:
+    """As `evaluate`, where the command line says nothing."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return evaluate(context, task, parser.parse_args(["--workdir="]))
+
+
 def load_bundle(name: str, weights: str | None = None) -> ModelBundle:
     """The network of WORKDIR, WORKDIR@STEP or of an export's folder.
 
     weights: RAW or EMA; None takes the moving average where there is one. Raises EvaluationError
     where the folder is neither or an export has the others, and what the loaders raise.
     """
-    folder = pathlib.Path(name.rsplit("@", 1)[0] if _has_step(name) else name)
+    folder = storage.path(checkpoint_name.split(name)[0])
+    storage.require_readable(folder)
     if (folder / "checkpoints").is_dir():
         from videobert_jax.training import checkpoint
 
@@ -170,10 +304,6 @@ def load_bundle(name: str, weights: str | None = None) -> ModelBundle:
         f"{name}: expected a workdir (with checkpoints/), WORKDIR@STEP, or an export (with "
         f"*.safetensors); found {'neither in this folder' if folder.is_dir() else 'no folder'}."
     )
-
-
-def _has_step(name: str) -> bool:
-    return "@" in name and name.rsplit("@", 1)[1].isdigit()
 
 
 def own_dataset(bundle: ModelBundle) -> str:
@@ -206,13 +336,23 @@ def _splits(asked: str | None, dataset: index.Dataset) -> list[index.Split]:
     return [dataset.split(name) for name in names]
 
 
-def _tasks(asked: str | None, dataset: index.Dataset, split: index.Split) -> list[str]:
-    """The tasks that are asked for, or all that the split has what they need for."""
+def _tasks(
+    asked: str | None, dataset: index.Dataset, split: index.Split, bundle: ModelBundle | None
+) -> list[str]:
+    """The tasks that are asked for, or all that split and network have what they need for."""
     if asked is None:
-        if labels.kinds(dataset, split):
-            return list(TASKS)
-        print(f"{TASKS[0]}: left out, split {split.name!r} has no labels", file=sys.stderr)
-        return list(TASKS[1:])
+        left_out = {}
+        if not labels.kinds(dataset, split):
+            left_out[zero_shot_classification.NAME] = f"split {split.name!r} has no labels"
+        if bundle is not None and not bundle.config.decoder.num_layers:
+            left_out[captioning.NAME] = "the network has no decoder"
+        for task in (step_localization, action_segmentation):
+            if reason := task.unfit(split):
+                left_out[task.NAME] = reason
+        left_out |= questions.unfit(dataset, split, bundle, TASKS)
+        for task, reason in left_out.items():
+            _leave_out(task, reason)
+        return [task for task in TASKS if task not in left_out]
     tasks = [task.strip() for task in asked.split(",")]
     unknown = sorted(set(tasks) - set(TASKS))
     if unknown:
@@ -220,38 +360,5 @@ def _tasks(asked: str | None, dataset: index.Dataset, split: index.Split) -> lis
     return tasks
 
 
-def _outputs(
-    output: pathlib.Path | None, name: str, tasks: dict[str, list[str]], default: str | None
-) -> dict[tuple[str, str], pathlib.Path]:
-    """(split, task) -> FILE.json, of the tasks of each split: TASK.json of the default split,
-    TASK_SPLIT.json of another, so that one never takes the place of the other.
-
-    Raises EvaluationError where one file would hold several results.
-    """
-    results = [(split, task) for split, of_split in tasks.items() for task in of_split]
-    if output is not None and output.suffix == ".json":
-        if len(results) > 1:
-            listed = ", ".join(f"{task} on {split}" for split, task in results)
-            raise EvaluationError(
-                f"--output={output} is one file for {len(results)} results ({listed}); name a "
-                "folder, or say one --task and one --split."
-            )
-        return {results[0]: output}
-    if output is None:
-        folder = pathlib.Path(name.rsplit("@", 1)[0] if _has_step(name) else name)
-        # An export is replaced as a whole: what is measured of it stands beside it.
-        is_export = any(folder.glob("*.safetensors"))
-        output = pathlib.Path(f"{folder.resolve()}_eval") if is_export else folder / "eval"
-    endings = {split: "" if split == default else _ending(split) for split in tasks}
-    for split, other in itertools.combinations(tasks, 2):
-        if endings[split] == endings[other]:
-            raise EvaluationError(
-                f"the results of the splits {split} and {other} would both be in files that end in "
-                f"{endings[other]}.json; evaluate one of them by itself, with --output=FOLDER."
-            )
-    return {(split, task): output / f"{task}{endings[split]}.json" for split, task in results}
-
-
-def _ending(split: str) -> str:
-    """Of the names of another split's files: "_unseen_pairs" of "test_unseen_pairs"."""
-    return split.removeprefix("test") if split.startswith("test_") else f"_{split}"
+def _leave_out(task: str, reason: str) -> None:
+    print(f"{task}: left out, {reason}", file=sys.stderr)

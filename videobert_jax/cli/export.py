@@ -2,8 +2,8 @@
 reads, and that needs nothing of the run: weights, tokenizer, statistics, contract."""
 
 import argparse
-import pathlib
 
+from videobert_jax.files import storage
 from videobert_jax.models.config import WEIGHTS
 
 HELP = "write a checkpoint as safetensors, ready for videobert_jax.load"
@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", required=True, help="WORKDIR for its newest verified step, or WORKDIR@STEP"
     )
-    parser.add_argument("--output", type=pathlib.Path, required=True, help="folder to write")
+    parser.add_argument("--output", required=True, help="folder to write, or gs://BUCKET/FOLDER")
     parser.add_argument(
         "--weights",
         choices=WEIGHTS,
@@ -31,13 +31,14 @@ def run(arguments: argparse.Namespace) -> int:
     from videobert_jax.training import checkpoint, hardware
 
     hardware.keep_to_host()
+    output = storage.path(arguments.output)
     bundle = checkpoint.load_bundle(arguments.checkpoint, arguments.weights)
-    written = safetensors.save_bundle(bundle, arguments.output, force=arguments.force)
-    size = sum(file.stat().st_size for file in arguments.output.iterdir()) / 1e6
+    written = safetensors.save_bundle(bundle, output, force=arguments.force)
+    size = sum(storage.size(file) for file in output.iterdir()) / 1e6
     what = f"{bundle.name} step {bundle.step} ({bundle.weights} weights)"
     if written:
-        print(f"{what} exported to {arguments.output} ({size:.1f} MB)")
+        print(f"{what} exported to {output} ({size:.1f} MB)")
     else:
-        print(f"{arguments.output} holds {what} already")
-    print(f'use it with: videobert_jax.load("{arguments.output}")')
+        print(f"{output} holds {what} already")
+    print(f'use it with: videobert_jax.load("{output}")')
     return 0

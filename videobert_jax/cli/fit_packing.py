@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     numbers = _numbers(arguments.examples, parsed)
     sources = inputs.open_sources(parsed)
     tokenizer = _tokenizer(arguments.tokenizer, parsed, sources)
-    builder = inputs.block_builder(parsed, sources, tokenizer)
+    builder = inputs.block_builder(_without_lists(parsed), sources, tokenizer)
     lengths = packing_fit.measure(builder, arguments.blocks)
     candidates = []
     for examples in numbers:
@@ -117,6 +117,15 @@ def _unpacked(config: Any, dataset: str | None, split: str | None) -> Any:
     if config.data.target_length:
         config.data.target_length = config.model.text.max_length
     return config
+
+
+def _without_lists(run: "RunConfig") -> "RunConfig":
+    """The run without what heads tell: it has no length, and the data may have none of it."""
+    return dataclasses.replace(
+        run,
+        model=dataclasses.replace(run.model, answers=0, clip_labels=0),
+        data=dataclasses.replace(run.data, clip_labels=""),
+    )
 
 
 def _numbers(asked: str | None, run: "RunConfig") -> list[int]:

@@ -116,7 +116,7 @@ def _information(dataset: "Dataset", split: "Split", words: "VisualWords") -> di
     import numpy as np
 
     from videobert_jax.data import clip_stream, packing
-    from videobert_jax.data.index import NO_LABEL
+    from videobert_jax.schema import NO_LABEL
     from videobert_jax.tasks.metrics import clustering
 
     videos = np.flatnonzero(split.num_clips > 0)
@@ -156,11 +156,12 @@ def _report(
 
 
 def _require_sheet(dataset: "Dataset") -> None:
+    from videobert_jax.data import datasets
     from videobert_jax.video.visual_words import VisualWordsError
 
     for module, extra in (("matplotlib", "plots"), ("PIL", "kitchen"), ("av", "kitchen")):
         extras.require(module, extra)
-    if dataset.name != "kitchen":
+    if dataset.name not in datasets.EMBEDDED:
         raise VisualWordsError(
             f"--sheet draws the clips of the kitchen alone; {dataset.name} is features without "
             "pictures: leave --sheet out"

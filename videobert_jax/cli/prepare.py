@@ -24,13 +24,15 @@ from collections.abc import Callable
 from typing import Any
 
 from videobert_jax.cli import extract, features_options, transcripts
-from videobert_jax.data import importers, index, transcript_files, video_ids, writer
+from videobert_jax.data import datasets, importers, index, transcript_files, video_ids, writer
 from videobert_jax.data.datasets import annotated, evaluated_ids, narration, videos
 from videobert_jax.files import extras
 
 HELP = "write a dataset: clip features, caption index, contract, digests"
 DATASETS = {  # made of a folder of their own
     "kitchen": "videobert_jax.kitchen.dataset",
+    "kitchen_captions": "videobert_jax.kitchen.captions",
+    "kitchen_qa": "videobert_jax.kitchen.question_dataset",
     "youcook2_keyframes": "videobert_jax.data.datasets.youcook2_keyframes",
     "activitynet_sample": "videobert_jax.data.datasets.activitynet_sample",
 }
@@ -38,7 +40,7 @@ DATASETS = {  # made of a folder of their own
 ANNOTATED: dict[str, tuple[str, ...]] = {
     "youcook2": ("retrieval_csv",),
     "activitynet_captions": (),
-    "crosstask": (),
+    "crosstask": ("fold",),
     "coin": ("taxonomy",),
     "hirest": (),
     "msrvtt": ("test_csv", "training"),
@@ -48,7 +50,6 @@ ANNOTATED: dict[str, tuple[str, ...]] = {
     "howto100m": ("video_csv",),
 }
 _MANY_FILES = ("activitynet_captions", "hirest", "msrvtt_qa", "how2qa")
-_EMBEDDED = ("kitchen",)  # made from what the package brings, without a source
 _OWN = ("annotations", *dict.fromkeys(name for own in ANNOTATED.values() for name in own))
 
 
@@ -68,6 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--retrieval-csv", type=pathlib.Path, help="YouCook II's clips of a retrieval protocol"
     )
     field.add_argument("--taxonomy", type=pathlib.Path, help="COIN's taxonomy.xlsx")
+    field.add_argument(
+        "--fold", type=int, help="CrossTask's: 30 videos of each task for training, by this draw"
+    )
     field.add_argument("--video-csv", type=pathlib.Path, help="HowTo100M_v1.csv: the videos' tasks")
     field.add_argument(
         "--video-mapping", type=pathlib.Path, help="VALUE's how2_vid_mapping.json, for How2QA"
@@ -81,13 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what is said: a folder of VIDEO.vtt, .srt, .json; of a dataset of the field, it is "
         "the split train_narration, and may be one file of many videos",
     )
-    own = parser.add_argument_group("videos of one's own")
-    own.add_argument("--videos", type=pathlib.Path, help="folder, or list with a path a line")
-    own.add_argument(
-        "--validation-fraction", type=float, default=0.0, help="of the videos, kept for validation"
-    )
-    transcripts.add_options(own)
-    extract.add_backbone_arguments(own)
+    _add_own_videos(parser)
     field.add_argument(
         "--allow-missing",
         action="store_true",
@@ -110,6 +108,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='"--runner=... --project=..."',
         help="write parts by an engine of Apache Beam with these options",
     )
+
+
+def _add_own_videos(parser: argparse.ArgumentParser) -> None:
+    own = parser.add_argument_group("videos of one's own")
+    own.add_argument("--videos", type=pathlib.Path, help="folder, or list with a path a line")
+    own.add_argument(
+        "--validation-fraction", type=float, default=0.0, help="of the videos, kept for validation"
+    )
+    transcripts.add_options(own)
+    extract.add_backbone_arguments(own)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -182,7 +190,7 @@ def _prepare(arguments: argparse.Namespace) -> index.Dataset | None:
             f"{name} takes none of {', '.join(_option(option) for option in given)}"
         )
     module = importlib.import_module(DATASETS[name])
-    if name not in _EMBEDDED:
+    if name not in datasets.EMBEDDED:
         return module.prepare(source, arguments.output)
     if source is not None:
         raise index.DatasetError(

@@ -2,10 +2,10 @@
 
 import argparse
 import json
-import pathlib
 from typing import Any
 
 from videobert_jax import configuration
+from videobert_jax.files import storage
 from videobert_jax.tasks import report
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.training import run_record
@@ -27,18 +27,20 @@ METRICS = {  # the lines that are shown of each task; of labels, those of every 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("workdir", type=pathlib.Path, help="folder of a run")
+    parser.add_argument("workdir", help="folder of a run, or gs://BUCKET/FOLDER")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the summary. Raises EvaluationError where nothing was evaluated."""
-    print(summary(arguments.workdir))
+    workdir = storage.path(arguments.workdir)
+    storage.require_readable(workdir)
+    print(summary(workdir))
     return 0
 
 
-def summary(workdir: pathlib.Path) -> str:
+def summary(workdir: storage.Path) -> str:
     """The closing lines of a run, as text."""
-    records = [read_record(path) for path in sorted((workdir / "eval").glob("*.json"))]
+    records = [report.read(path) for path in sorted((workdir / "eval").glob("*.json"))]
     if not records:
         raise EvaluationError(
             f"{workdir}: no result is in {workdir / 'eval'}; run `python eval.py "
@@ -51,7 +53,7 @@ def summary(workdir: pathlib.Path) -> str:
         data = record["dataset"]
         lines += [
             f"{record['task']} on {data['name']}/{data['split']} ({data['num_evaluated']} "
-            f"examples, {record['setting']}, step {record['checkpoint']['step']})",
+            f"examples, {record['setting']}, {report.described_system(record)})",
             report.table(record, metrics=METRICS.get(record["task"], ("*",))),
             "",
         ]
@@ -68,18 +70,7 @@ def summary(workdir: pathlib.Path) -> str:
     return "\n".join(lines)
 
 
-def read_record(path: pathlib.Path) -> dict[str, Any]:
-    """A result record. Raises EvaluationError where the file is something else."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise EvaluationError(f"{path}: not JSON ({error}); evaluate again.") from error
-    if not isinstance(record, dict) or record.get("format") != report.FORMAT:
-        raise EvaluationError(f"{path}: not a result of eval.py; move it out of this folder.")
-    return record
-
-
-def _stages(workdir: pathlib.Path) -> list[str]:
+def _stages(workdir: storage.Path) -> list[str]:
     """A line a stage of the run: its steps, and the settings that it changed."""
     path, lines, first = workdir / run_record.CONFIG_FILE, [], 0
     config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -92,7 +83,7 @@ def _stages(workdir: pathlib.Path) -> list[str]:
     return lines
 
 
-def _places(workdir: pathlib.Path) -> list[str]:
+def _places(workdir: storage.Path) -> list[str]:
     named = {
         "checkpoints": workdir / "checkpoints",
         "TensorBoard logs": workdir / "tensorboard",
@@ -103,7 +94,7 @@ def _places(workdir: pathlib.Path) -> list[str]:
     return [f"{name:<17} {path}" for name, path in named.items() if path.exists()]
 
 
-def _next_commands(workdir: pathlib.Path, record: dict[str, Any]) -> list[str]:
+def _next_commands(workdir: storage.Path, record: dict[str, Any]) -> list[str]:
     template = "first {verb} the {object}"
     commands = [
         f"  tensorboard --logdir {workdir / 'tensorboard'}",

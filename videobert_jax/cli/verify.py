@@ -5,8 +5,10 @@ import pathlib
 import sys
 import time
 
-from videobert_jax.data import index
+from videobert_jax.data import index, local_copy
 from videobert_jax.data import verify as dataset_verification
+from videobert_jax.files import storage
+from videobert_jax.training import checkpoint_name
 
 HELP = "read a whole dataset or the checkpoints of a run and say what is wrong"
 _PROGRESS_SECONDS = 5.0
@@ -14,7 +16,7 @@ _PROGRESS_SECONDS = 5.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "path", type=pathlib.Path, help="a prepared dataset, WORKDIR or WORKDIR@STEP"
+        "path", help="a prepared dataset, WORKDIR, WORKDIR@STEP or WORKDIR@best; gs:// too"
     )
 
 
@@ -23,17 +25,21 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises DatasetError where the folder is neither a dataset nor a workdir.
     """
-    path, step = arguments.path, None
-    folder, at, number = str(path).rpartition("@")
-    if at and number.isdigit() and not path.exists():
-        path, step = pathlib.Path(folder), int(number)
+    path, step = storage.path(arguments.path), None
+    storage.require_readable(path)
+    folder, named = checkpoint_name.split(arguments.path)
+    if named is not None and not path.exists():
+        path, step = storage.path(folder), named
     if (path / "checkpoints").is_dir():
-        from videobert_jax.training import checkpoint_verification, hardware  # imports orbax
+        # they import orbax
+        from videobert_jax.training import checkpoint_folder, checkpoint_verification, hardware
 
         hardware.keep_to_host()
-        report = checkpoint_verification.verify(path, step)
+        number = None if step is None else checkpoint_folder.numbered(path, step)
+        report = checkpoint_verification.verify(path, number)
     else:
         try:
+            path = pathlib.Path(local_copy.opened_path(arguments.path))
             report = dataset_verification.verify_dataset(path, progress=_progress())
         except index.DatasetError as error:  # its description itself is damaged
             if not (path / index.DATASET_FILE).is_file():

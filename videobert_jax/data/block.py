@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from videobert_jax import schema
-from videobert_jax.data import draw, fill, masking, order
+from videobert_jax.data import answers, draw, fill, masking, order
+from videobert_jax.data.clip_labels import LabelList
 from videobert_jax.data.config import (
     AS_WRITTEN,
     REGIMES,
@@ -51,8 +53,8 @@ class Source(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class BlockSettings:
-    """Everything but sources and tokenizer that decides the bytes of a block, and the budget of
-    damaged examples."""
+    """Everything but sources and tokenizer that decides the bytes of a block, the budget of damaged
+    examples, and how many reads of a source are under way at a time."""
 
     shape: schema.RowShape
     block_size: int
@@ -61,6 +63,7 @@ class BlockSettings:
     seed: int
     read_group: int
     max_damaged_fraction: float
+    parallel_reads: int
 
     def __post_init__(self) -> None:
         shape = self.shape
@@ -83,8 +86,11 @@ class BlockSettings:
             )
 
     @classmethod
-    def from_config(cls, data: DataConfig, seed: int, feature_dim: int) -> "BlockSettings":
-        """Settings of a run; slots for masked positions follow from the rates."""
+    def from_config(
+        cls, data: DataConfig, seed: int, feature_dim: int, *, answered: bool
+    ) -> "BlockSettings":
+        """Settings of a run; slots for masked positions follow from the rates. answered: whether
+        answers of examples are told."""
         return cls(
             shape=schema.RowShape(
                 examples=data.examples_per_row,
@@ -95,6 +101,8 @@ class BlockSettings:
                 feature_dim=feature_dim,
                 weighted_text=data.text_length if data.content_words else 0,
                 target_length=data.target_length,
+                answered=data.examples_per_row if answered else 0,
+                labelled=data.video_length if data.clip_labels else 0,
             ),
             block_size=data.block_size,
             drawing=data.drawing,
@@ -102,6 +110,7 @@ class BlockSettings:
             seed=seed,
             read_group=data.read_group,
             max_damaged_fraction=data.max_damaged_fraction,
+            parallel_reads=data.parallel_reads,
         )
 
     @property
@@ -138,7 +147,8 @@ def _video_slots(data: DataConfig) -> int:
 class BlockBuilder:
     """Training blocks of several weighted sources. Picklable: a copy opens the shards anew.
 
-    first_blocks: how many blocks each source has given to earlier stages, () for none. Raises
+    first_blocks: how many blocks each source has given to earlier stages, () for none. answer_list:
+    answers by number, where rows have them. label_list: those of clips, likewise. Raises
     ValueError where a source is empty or its clip features are not like the others'
     (ContractMismatch) or of another size than the settings say.
     """
@@ -150,6 +160,8 @@ class BlockBuilder:
         settings: BlockSettings,
         words: WordWeights | None = None,
         first_blocks: Sequence[int] = (),
+        answer_list: Sequence[str] = (),
+        label_list: LabelList | None = None,
     ):
         self.sources = tuple(Source(*source) for source in sources)
         self.tokenizer, self.settings, self.words = tokenizer, settings, words
@@ -157,6 +169,16 @@ class BlockBuilder:
             raise ValueError(
                 f"rows with weights of {settings.shape.weighted_text} pieces, and "
                 f"{'no' if words is None else 'some'} content words to weigh; give both or neither."
+            )
+        if bool(settings.shape.answered) != bool(answer_list):
+            raise ValueError(
+                f"rows with answers of {settings.shape.answered} examples, and {len(answer_list)} "
+                "answers to tell; give both or neither."
+            )
+        if bool(settings.shape.labelled) != (label_list is not None):
+            raise ValueError(
+                f"rows with labels of {settings.shape.labelled} clips, and "
+                f"{'none' if label_list is None else 'some'} to tell; give both or neither."
             )
         for source in self.sources:
             _check_source(source, settings.shape.feature_dim)
@@ -167,8 +189,16 @@ class BlockBuilder:
             None if source.transcripts is None else Spoken(source.split, source.transcripts)
             for source in self.sources
         ]
-        self._readers = [ClipReader(source.split) for source in self.sources]
+        self._readers = [
+            ClipReader(source.split, settings.parallel_reads) for source in self.sources
+        ]
         self.near_orders = [_near_order(source, settings.block_size) for source in self.sources]
+        # where the text is what was said, nothing is asked
+        self._answers = [
+            answers.numbers(source.split, answer_list) if source.transcripts is None else None
+            for source in self.sources
+        ]
+        self._clip_labels = [label_list and label_list.of(source.split) for source in self.sources]
         self._first_examples = _first_numbers(self.sources, lambda split: len(split))
         self._first_videos = _first_numbers(self.sources, lambda split: len(split.videos))
 
@@ -203,6 +233,8 @@ class BlockBuilder:
             seeds=order.bits(settings.seed, order.EXAMPLE, positions, number),
             drawing=settings.drawing,
             spoken=self._spoken[number],
+            answers=self._answers[number],
+            clip_labels=self._clip_labels[number],
             first_example=self._first_examples[number],
             first_video=self._first_videos[number],
             window=draw.random_window,
@@ -210,7 +242,8 @@ class BlockBuilder:
 
 
 class EvaluationBuilder:
-    """Every example of a split once, in index order; the last block is filled up with padding.
+    """Every example of a split once, in index order, or those that are named, in their order; the
+    last block is filled up with padding.
 
     Nothing is left to chance but masks, where the settings ask for them: those depend on the
     seed and the example's id alone, so that the size of blocks changes nothing.
@@ -222,23 +255,32 @@ class EvaluationBuilder:
         tokenizer: Tokenizer,
         settings: BlockSettings,
         regime: str = "text_video",
+        examples: Int[np.ndarray, " n"] | None = None,
     ):
         self.split, self.tokenizer, self.settings = split, tokenizer, settings
         self.regime = regime
+        self.examples = np.arange(len(split)) if examples is None else examples
         _check_source(Source(split, regime, 1.0), settings.shape.feature_dim)
-        self._reader = ClipReader(split)
+        self._reader = ClipReader(split, settings.parallel_reads)
 
     @property
     def num_blocks(self) -> int:
-        return -(-len(self.split) // self.settings.block_size)
+        return -(-len(self.examples) // self.settings.block_size)
+
+    def of_examples(self, examples: Int[np.ndarray, " n"]) -> "EvaluationBuilder":
+        """Blocks of these examples alone, each as it is among all."""
+        return EvaluationBuilder(
+            self.split, self.tokenizer, self.settings, self.regime, examples=examples
+        )
 
     def build(self, k: int) -> HostBlock:
         """Block k of `num_blocks`."""
         settings = self.settings
         if not 0 <= k < self.num_blocks:
             raise ValueError(f"block {k} of an evaluation of {self.num_blocks} blocks")
-        numbers = np.arange(k * settings.block_size, (k + 1) * settings.block_size)
-        ids = np.where(numbers < len(self.split), numbers, schema.PADDING_EXAMPLE)
+        ids = np.full(settings.block_size, schema.PADDING_EXAMPLE)
+        own = self.examples[k * settings.block_size : (k + 1) * settings.block_size]
+        ids[: len(own)] = own
         chosen = Chosen(
             split=self.split,
             reader=self._reader,
@@ -247,6 +289,8 @@ class EvaluationBuilder:
             seeds=order.bits(settings.seed, order.EVALUATION, ids, 0),
             drawing=AS_WRITTEN,
             spoken=None,
+            answers=None,
+            clip_labels=None,
             first_example=0,
             first_video=0,
             window=lambda counts, kept, seeds: draw.centred_window(counts, kept),

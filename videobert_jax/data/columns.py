@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from videobert_jax.data import index, part
+from videobert_jax.schema import NO_LABEL
 
 _MOST_LABELS = np.iinfo(np.int16).max
 
@@ -70,7 +71,7 @@ def _union_of_labels(parts: Sequence[part.FinishedPart]) -> dict[str, list[str]]
 def _renumber(piece, kind: str, names: dict[str, list[str]], union: dict[str, list[str]]):
     """A part's label ids counted in the names of the whole split; -1 stays."""
     if kind not in names:
-        return index.NO_LABEL
+        return NO_LABEL
     place = {name: i for i, name in enumerate(union[kind])}
-    table = np.array([*(place[name] for name in names[kind]), index.NO_LABEL], np.int16)
+    table = np.array([*(place[name] for name in names[kind]), NO_LABEL], np.int16)
     return table[piece[f"label_{kind}"]]

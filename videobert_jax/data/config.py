@@ -113,6 +113,10 @@ AS_WRITTEN = DrawingConfig(
 )
 
 
+# Fields of DataConfig that are younger than some runs and exports, at what was done before.
+YOUNGER = {"parallel_reads": 1, "clip_labels": ""}
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     path: str
@@ -128,11 +132,13 @@ class DataConfig:
     vocabulary_size: int
     visual_words: str
     content_words: str
+    clip_labels: str
     drawing: DrawingConfig
     masking: MaskingConfig
     executor: str
     workers: int
     prefetch: int
+    parallel_reads: int
     max_damaged_fraction: float
 
     def __post_init__(self) -> None:
@@ -140,6 +146,11 @@ class DataConfig:
         require_rows(self.block_size, self.examples_per_row, *lengths)
         if self.executor not in EXECUTORS:
             raise ValueError(f"data.executor={self.executor!r} is none of {', '.join(EXECUTORS)}.")
+        if self.parallel_reads < 1:
+            raise ValueError(
+                f"data.parallel_reads={self.parallel_reads}; expected 1 (one call after another) "
+                "or more."
+            )
         for source in self.sources:
             if source.regime not in REGIMES:
                 raise ValueError(

@@ -88,7 +88,7 @@ def runs(
     if config.joined_examples and regime != "video_only":
         joined = _joined(split, ids, seeds, config.joined_examples)
         firsts, counts = _with_next(split, firsts, counts, joined)
-    if config.overlapped_examples and regime == "text_video":
+    if config.overlapped_examples and regime != "text_only":
         whole = random_reads.take(split.num_clips, random_reads.take(split.video, ids))
         firsts, counts = _overlapped(firsts, counts, whole.astype(np.int64), seeds, config)
     steps = np.ones(len(ids), np.int64)

@@ -4,10 +4,11 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, Int, Int64, UInt32, UInt64
+from jaxtyping import Bool, Int, Int32, Int64, UInt32, UInt64
 
 from videobert_jax import schema
-from videobert_jax.data import draw, index, masking, order, packing, random_reads, texts
+from videobert_jax.data import answers, draw, index, masking, order, packing, random_reads, texts
+from videobert_jax.data.clip_labels import ClipLabels
 from videobert_jax.data.config import DrawingConfig, MaskingConfig
 from videobert_jax.data.index import Split
 from videobert_jax.data.reader import ClipReader
@@ -41,9 +42,10 @@ class Chosen:
     """The examples of a block in data order. ids -1: none there, only padding.
 
     seeds: of all draws of an example. drawing: what is taken of its video. spoken: what their texts
-    are, where those are not their captions. first_example, first_video: numbers of the split's
-    first ones among all sources. window(counts, kept, seeds): first clip to keep of what does not
-    fit.
+    are, where those are not their captions. answers: number of each name of the split's answers,
+    None where none is told; clip_labels: likewise of its clips. first_example, first_video: numbers
+    of the split's first ones among all sources. window(counts, kept, seeds): first clip to keep of
+    what does not fit.
     """
 
     split: Split
@@ -53,6 +55,8 @@ class Chosen:
     seeds: UInt64[np.ndarray, " n"]
     drawing: DrawingConfig
     spoken: Spoken | None
+    answers: Int32[np.ndarray, " a"] | None
+    clip_labels: ClipLabels | None
     first_example: int
     first_video: int
     window: Window
@@ -118,6 +122,7 @@ def fill(
     shown_text = (plan.text_lengths.reshape(-1) > 0) & ~plan.pieces.wholly(hidden_pieces)
     shown_video = _mask_video(batch, plan, clips, masked_clips) & ~damaged
     _fill_identity(batch, chosen, plan)
+    _fill_labels(batch, chosen, plan, damaged)
     told = shown_text & ~plan.pieces.partly(hidden_pieces) & (chosen.spoken is None)
     _fill_targets(batch, plan, damaged, told)
     pairs = shown_text & shown_video & ~damaged
@@ -363,6 +368,24 @@ def _fill_identity(batch: schema.Batch, chosen: Chosen, plan: _Plan) -> None:
     batch.clip_steps.reshape(-1)[real] = plan.clip_steps[real]
     has_text = plan.text_lengths.reshape(-1)[real] > 0
     batch.caption_hashes.reshape(-1)[real] = np.where(has_text, plan.hashes[real], 0)
+
+
+def _fill_labels(
+    batch: schema.Batch, chosen: Chosen, plan: _Plan, damaged: Bool[np.ndarray, " n"]
+) -> None:
+    """Fills the answers of examples with a question and the labels of clips, but those of damaged
+    examples."""
+    ids, row_length = plan.ids, batch.clip_labels.shape[1]
+    if chosen.answers is not None and batch.answers.shape[1]:
+        asked = (ids != schema.PADDING_EXAMPLE) & (plan.text_lengths.reshape(-1) > 0) & ~damaged
+        of_asked = answers.of_examples(chosen.split, ids[asked], chosen.answers)
+        batch.answers.reshape(-1)[asked] = of_asked
+    if chosen.clip_labels is not None and row_length:
+        owners, places = packing.spread(np.where(damaged, 0, plan.video_lengths.reshape(-1)))
+        clips = plan.first_clips[owners] + places * plan.clip_steps[owners]
+        found = chosen.clip_labels.of(random_reads.take(chosen.split.video, ids[owners]), clips)
+        at = _starts(plan.video_lengths, row_length)[owners] + places
+        batch.clip_labels.reshape(-1)[at] = found
 
 
 def _aligned_empty(shape: tuple[int, ...]) -> np.ndarray:

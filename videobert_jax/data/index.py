@@ -11,6 +11,7 @@
 Columns are memory-mapped, so opening costs the same for ten captions and for a hundred million.
 """
 
+import concurrent.futures
 import dataclasses
 import functools
 import json
@@ -25,16 +26,17 @@ import array_record.python.array_record_module as array_record_module
 import numpy as np
 
 from videobert_jax.data import random_reads, record
-from videobert_jax.files import arrays, digests
+from videobert_jax.files import arrays, digests, storage
 from videobert_jax.schema import FeatureContract, InputStatistics
 
 FORMAT = "videobert_jax.dataset"
 FORMAT_VERSION = 1
-DATASET_FILE, DIGESTS_FILE, TEXT_FILE, VIDEOS_FILE = (
+DATASET_FILE, DIGESTS_FILE, TEXT_FILE, VIDEOS_FILE, RECORDS_FILE = (
     "dataset.json",
     "digests.json",
     "text.bin",
     "videos.json",
+    "records.json",  # only in a copy without records: in which folder they are
 )
 EXAMPLE_COLUMNS = {
     "video": np.int32,
@@ -46,7 +48,7 @@ EXAMPLE_COLUMNS = {
 }
 VIDEO_COLUMNS = {"num_clips": np.int32, "record_start": np.int64}
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # fastest for random access
-NO_LABEL = -1
+_OPENED_AT_A_TIME = 32  # shards, when a dataset is opened
 REMEDY = "restore it from a copy, or remove the dataset and prepare it anew"
 
 
@@ -99,7 +101,7 @@ class Split:
     text_offset: np.ndarray  # int64 [N + 1], bytes
     caption_hash: np.ndarray  # uint32 [N], 0 without a caption
     labels: dict[str, Labels]
-    shard_paths: list[pathlib.Path]
+    shard_paths: list[storage.Path]
     shard_records: list[int]
     record_format: record.RecordFormat
 
@@ -164,7 +166,8 @@ class Dataset:
                 f"{self.path}: split {split!r} has no annotations, there is no "
                 f"{annotations_file(split)}; choose another split, or a dataset that has them"
             )
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        text = file.read_text(encoding="utf-8")  # may hold other separators of lines than "\n"
+        return [json.loads(line) for line in text.split("\n") if line]
 
     def split(self, name: str) -> Split:
         """The split of this name; raises DatasetError naming those that exist."""
@@ -193,9 +196,10 @@ def open_dataset(path: str | os.PathLike, *, check_shards: bool = True) -> Datas
     contract = FeatureContract.from_json(description["contract"])
     splits = {name: _open_split(path, name, description) for name in description["splits"]}
     if check_shards:
-        for split in splits.values():
-            for shard, count in zip(split.shard_paths, split.shard_records, strict=True):
-                open_shard(shard, count)
+        # Many at a time: a large dataset has thousands, and a bucket answers each late.
+        with concurrent.futures.ThreadPoolExecutor(_OPENED_AT_A_TIME) as threads:
+            for split in splits.values():
+                list(threads.map(open_shard, split.shard_paths, split.shard_records))
     statistics = None
     if description["statistics"]:
         mean = _read_column(path / "statistics" / "mean.npy", contract.dim, np.float32)
@@ -271,7 +275,20 @@ def parse_digests(content: bytes, file: str) -> dict[str, dict[str, Any]]:
     return files
 
 
-def open_shard(path: pathlib.Path, expected: int) -> array_record_module.ArrayRecordReader:
+def is_shard(name: str) -> bool:
+    """Whether a file of a dataset holds records."""
+    return ".array_record-" in name
+
+
+def original(path: pathlib.Path) -> storage.Path:
+    """Where a dataset's records are: its folder, or what a copy without them is a copy of."""
+    elsewhere = path / RECORDS_FILE
+    if elsewhere.is_file():
+        return storage.path(json.loads(elsewhere.read_text())["folder"])
+    return path
+
+
+def open_shard(path: storage.Path, expected: int) -> array_record_module.ArrayRecordReader:
     """Random-access reader of a shard of `expected` records; raises DatasetError otherwise.
 
     array_record opens a missing or truncated shard without a word and reads nothing from it.
@@ -287,7 +304,7 @@ def open_shard(path: pathlib.Path, expected: int) -> array_record_module.ArrayRe
         reason = ""
     if not readable or found != expected:
         raise DatasetError(
-            f"{path}: {path.stat().st_size} bytes with {found} readable records, expected "
+            f"{path}: {storage.size(path)} bytes with {found} readable records, expected "
             f"{expected}: truncated or damaged{reason}; {REMEDY}"
         )
     return reader
@@ -295,7 +312,7 @@ def open_shard(path: pathlib.Path, expected: int) -> array_record_module.ArrayRe
 
 def _open_split(path: pathlib.Path, name: str, description: dict[str, Any]) -> Split:
     fields = description["splits"][name]
-    folder = path / "index" / name
+    folder, records = path / "index" / name, original(path)
     examples, videos = fields["num_examples"], fields["num_videos"]
     columns = {
         k: _read_column(folder / f"{k}.npy", examples, d) for k, d in EXAMPLE_COLUMNS.items()
@@ -324,7 +341,7 @@ def _open_split(path: pathlib.Path, name: str, description: dict[str, Any]) -> S
         contract=contract,
         videos=names,
         labels=labels,
-        shard_paths=[path / shard["file"] for shard in fields["shards"]],
+        shard_paths=[records / shard["file"] for shard in fields["shards"]],
         shard_records=[shard["records"] for shard in fields["shards"]],
         record_format=record_format,
         **columns,

@@ -1,26 +1,35 @@
-"""Copies of datasets on a machine's own disk, for random reads that a bucket or a network disk
-would answer one round trip at a time."""
+"""Datasets of buckets and network disks on a machine's own disk: whole copies, for random reads
+that a bucket would answer one round trip at a time, or copies of all but the records."""
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import pathlib
 import shutil
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from videobert_jax.data import index
 from videobert_jax.data.config import DataConfig, SourceConfig
-from videobert_jax.files import atomic, digests
+from videobert_jax.files import atomic, digests, storage
 from videobert_jax.files.progress import Progress
 
 _PIECE = 1 << 22  # bytes copied at a time
 
 
 def dataset_path(data: DataConfig, source: SourceConfig) -> str:
-    """Where the dataset of a source is read: its path, or its copy below `data.local_copy`, which
-    is made here where it is not there yet. Raises DatasetError."""
-    path = source.path or data.path
-    return str(copy(path, pathlib.Path(data.local_copy))) if data.local_copy else path
+    """Where the dataset of a source is read, as `opened_path` says. Raises DatasetError."""
+    return opened_path(source.path or data.path, data.local_copy)
+
+
+def opened_path(path: str, folder: str = "") -> str:
+    """Where the dataset of a path or URL is read: there; or its copy below `folder`, which is made
+    where it is not there yet; or, of a bucket without a `folder`, a copy of all but its records,
+    which are read from the bucket. Raises DatasetError, StorageError."""
+    if folder:
+        return str(copy(path, pathlib.Path(folder)))
+    return str(copy_index(path)) if storage.is_remote(storage.path(path)) else path
 
 
 def copy(path: str, folder: pathlib.Path) -> pathlib.Path:
@@ -31,26 +40,44 @@ def copy(path: str, folder: pathlib.Path) -> pathlib.Path:
     Raises DatasetError where there is no dataset, where a file does not have the bytes that the
     dataset says, and where the disk is too full.
     """
-    source = _remote(path)
+    source = storage.path(path)
+    storage.require_readable(source)
     files = _digests(source)
-    digest = files[index.DATASET_FILE]["sha256"]
-    target = folder / digest[:16]
+    target = folder / files[index.DATASET_FILE]["sha256"][:16]
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f".{digest[:16]}.lock", "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _alone(target):
         if not (target / index.DATASET_FILE).is_file():
-            _copy_all(source, files, target)
+            _copy_files(source, files, list(files), target)
     return target
 
 
-def _remote(path: str) -> Any:
-    # orbax and tfds bring etils; it reads gs:// and s3:// as they do.
-    from etils import epath
+def copy_index(path: str) -> pathlib.Path:
+    """A copy of the dataset at a URL but for its records, in $VIDEOBERT_CACHE or ~/.cache: captions
+    and columns are mapped, which a bucket's objects cannot be. Raises what `copy` raises."""
+    source = storage.path(path)
+    storage.require_readable(source)
+    files = _digests(source)
+    root = os.environ.get("VIDEOBERT_CACHE") or pathlib.Path.home() / ".cache" / "videobert_jax"
+    # of the same dataset in two buckets there are two, as each says where the records are
+    name = digests.sha256_json([str(source), files[index.DATASET_FILE]["sha256"]])[:16]
+    target = pathlib.Path(root) / "datasets" / name
+    target.mkdir(parents=True, exist_ok=True)
+    with _alone(target):
+        if not (target / index.DATASET_FILE).is_file():
+            atomic.write_json(target / index.RECORDS_FILE, {"folder": str(source)})
+            _copy_files(source, files, [n for n in files if not index.is_shard(n)], target)
+    return target
 
-    return epath.Path(path)
+
+@contextlib.contextmanager
+def _alone(target: pathlib.Path) -> Iterator[None]:
+    """Keeps other processes of this machine from copying to the same place."""
+    with open(target.with_name(f".{target.name}.lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
-def _digests(source: Any) -> dict[str, dict[str, Any]]:
+def _digests(source: storage.Path) -> dict[str, dict[str, Any]]:
     try:
         content = (source / index.DIGESTS_FILE).read_bytes()
     except OSError as error:
@@ -61,9 +88,15 @@ def _digests(source: Any) -> dict[str, dict[str, Any]]:
     return index.parse_digests(content, str(source / index.DIGESTS_FILE))
 
 
-def _copy_all(source: Any, files: dict[str, dict[str, Any]], target: pathlib.Path) -> None:
-    names = [name for name in files if name != index.DATASET_FILE]
-    wanted = [name for name in names if not _is_whole(target / name, files[name])]
+def _copy_files(
+    source: storage.Path,
+    files: dict[str, dict[str, Any]],
+    names: Collection[str],
+    target: pathlib.Path,
+) -> None:
+    """Copies those of `names` that are not there yet, dataset.json last."""
+    first = [name for name in names if name != index.DATASET_FILE]
+    wanted = [name for name in first if not _is_whole(target / name, files[name])]
     total = sum(files[name]["bytes"] for name in wanted)
     target.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(target).free
@@ -88,7 +121,7 @@ def _is_whole(file: pathlib.Path, expected: dict[str, Any]) -> bool:
 
 
 def _copy_file(
-    source: Any, target: pathlib.Path, expected: dict[str, Any], progress: Progress
+    source: storage.Path, target: pathlib.Path, expected: dict[str, Any], progress: Progress
 ) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.unfinished")

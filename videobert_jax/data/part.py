@@ -20,7 +20,7 @@ from videobert_jax.data import index, record, statistics
 from videobert_jax.data.importers.source import FeatureError
 from videobert_jax.data.segments import Segment, check_segments, clips_of_segment
 from videobert_jax.files import arrays, atomic, digests
-from videobert_jax.schema import FeatureContract
+from videobert_jax.schema import NO_LABEL, FeatureContract
 
 # One record a chunk, so that a random read touches no other; features do not compress (8 % for
 # 2.4 x slower reads).
@@ -249,6 +249,6 @@ class OpenPart:
         for kind in sorted({kind for labels in self._labels for kind in labels}):
             names[kind] = sorted({labels[kind] for labels in self._labels if kind in labels})
             place = {name: i for i, name in enumerate(names[kind])}
-            ids = [place.get(labels.get(kind, ""), index.NO_LABEL) for labels in self._labels]
+            ids = [place.get(labels.get(kind, ""), NO_LABEL) for labels in self._labels]
             columns[f"label_{kind}"] = np.array(ids, np.int32)
         return columns, names

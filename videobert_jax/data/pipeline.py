@@ -106,8 +106,7 @@ def _with_tf(
 
 
 _TYPES = {
-    name: dtype
-    for name, (_, dtype) in schema.batch_fields(schema.RowShape(1, 1, 1, 1, 1, 1, 1, 1)).items()
+    name: dtype for name, (_, dtype) in schema.batch_fields(schema.RowShape(*(1,) * 10)).items()
 }
 
 

@@ -1,5 +1,7 @@
-"""Reads the clip features of a block: every record once, one call a shard, copied once."""
+"""Reads the clip features of a block: every record once, many calls at a time, copied once."""
 
+import concurrent.futures
+import functools
 import threading
 
 import array_record.python.array_record_module as array_record_module
@@ -17,15 +19,24 @@ _CHECKED_AT_A_TIME = 1 << 18  # values; half a megabyte
 
 class ClipReader:
     """Random access to the clip features of a split. Threads may share it; pickles without its
-    open files."""
+    open files.
 
-    def __init__(self, split: index.Split):
-        self._split = split
+    parallel_reads: calls under way at a time. The records of one call stand in one shard, and a
+    block's in hundreds: where a store answers late, calls after one another would be the block's
+    time.
+    """
+
+    def __init__(self, split: index.Split, parallel_reads: int):
+        self._split, self._parallel_reads = split, parallel_reads
         self._shards: dict[int, array_record_module.ArrayRecordReader] = {}
-        self._lock = threading.Lock()
+        # A lock a shard: opening takes several reads, and others need not wait for it.
+        self._locks = [threading.Lock() for _ in split.shard_paths]
+        self._threads = concurrent.futures.ThreadPoolExecutor(
+            parallel_reads, thread_name_prefix="read"
+        )
 
     def __reduce__(self):
-        return ClipReader, (self._split,)
+        return ClipReader, (self._split, self._parallel_reads)
 
     def read_into(
         self,
@@ -58,17 +69,27 @@ class ClipReader:
         pieces = np.stack(
             [owners, rows, begins - in_video * CLIPS_PER_RECORD, ends - begins, records]
         )[:, by_record]
-        starts = self._split.shard_starts
-        borders = np.searchsorted(pieces[4], starts)
-        for shard in np.flatnonzero(np.diff(borders)).tolist():
-            within = pieces[:, borders[shard] : borders[shard + 1]]
-            self._read_shard(shard, int(starts[shard]), within, out)
+        read = functools.partial(self._read_pieces, out=out)
+        if self._parallel_reads == 1:
+            read(pieces)
+        else:
+            list(self._threads.map(read, _parts(pieces, self._parallel_reads)))
         if not _all_finite(out):
             for run, (row, count) in enumerate(zip(destinations, counts, strict=True)):
                 damaged[run] = not _all_finite(out[row : row + count])
                 if damaged[run]:
                     out[row : row + count] = 0
         return damaged
+
+    def _read_pieces(
+        self, pieces: Int64[np.ndarray, "5 p"], out: Float16[np.ndarray, "n c"]
+    ) -> None:
+        """Fills `out` with pieces in order of their records, one call a shard."""
+        starts = self._split.shard_starts
+        borders = np.searchsorted(pieces[4], starts)
+        for shard in np.flatnonzero(np.diff(borders)).tolist():
+            within = pieces[:, borders[shard] : borders[shard + 1]]
+            self._read_shard(shard, int(starts[shard]), within, out)
 
     def _read_shard(
         self,
@@ -91,7 +112,7 @@ class ClipReader:
 
     def _records(self, shard: int, numbers: list[int]) -> list[bytes]:
         path = self._split.shard_paths[shard]
-        with self._lock:
+        with self._locks[shard]:
             if shard not in self._shards:
                 count = self._split.shard_records[shard]
                 self._shards[shard] = index.open_shard(path, count)
@@ -109,6 +130,13 @@ class ClipReader:
                 "or prepare the dataset anew"
             ) from error
         return records
+
+
+def _parts(pieces: Int64[np.ndarray, "5 p"], count: int) -> list[Int64[np.ndarray, "5 _"]]:
+    """Pieces in at most `count` parts of about as many records, each record in one part."""
+    firsts = np.flatnonzero(np.diff(pieces[4], prepend=-1))
+    chosen = np.arange(min(count, len(firsts))) * len(firsts) // min(count, len(firsts))
+    return np.split(pieces, firsts[chosen[1:]], axis=1)
 
 
 def _all_finite(features: Float16[np.ndarray, "n c"]) -> bool:

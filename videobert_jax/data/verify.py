@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from videobert_jax.data import index, record
-from videobert_jax.files import digests
-from videobert_jax.schema import ContractMismatch
+from videobert_jax.files import digests, storage
+from videobert_jax.schema import NO_LABEL, ContractMismatch
 
 _CHUNK = 256  # records, or captions x 16, read at a time
 
@@ -134,19 +134,19 @@ def _verify_digests(
 ) -> tuple[list[Problem], int]:
     written = index.read_digests(path)
     total = sum(fields["bytes"] for fields in written.values())
-    problems, done = [], 0
+    problems, done, folder = [], 0, index.original(path)
     for name, fields in written.items():
-        problem = _verify_file(path / name, fields["bytes"], fields["sha256"])
+        problem = _verify_file(folder / name, fields["bytes"], fields["sha256"])
         problems += [problem] if problem else []
         done += fields["bytes"]
         progress(done, total)
     return problems, len(written) + 1
 
 
-def _verify_file(file: pathlib.Path, size: int, sha256: str) -> Problem | None:
+def _verify_file(file: storage.Path, size: int, sha256: str) -> Problem | None:
     if not file.is_file():
         return Problem(str(file), "no such file", f"{size:,} bytes")
-    if (found := file.stat().st_size) != size:
+    if (found := storage.size(file)) != size:
         return Problem(str(file), f"{found:,} bytes", f"{size:,} bytes")
     if (found_digest := digests.sha256_file(file)) != sha256:
         return Problem(str(file), f"sha256 {found_digest[:16]}… (flipped bits)", sha256[:16] + "…")
@@ -179,7 +179,7 @@ def _verify_index(split: index.Split) -> list[Problem]:
     fits = (split.first_clip >= 0) & (last <= split.num_clips[split.video])
     expect(fits, "clip_count.npy", "examples beyond their video's clips", "clips of the video")
     for kind, labels in split.labels.items():
-        fits = (labels.ids >= index.NO_LABEL) & (labels.ids < len(labels.names))
+        fits = (labels.ids >= NO_LABEL) & (labels.ids < len(labels.names))
         expect(fits, f"label_{kind}.npy", "labels out of range", f"-1 to {len(labels.names) - 1}")
     problems += _verify_captions(split, folder)
     return problems

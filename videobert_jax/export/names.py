@@ -75,6 +75,8 @@ def variable_structs(config: ModelConfig) -> dict[str, Any]:
         feature_dim=config.video.feature_dim,
         weighted_text=0,
         target_length=1,
+        answered=0,
+        labelled=0,
     )
     block = jax.tree.map(jnp.asarray, schema.zero_block(shape, 1))
     model = VideoBert(dataclasses.replace(config, attention="dense"))  # the same in every form

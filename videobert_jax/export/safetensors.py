@@ -12,16 +12,19 @@ import json
 import os
 import pathlib
 import shutil
+import tempfile
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
 
 from videobert_jax import configuration, schema
+from videobert_jax.data import config as data_config
 from videobert_jax.data.config import DataConfig
 from videobert_jax.export import names
-from videobert_jax.files import atomic, digests, tensors
+from videobert_jax.files import atomic, digests, storage, tensors
 from videobert_jax.files.errors import ArrayFileError
+from videobert_jax.models import config as model_config
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.config import RAW, ModelConfig
 
@@ -33,6 +36,7 @@ CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, CONTRACT_FILE = (
     "tokenizer.model",
     "contract.json",
 )
+_FILES = (WEIGHTS_FILE, TOKENIZER_FILE, CONTRACT_FILE, CONFIG_FILE)  # in the order of writing
 
 
 class ExportError(ValueError):
@@ -45,9 +49,12 @@ def save_bundle(bundle: ModelBundle, output: str | os.PathLike, *, force: bool =
     Raises ExportError where `output` holds something else: another export is replaced with
     `force`, any other folder never.
     """
-    output = pathlib.Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    output = storage.path(output)
+    storage.require_access(output)
+    storage.make_folder(output.parent)
+    temporary = pathlib.Path(tempfile.gettempdir(), f"export-{os.getpid()}")
+    if isinstance(output, pathlib.Path):  # beside it, to be renamed
+        temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
@@ -56,7 +63,10 @@ def save_bundle(bundle: ModelBundle, output: str | os.PathLike, *, force: bool =
             if _same(output, temporary):
                 return False
             _require_replaceable(output, force)
-        _move(temporary, output)
+        if isinstance(output, pathlib.Path):
+            _move(temporary, output)
+        else:
+            _upload(temporary, output)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return True
@@ -67,11 +77,28 @@ def load_bundle(path: str | os.PathLike) -> ModelBundle:
 
     Raises ExportError where a file is missing, damaged, or of another format version.
     """
-    folder = pathlib.Path(path)
+    folder = storage.path(path)
+    if isinstance(folder, pathlib.Path):
+        return _load(folder)
+    storage.require_readable(folder)
+    read_config(folder)  # says what there is instead
+    with tempfile.TemporaryDirectory(prefix="export-") as name:
+        copied = pathlib.Path(name)
+        try:
+            for file in _FILES:
+                storage.download(folder / file, copied / file)
+            return _load(copied)
+        except (ExportError, FileNotFoundError) as error:
+            raise ExportError(str(error).replace(name, str(folder))) from error
+
+
+def _load(folder: pathlib.Path) -> ModelBundle:
     config = read_config(folder)
     _verify_files(folder, config)
-    model = configuration.from_fields(ModelConfig, config["model"], f"{folder}/{CONFIG_FILE}:model")
-    data = configuration.from_fields(DataConfig, config["data"], f"{folder}/{CONFIG_FILE}:data")
+    fields = model_config.YOUNGER | config["model"]
+    model = configuration.from_fields(ModelConfig, fields, f"{folder}/{CONFIG_FILE}:model")
+    fields = data_config.YOUNGER | config["data"]
+    data = configuration.from_fields(DataConfig, fields, f"{folder}/{CONFIG_FILE}:data")
     contract = schema.FeatureContract.from_json(_read_json(folder / CONTRACT_FILE))
     statistics = {
         name: np.asarray(config["statistics"][name], np.float32) for name in ("mean", "scale")
@@ -92,14 +119,17 @@ def load_bundle(path: str | os.PathLike) -> ModelBundle:
         tokenizer_model=(folder / TOKENIZER_FILE).read_bytes(),
         contract=contract,
         trained_on=config["trained_on"],
+        answers=tuple(config.get("answers", ())),  # an export without them is older than the head
+        clip_labels=tuple(config.get("clip_labels", ())),
         step=config["step"],
         digest=config["digest"],
         weights=config.get("weights", RAW),  # an export without it is older than averages
         name=config["name"],
+        captioning_inputs=config.get("captioning_inputs"),  # None of an older export
     )
 
 
-def read_config(folder: pathlib.Path) -> dict[str, Any]:
+def read_config(folder: storage.Path) -> dict[str, Any]:
     """config.json of an export. Raises ExportError where it is not one this version reads."""
     file = folder / CONFIG_FILE
     if (folder / "checkpoints").is_dir():
@@ -153,7 +183,10 @@ def _write(bundle: ModelBundle, folder: pathlib.Path) -> None:
         "model": dataclasses.asdict(bundle.config),
         "contract": bundle.contract.to_json(),
         "trained_on": bundle.trained_on,
+        "answers": list(bundle.answers),
+        "clip_labels": list(bundle.clip_labels),
         "data": dataclasses.asdict(bundle.data),
+        "captioning_inputs": bundle.captioning_inputs,
         "files": {
             name: {
                 "sha256": digests.sha256_file(folder / name),
@@ -169,22 +202,21 @@ def _write(bundle: ModelBundle, folder: pathlib.Path) -> None:
     atomic.write_json(folder / CONFIG_FILE, config)
 
 
-def _same(output: pathlib.Path, made: pathlib.Path) -> bool:
+def _same(output: storage.Path, made: pathlib.Path) -> bool:
     """Whether `output` is a whole export equal to the one just made, file by file."""
     return all(
         (output / name).is_file()
         and digests.sha256_file(output / name) == digests.sha256_file(made / name)
-        for name in (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, CONTRACT_FILE)
+        for name in reversed(_FILES)  # config.json, which has the digests of the others, first
     )
 
 
-def _require_replaceable(output: pathlib.Path, force: bool) -> None:
+def _require_replaceable(output: storage.Path, force: bool) -> None:
     if output.is_dir() and not any(output.iterdir()):
         return
     if not (output / CONFIG_FILE).is_file() or not (output / WEIGHTS_FILE).is_file():
         raise ExportError(f"{output}: exists and is no export; give another --output.")
-    own = {CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, CONTRACT_FILE}
-    foreign = sorted(path.name for path in output.iterdir() if path.name not in own)
+    foreign = sorted(path.name for path in output.iterdir() if path.name not in _FILES)
     if foreign:
         raise ExportError(
             f"{output}: holds {', '.join(foreign[:5])}, which no export wrote and replacing it "
@@ -209,6 +241,14 @@ def _move(made: pathlib.Path, output: pathlib.Path) -> None:
     shutil.rmtree(old)
 
 
+def _upload(made: pathlib.Path, output: storage.Path) -> None:
+    """Puts the files of a new export in place of an old one's; without config.json it is none."""
+    if (output / CONFIG_FILE).exists():
+        storage.remove(output / CONFIG_FILE)
+    for name in _FILES:
+        storage.upload(made / name, output / name)
+
+
 def _verify_files(folder: pathlib.Path, config: dict[str, Any]) -> None:
     for name in (WEIGHTS_FILE, TOKENIZER_FILE, CONTRACT_FILE):
         file, expected = folder / name, config["files"].get(name, {})
@@ -227,7 +267,7 @@ def _verify_files(folder: pathlib.Path, config: dict[str, Any]) -> None:
             )
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
+def _read_json(path: storage.Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:

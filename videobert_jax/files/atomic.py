@@ -1,23 +1,27 @@
 """Writes that leave either the whole new file or the old one, whenever the process ends."""
 
+import contextlib
+import errno
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
+
+from videobert_jax.files import storage
+
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-    """A file of `content`: written beside `path`, flushed to the disk, then renamed onto it."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """A file of `content`: written beside `path`, flushed to the disk, then renamed onto it; in a
+    bucket one request, since objects are there whole or not at all."""
+    path = storage.path(path)
+    if isinstance(path, pathlib.Path):
+        with _written_beside(path, content) as temporary:
+            os.replace(temporary, path)
+    else:
+        path.write_bytes(content)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -30,4 +34,52 @@ def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 1) -
 
     Raises ValueError on NaN or infinity, which JSON has no word for.
     """
-    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+    write_bytes(path, _json_bytes(value, indent))
+
+
+def create_json(path: storage.Path, value: Any) -> None:
+    """A JSON file of `value`, atomically, only where there is none of this name: by a link to a
+    whole file, in a bucket by one conditional request.
+
+    Raises FileExistsError where another one is there.
+    """
+    content = _json_bytes(value, 1)
+    try:
+        if isinstance(path, pathlib.Path):
+            with _written_beside(path, content) as temporary:
+                _link(temporary, path)
+        else:
+            storage.create(path, content)
+    except FileExistsError:
+        if path.read_bytes() != content:  # else ours: the answer was lost, the request made again
+            raise
+
+
+def _json_bytes(value: Any, indent: int | None) -> bytes:
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode("utf-8")
+
+
+@contextlib.contextmanager
+def _written_beside(path: pathlib.Path, content: bytes) -> Iterator[pathlib.Path]:
+    """A file of `content` that is on the disk, in the folder of `path`, and gone afterwards."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _link(source: pathlib.Path, target: pathlib.Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if target.exists():  # a mounted bucket, for one, has no links: two steps, not one
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
+        os.replace(source, target)

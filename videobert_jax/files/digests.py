@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from videobert_jax.files import storage
+
 
 def sha256_bytes(content: bytes | memoryview) -> str:
     """Digest of bytes."""
@@ -14,8 +16,9 @@ def sha256_bytes(content: bytes | memoryview) -> str:
 
 
 def sha256_file(path: str | os.PathLike) -> str:
-    """Digest of a file's content, read in pieces."""
-    with open(path, "rb") as file:
+    """Digest of the content of a file, of a bucket's too, read in pieces."""
+    opened: Any = storage.path(path).open("rb")
+    with opened as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

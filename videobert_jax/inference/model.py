@@ -18,9 +18,10 @@ from jaxtyping import Float, Int, Shaped
 
 from videobert_jax.export import safetensors
 from videobert_jax.inference import programs
+from videobert_jax.models import generation
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.models.generation import SearchSettings
 from videobert_jax.models.videobert import VideoBert
+from videobert_jax.objectives.config import BOTH, TRANSCRIPT, VIDEO
 from videobert_jax.schema import FeatureContract
 from videobert_jax.text.tokenizer import Tokenizer
 
@@ -73,7 +74,7 @@ class _Side:
     def longest(self) -> int:
         return max(map(len, self.inputs))
 
-    def batch(self, chosen: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, chosen: Sequence[int]) -> tuple[np.ndarray, ...]:
         return _padded([self.inputs[i] for i in chosen], self.maximum_length)
 
 
@@ -91,6 +92,7 @@ class PretrainedModel:
         self._text_embeddings = jax.jit(functools.partial(programs.text_embeddings, model))
         self._pairs = jax.jit(functools.partial(programs.pairs, model))
         self._cross_attention = jax.jit(functools.partial(programs.cross_attention, model))
+        self._visual_words = jax.jit(functools.partial(programs.visual_words, model))
         self._captions = jax.jit(functools.partial(programs.captions, model), static_argnums=(0, 1))
 
     @property
@@ -106,7 +108,7 @@ class PretrainedModel:
     @property
     def maximum_pieces(self) -> int:
         """Pieces of the longest text, [CLS] and [SEP] counted."""
-        return min(self.bundle.data.text_length, self.bundle.config.text.max_length)
+        return self.bundle.maximum_pieces
 
     def encode_video(self, video: Videos) -> Float[np.ndarray, "b j"]:
         """A vector of norm 1 a video, comparable with those of `encode_text` by dot product.
@@ -147,48 +149,106 @@ class PretrainedModel:
         t, v = texts.longest, videos.longest
         return CrossAttention(by_text[..., :t, :v], by_video[..., :v, :t])
 
+    def visual_words(
+        self, video: Videos, text: Texts | None = None, *, truncate: bool = False
+    ) -> Float[np.ndarray, "b v w"]:
+        """Cosine of each clip with every visual word, as the masked video head tells it from the
+        text of the same place and from the clips that are shown; clips to be told are all NaN.
+
+        Raises InputError as `encode_pair` does, and where the network tells no visual words.
+        """
+        if self.bundle.config.masked_video_head != "visual_words":
+            raise InputError(
+                f"the network's masked video head is {self.bundle.config.masked_video_head!r}; use "
+                'one that was trained with model.masked_video_head="visual_words".'
+            )
+        given = self._clips(video)
+        hidden = [np.isnan(clips).all(axis=1, keepdims=True) for clips in given]
+        shown = [np.where(of, 0.0, clips) for of, clips in zip(hidden, given, strict=True)]
+        checked = self._videos(shown)
+        inputs = [
+            np.where(of, np.float32(np.nan), clips)
+            for of, clips in zip(hidden, checked.inputs, strict=True)
+        ]
+        texts = _Side([np.zeros(0, np.int32)] * len(inputs), self.maximum_pieces)
+        if text is not None:
+            _, texts = self._paired(shown, text, truncate)
+        (told,) = self._in_batches(self._visual_words, _Side(inputs, self.maximum_clips), texts)
+        return told[:, : checked.longest]
+
     def caption(
         self,
         video: Videos | None = None,
         text: Texts | None = None,
         *,
-        beams: int = 4,
-        length_penalty: float = 1.0,
+        inputs: str | None = None,
+        beams: int | None = None,
+        length_penalty: float | None = None,
+        top_p: float | None = None,
+        temperature: float | None = None,
+        seed: int = 0,
         no_repeat_ngram: int = 0,
+        repetition_penalty: float = 1.0,
         truncate: bool = False,
     ) -> list[str]:
         """What the decoder writes of each video, of what is said in it, or of both together.
 
-        Give what objectives.captioning.inputs gave it in training. beams: 1 is greedy.
-        length_penalty: 0 compares captions by probability alone, more favours longer ones.
-        no_repeat_ngram: so many pieces in a row come once in a caption; 0, any number of times.
-        Raises InputError as `encode_pair` does, without any input, and where the network has no
-        decoder.
+        By beam search: beams (1 is greedy; None, 4), length_penalty (0 compares captions by
+        probability alone, more favours longer ones; None, 1). With top_p drawn, by seed and place
+        among the inputs: each piece from the likeliest ones that have this probability together, at
+        a temperature (None, 1). no_repeat_ngram: so many pieces in a row come once in a caption; 0,
+        any number of times. repetition_penalty: what the logits of pieces that are there already
+        are divided by (CTRL); 1, none. Raises InputError as `encode_pair` does, without any input,
+        where the network has no decoder, and where it learnt to write from other inputs than are
+        given, unless `inputs` says "video", "transcript" or "both" of them.
         """
         if not self.bundle.config.decoder.num_layers:
             raise InputError(
                 "the network has no decoder (model.decoder.num_layers=0); use a model that was "
                 "trained with objectives.captioning."
             )
-        sides: dict[str, _Side] = {}
-        if video is not None and text is not None:
-            sides["video"], sides["text"] = self._paired(video, text, truncate)
-        elif video is not None:
-            sides["video"] = self._videos(video)
-        elif text is not None:
-            sides["text"] = self._texts(text, truncate)
-        else:
-            raise InputError("neither video nor text; expected one of them, or both.")
-        most = min(self.bundle.data.target_length, self.bundle.config.text.max_length)
+        sides = self._caption_sides(video, text, inputs, truncate)
         try:
-            settings = SearchSettings(
-                beams, most, self.tokenizer.size, length_penalty, no_repeat_ngram
+            settings = generation.settings(
+                beams=beams,
+                length_penalty=length_penalty,
+                top_p=top_p,
+                temperature=temperature,
+                max_pieces=self.bundle.maximum_target_pieces,
+                num_pieces=self.tokenizer.size,
+                no_repeat_ngram=no_repeat_ngram,
+                repetition_penalty=repetition_penalty,
             )
         except ValueError as error:
             raise InputError(str(error)) from error
-        function = functools.partial(self._captions, frozenset(sides), settings)
-        (written,) = self._in_batches(function, *sides.values())
+        by = functools.partial(self._captions, frozenset(sides), settings, np.uint32(seed))
+        (written,) = self._in_batches(by, *sides.values(), numbered=True)
         return [self.tokenizer.decode(ids) for ids in written]
+
+    def _caption_sides(
+        self, video: Videos | None, text: Texts | None, inputs: str | None, truncate: bool
+    ) -> dict[str, _Side]:
+        """The sides that captions are told from, which are those that are given."""
+        if video is None and text is None:
+            raise InputError("neither video nor text; expected one of them, or both.")
+        given = (
+            BOTH
+            if video is not None and text is not None
+            else VIDEO
+            if text is None
+            else TRANSCRIPT
+        )
+        wanted = inputs or self.bundle.captions_read or given
+        if wanted != given:
+            raise InputError(
+                f"{given} given, but captions are told from {wanted}"
+                f"{'' if inputs else ', as in training'}; give that, or say inputs={given!r}."
+            )
+        if video is not None and text is not None:
+            return dict(zip(("video", "text"), self._paired(video, text, truncate), strict=True))
+        if video is not None:
+            return {"video": self._videos(video)}
+        return {"text": self._texts(text or "", truncate)}
 
     def similarity(
         self, video: Videos, text: Texts, *, truncate: bool = False
@@ -212,6 +272,14 @@ class PretrainedModel:
         return videos, texts
 
     def _videos(self, video: Videos) -> _Side:
+        videos = self._clips(video)
+        for number, features in enumerate(videos):
+            if not np.isfinite(features).all():
+                raise InputError(f"video {number} has NaN or infinite features; extract it anew.")
+        return _Side(videos, self.maximum_clips)
+
+    def _clips(self, video: Videos) -> list[Float[np.ndarray, "n c"]]:
+        """Features of each video, float32. Raises InputError on another shape."""
         dim = self.contract.dim
         if isinstance(video, np.ndarray | jax.Array):
             if video.ndim not in (2, 3):
@@ -232,9 +300,7 @@ class PretrainedModel:
                     f"video {number} has {len(features)} clips; expected 1 to "
                     f"{self.maximum_clips}, as many as in training: cut it into segments."
                 )
-            if not np.isfinite(features).all():
-                raise InputError(f"video {number} has NaN or infinite features; extract it anew.")
-        return _Side(videos, self.maximum_clips)
+        return videos
 
     def _texts(self, text: Texts, truncate: bool) -> _Side:
         texts = [text] if isinstance(text, str) else list(text)
@@ -253,9 +319,13 @@ class PretrainedModel:
         return _Side(tokenized, self.maximum_pieces)
 
     def _in_batches(
-        self, function: Callable[..., tuple[jax.Array, ...]], *sides: _Side
+        self,
+        function: Callable[..., tuple[jax.Array, ...]],
+        *sides: _Side,
+        numbered: bool = False,
     ) -> list[np.ndarray]:
-        """Outputs of `function` for all inputs, in their order.
+        """Outputs of `function` for all inputs, in their order; numbered: it takes their places
+        among all before them.
 
         Inputs go by length, so that short ones are not padded to the longest of all.
         """
@@ -265,6 +335,9 @@ class PretrainedModel:
         for start in range(0, count, _MAXIMUM_ROWS):
             chosen = order[start : start + _MAXIMUM_ROWS]
             arrays = [side.batch(chosen) for side in sides]
+            if numbered:
+                rows = _power_of_two(len(chosen))
+                arrays.insert(0, (np.pad(np.array(chosen, np.int32), (0, rows - len(chosen))),))
             outputs = function(self._variables, *itertools.chain.from_iterable(arrays))
             parts.append((chosen, [np.asarray(values)[: len(chosen)] for values in outputs]))
         return _in_order(parts)

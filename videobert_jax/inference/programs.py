@@ -6,10 +6,10 @@ A video is its clip features and their number, a text its piece ids and theirs, 
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from videobert_jax.models import encoder, generation
-from videobert_jax.models.generation import SearchSettings
+from videobert_jax.models.generation import Draws, SamplingSettings, SearchSettings
 from videobert_jax.models.videobert import VideoBert
 
 
@@ -59,33 +59,50 @@ def cross_attention(
     return jnp.moveaxis(by_text, 0, 1), jnp.moveaxis(by_video, 0, 1)
 
 
+def visual_words(
+    model: VideoBert,
+    variables: Any,
+    features: Float[Array, "b v c"],
+    clip_counts: Int[Array, " b"],
+    ids: Int[Array, "b t"],
+    piece_counts: Int[Array, " b"],
+) -> tuple[Float[Array, "b v w"]]:
+    """Cosine of every clip with each visual word, told from the text and the clips that are not
+    hidden, which are NaN."""
+    hidden = jnp.isnan(features).all(axis=-1)
+    shown = jnp.where(hidden[..., None], 0.0, features)
+    towers = _towers(model, variables, shown, clip_counts, ids, piece_counts, hidden)
+    _, video = _apply(model, variables, "fuse", *towers)
+    told = _apply(model, variables, "video_predictions", video)
+    return (told[..., : model.config.visual_words.branching**model.config.visual_words.depth],)
+
+
 def captions(
     model: VideoBert,
     sides: frozenset[str],
-    settings: SearchSettings,
+    settings: SearchSettings | SamplingSettings,
+    seed: Shaped[Array, ""],
     variables: Any,
+    numbers: Int[Array, " b"],
     *inputs: Shaped[Array, "b ..."],
 ) -> tuple[Int[Array, "b u"]]:
-    """Piece ids of the best caption of every row, told from the `sides` of which inputs are given:
-    "video", "text", or both in this order. A side that is not given has no length, as in training.
-    """
+    """Piece ids of the caption of every row, the best one or one drawn by seed and number of the
+    row, told from the `sides` of which inputs are given: "video", "text", or both in this order. A
+    side that is not given has no length, as in training."""
+    text, video = None, None
     if sides == {"video", "text"}:
-        text, text_segments, video, video_segments = _towers(model, variables, *inputs)
+        towers = _towers(model, variables, *inputs)
+        text, video = towers[:2], towers[2:]
     elif sides == {"video"}:
         features, counts = inputs
         video_segments = _segment_ids(features.shape[1], counts)
-        video = _encode_video(model, variables, features, video_segments)
-        text, text_segments = video[:, :0], video_segments[:, :0]
+        video = _encode_video(model, variables, features, video_segments), video_segments
     else:
         ids, counts = inputs
         text_segments = _segment_ids(ids.shape[1], counts)
-        text = _encode_text(model, variables, ids, text_segments)
-        video, video_segments = text[:, :0], text_segments[:, :0]
-    fused_text, fused_video = _apply(
-        model, variables, "fuse", text, text_segments, video, video_segments
-    )
-    read = (fused_text, text_segments, fused_video, video_segments)
-    return (generation.write(model, variables, *read, settings).ids[:, 0],)
+        text = _encode_text(model, variables, ids, text_segments), text_segments
+    draws = Draws(seed, numbers)
+    return (generation.captions(model, variables, text, video, settings, draws),)
 
 
 def _towers(
@@ -95,17 +112,24 @@ def _towers(
     clip_counts: Int[Array, " b"],
     ids: Int[Array, "b t"],
     piece_counts: Int[Array, " b"],
+    hidden: Bool[Array, "b v"] | None = None,
 ) -> tuple[Float[Array, "b t d"], Int[Array, "b t"], Float[Array, "b v d"], Int[Array, "b v"]]:
     """What `VideoBert.fuse` takes: both towers' outputs with their segment ids."""
     video_segments = _segment_ids(features.shape[1], clip_counts)
     text_segments = _segment_ids(ids.shape[1], piece_counts)
     text = _encode_text(model, variables, ids, text_segments)
-    video = _encode_video(model, variables, features, video_segments)
+    video = _encode_video(model, variables, features, video_segments, hidden)
     return text, text_segments, video, video_segments
 
 
-def _encode_video(model: VideoBert, variables: Any, features: Array, segment_ids: Array) -> Array:
-    masked = jnp.zeros(segment_ids.shape, bool)
+def _encode_video(
+    model: VideoBert,
+    variables: Any,
+    features: Array,
+    segment_ids: Array,
+    hidden: Array | None = None,
+) -> Array:
+    masked = jnp.zeros(segment_ids.shape, bool) if hidden is None else hidden
     inputs = (features, segment_ids, _positions(segment_ids), masked)
     return _apply(model, variables, "encode_video", *inputs)
 

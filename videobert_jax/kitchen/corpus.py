@@ -23,6 +23,7 @@ PAUSE = (0.3, 1.0)
 STAGE_NOISE = 0.7  # deviation, in stages, of a step's place in the recipe
 # Streams of random numbers, each keyed by (SEED, video, stream): one can change alone.
 PLAN_STREAM, STYLE_STREAM, NARRATION_STREAM, FIRST_SCENE_STREAM = range(4)
+CANDIDATE_STREAM = 1000  # behind those of the scenes, one a step
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,22 +28,24 @@ def prepare(output: pathlib.Path) -> index.Dataset:
     Raises AssetsError where they are damaged, DatasetError where `output` holds something else.
     """
     shipped = assets.load()
-    out = writer.DatasetWriter(output, NAME, shipped.contract, metadata=_metadata())
+    told = metadata(notes=__doc__ or "")
+    out = writer.DatasetWriter(output, NAME, shipped.contract, metadata=told)
     for video in shipped.videos:
         exact = video.split
         if exact == corpus.TRAIN:
             out.add_video(exact, video.name, video.features, _spoken(video.cues))
             exact = "train_steps"
         truth = ground_truth.annotations(video.name, video.steps, video.seconds, palette.OBJECTS)
-        out.add_video(exact, video.name, video.features, _steps(video), annotation=truth)
+        out.add_video(exact, video.name, video.features, segments(video), annotation=truth)
         if video.frozen is not None:
-            out.add_video(f"{video.split}_frozen", video.name, video.frozen, _steps(video))
+            out.add_video(f"{video.split}_frozen", video.name, video.frozen, segments(video))
     for name, cues in shipped.transcripts.items():
         out.add_video("transcripts", name, None, _spoken(cues))
     return out.finish()
 
 
-def _metadata() -> dict[str, object]:
+def metadata(*, notes: str) -> dict[str, object]:
+    """What is said of a dataset of the corpus' clips; `notes`: of its splits."""
     return {
         "regime": "text_video",
         "templates": [vocabulary.TEMPLATE, vocabulary.CONTAINER_TEMPLATE],
@@ -52,7 +54,7 @@ def _metadata() -> dict[str, object]:
             "object": vocabulary.OBJECT_FORMS,
             "container": vocabulary.CONTAINER_FORMS,
         },
-        "notes": (__doc__ or "").strip(),
+        "notes": notes.strip(),
     }
 
 
@@ -60,13 +62,15 @@ def _spoken(cues: Sequence[Cue]) -> list[writer.Segment]:
     return [writer.Segment(cue.start, cue.end, cue.text) for cue in cues]
 
 
-def _steps(video: VideoRecord) -> list[writer.Segment]:
+def segments(video: VideoRecord, texts: Sequence[str] | None = None) -> list[writer.Segment]:
+    """The video's exact steps with their labels; texts: their captions, None for the sentences."""
+    told = [step.sentence for step in video.steps] if texts is None else texts
     return [
         writer.Segment(
             step.start,
             step.end,
-            step.sentence,
+            text,
             labels={"verb": step.verb, "object": step.object, "container": step.container},
         )
-        for step in video.steps
+        for step, text in zip(video.steps, told, strict=True)
     ]

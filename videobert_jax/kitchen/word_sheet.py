@@ -4,12 +4,13 @@ import io
 import pathlib
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 
 from videobert_jax.data import clip_stream
 from videobert_jax.data.index import Split
 from videobert_jax.files import atomic, extras
 from videobert_jax.kitchen import corpus, rendering
+from videobert_jax.schema import FeatureContract
 from videobert_jax.video.visual_words import VisualWords
 
 WORDS, CLIPS = 12, 8  # rows and columns
@@ -44,7 +45,9 @@ def draw(
         text = f"word {word}\n{len(members)} clips\n{len(first)} videos"
         grid[row][0].text(0, 0.5, text, fontsize=9, va="center")
         for axes, clip in zip(grid[row][1:], chosen.tolist(), strict=False):
-            axes.imshow(_frame(split, int(owners[clip]), int(numbers[clip])))
+            axes.imshow(
+                middle_frame(split.videos[owners[clip]], int(numbers[clip]), split.contract)
+            )
     figure.suptitle("Clips nearest to the most used visual words (videos drawn by one renderer)")
     figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.5 / (len(rows) + 0.6), 0.04, 0.04)
     buffer = io.BytesIO()
@@ -52,7 +55,8 @@ def draw(
     atomic.write_bytes(path, buffer.getvalue())
 
 
-def _frame(split: Split, video: int, clip: int) -> np.ndarray:
-    index = int(corpus.VIDEO_NAME.fullmatch(split.videos[video])[1])  # type: ignore[index]
-    moment = (clip + 0.5) * split.contract.stride_seconds
+def middle_frame(video: str, clip: int, contract: FeatureContract) -> UInt8[np.ndarray, "y x 3"]:
+    """The middle of a clip of a video of the corpus, drawn anew."""
+    index = int(corpus.VIDEO_NAME.fullmatch(video)[1])  # type: ignore[index]
+    moment = (clip + 0.5) * contract.stride_seconds
     return rendering.render_moments(corpus.plan_videos(index + 1)[index], [moment])[0]

@@ -5,6 +5,7 @@ from typing import Any
 
 from videobert_jax.data.config import DataConfig
 from videobert_jax.models.config import ModelConfig
+from videobert_jax.objectives.config import BOTH, VIDEO
 from videobert_jax.schema import FeatureContract
 
 
@@ -18,8 +19,11 @@ class ModelBundle:
     words.
     `tokenizer_model` is what `text.tokenizer.Tokenizer` reads. `trained_on` is `{"datasets":
     [{"name", "path", "digest", "split", "video_names_digest"}], "video_names": [...]}`; evaluation
-    computes from it what it saw in training. `digest` is that of the checkpoint's parameters: an
-    export keeps it. `weights` says which of a run's they are, one of `config.WEIGHTS`.
+    computes from it what it saw in training. `answers` are those that the answer head tells, by
+    number, `clip_labels` those of clips; () without one. `digest` is that of the checkpoint's
+    parameters: an export keeps it. `weights` says which of a run's they are, one of
+    `config.WEIGHTS`. `captioning_inputs` is objectives.captioning.inputs of a run that learnt to
+    write captions, None of one that did not, or of an export that is older than the field.
     """
 
     config: ModelConfig
@@ -28,7 +32,29 @@ class ModelBundle:
     tokenizer_model: bytes
     contract: FeatureContract
     trained_on: dict[str, Any]
+    answers: tuple[str, ...]
+    clip_labels: tuple[str, ...]
     step: int
     digest: str
     weights: str
     name: str
+    captioning_inputs: str | None
+
+    @property
+    def maximum_pieces(self) -> int:
+        """Of one text, [CLS] and [SEP] included, as in training."""
+        return min(self.data.text_length, self.config.text.max_length)
+
+    @property
+    def maximum_target_pieces(self) -> int:
+        """Of a caption that is written, [SEP] included, as in training."""
+        return min(self.data.target_length, self.config.text.max_length)
+
+    @property
+    def captions_read(self) -> str | None:
+        """What captions are told from, as in training, one of `CAPTIONING_INPUTS`; None where that
+        is not known. Where the text beside the clips was the caption itself, some of its words
+        hidden, only the clips are left."""
+        if self.captioning_inputs == BOTH and not self.data.sources[0].transcripts:
+            return VIDEO
+        return self.captioning_inputs

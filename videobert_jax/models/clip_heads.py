@@ -11,12 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from videobert_jax.models.config import ModelConfig
-from videobert_jax.models.heads import unit_norm
+from videobert_jax.models.heads import NOT_THERE, unit_norm
 from videobert_jax.models.layers import LayerNorm, Linear, activation, parameter
 from videobert_jax.sharding.partitioning import constrain
-
-_TILE = 128  # words are padded to whole tiles, which any mesh divides
-_NO_WORD = -1e9  # the cosine of padding, however large the temperature
 
 
 class _ClipHead(nn.Module):
@@ -65,9 +62,8 @@ class VisualWordHead(_ClipHead):
         dim, tree = config.video.feature_dim, config.visual_words
         self.predict = Linear((dim,), ("embed", "feature"), dtype, ("feature",))
         self.num_words = tree.branching**tree.depth
-        padded = -(-self.num_words // _TILE) * _TILE
         init = nn.initializers.normal(1.0)
-        self.words = parameter(self, "words", init, ("vocabulary", "feature"), (padded, dim))
+        self.words = parameter(self, "words", init, ("vocabulary", "feature"), (tree.padded, dim))
         self.centre = self._constant("centre", (dim,))
         self.levels = [
             self._constant(f"level_{level}", (tree.branching**level, dim))
@@ -91,7 +87,7 @@ class VisualWordHead(_ClipHead):
             preferred_element_type=jnp.float32,
         )
         is_word = jnp.arange(len(self.words)) < self.num_words
-        cosines = jnp.where(is_word[None, None], cosines, _NO_WORD)
+        cosines = jnp.where(is_word[None, None], cosines, NOT_THERE)
         return constrain(cosines, "act_row", "act_length", "act_vocabulary")
 
     def targets(self, features: Float[Array, "b m c"]) -> Int[Array, "b m"]:

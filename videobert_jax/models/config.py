@@ -17,9 +17,14 @@ MODULE_GROUPS: dict[str, tuple[str, ...]] = {
         "joint_head",
         "bag_of_words_head",
         "token_head",
+        "answer_head",
+        "clip_label_head",
     ),
 }
-OPTIONAL_MODULES = {"bag_of_words_head", "token_head"}  # of a group, where the model has them
+# of a group, where the model has them
+OPTIONAL_MODULES = {"bag_of_words_head", "token_head", "answer_head", "clip_label_head"}
+# Fields of ModelConfig that are younger than some runs and exports, at what was done before.
+YOUNGER = {"answers": 0, "clip_labels": 0}
 
 NORMS = ("pre", "post")
 ACTIVATIONS = ("gelu", "relu")
@@ -28,10 +33,19 @@ REMAT_POLICIES = ("none", "dots", "full")
 INPUT_NORMALIZATIONS = ("none", "l2", "standardize")
 TEXT_INPUTS = ("pieces", "bert_vectors")
 ATTENTION_FORMS = ("auto", "dense", "kernel", "lengths")
-# Slots of a row from which the scores of all its pairs cost a TPU more time in memory than the
-# kernel loses by lanes that are not filled: by the sizes of both, not measured.
-KERNEL_ROW_LENGTH = 256
+# Slots of a row from which the scores of all its pairs cost a TPU more time in memory than flash
+# attention loses by lanes that are not filled: by the sizes of both, not measured.
+FLASH_ROW_LENGTH = 256
+TPU_LANES = 128  # of its vector unit
 MASKED_VIDEO_HEADS = ("nce", "visual_words", "regression")
+
+
+def heads_fill_lanes(embed_dim: int, head_dim: int) -> bool:
+    """Whether heads side by side fill whole vectors of a TPU, each one vector or several of them,
+    or several one."""
+    if head_dim % TPU_LANES == 0:
+        return True
+    return TPU_LANES % head_dim == 0 and embed_dim % TPU_LANES == 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +100,11 @@ class VisualWordsConfig:
     branching: int
     depth: int
 
+    @property
+    def padded(self) -> int:
+        """Number of words in whole tiles of a matrix unit."""
+        return -(-(self.branching**self.depth) // 128) * 128
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -95,6 +114,8 @@ class ModelConfig:
     joint_dim: int
     bag_of_words_head: bool
     token_head: bool
+    answers: int
+    clip_labels: int
     masked_video_head: str
     visual_words: VisualWordsConfig
     activation: str
@@ -133,6 +154,9 @@ class ModelConfig:
         ):
             if value not in allowed:
                 raise ValueError(f"model.{name}={value!r} is none of {', '.join(allowed)}.")
+        for head in ("answers", "clip_labels"):
+            if (size := getattr(self, head)) < 0:
+                raise ValueError(f"model.{head}={size}; expected 0 (no head) or more.")
         if not self.norm_epsilon > 0.0:
             raise ValueError(f"model.norm_epsilon={self.norm_epsilon} is not above 0.")
         for name, rate in (
@@ -152,9 +176,10 @@ class ModelConfig:
                 f"model.video.input_mixing_rate={self.video.input_mixing_rate} is outside [0, 1]."
             )
 
-    def on(self, platform: str, row_length: int) -> "ModelConfig":
+    def on(self, platform: str, row_length: int, tensor: int) -> "ModelConfig":
         """The settings with a form of attention that the platform ("cpu", "gpu", "tpu") has, where
-        rows are so long on their longer side; none is "auto".
+        rows are so long on their longer side and heads are split over `tensor` devices; none is
+        "auto".
 
         Raises ValueError where the form that is set is another platform's.
         """
@@ -164,13 +189,49 @@ class ModelConfig:
                 f"model.attention='kernel' is for TPUs, found {platform}; use 'auto' or 'dense'."
             )
         if form == "auto":
-            long = platform == "tpu" and row_length >= KERNEL_ROW_LENGTH
-            form = "kernel" if long and not self.attention_dropout_rate else "dense"
+            filled = heads_fill_lanes(self.embed_dim // tensor, self.head_dim)
+            kernel = platform == "tpu" and (filled or row_length >= FLASH_ROW_LENGTH)
+            form = "kernel" if kernel and not self.attention_dropout_rate else "dense"
         return dataclasses.replace(self, attention=form)
+
+    @property
+    def padded_answers(self) -> int:
+        """Number of answers in whole tiles of a matrix unit."""
+        return -(-self.answers // 128) * 128
+
+    @property
+    def padded_clip_labels(self) -> int:
+        """Number of clips' labels, that of none included, in whole tiles of a matrix unit."""
+        return -(-(self.clip_labels + 1) // 128) * 128
 
     @property
     def head_dim(self) -> int:
         return self.embed_dim // self.num_heads
+
+    @property
+    def split_dimensions(self) -> dict[str, tuple[int, str]]:
+        """Sizes of what a mesh splits, by setting, each with its mesh axis
+        (`sharding.partitioning.MESH_AXES`)."""
+        found = {
+            "model.embed_dim": (self.embed_dim, "fsdp"),
+            "model.num_heads": (self.num_heads, "tensor"),
+            "model.feed_forward_dim": (self.feed_forward_dim, "tensor"),
+            "model.text.vocabulary_size": (self.text.vocabulary_size, "tensor"),
+        }
+        if self.masked_video_head == "visual_words":
+            found["model.visual_words"] = (self.visual_words.padded, "tensor")
+        if self.answers:
+            found["model.answers"] = (self.padded_answers, "tensor")
+        if self.clip_labels:
+            found["model.clip_labels"] = (self.padded_clip_labels, "tensor")
+        if self.text.input == "bert_vectors":
+            bert = self.text.bert
+            found |= {
+                "model.text.bert.embed_dim": (bert.embed_dim, "fsdp"),
+                "model.text.bert.num_heads": (bert.num_heads, "tensor"),
+                "model.text.bert.feed_forward_dim": (bert.feed_forward_dim, "tensor"),
+            }
+        return found
 
     @property
     def bert(self) -> "ModelConfig":
@@ -186,6 +247,8 @@ class ModelConfig:
         optional = {
             "bag_of_words_head": self.bag_of_words_head,
             "token_head": self.token_head,
+            "answer_head": self.answers > 0,
+            "clip_label_head": self.clip_labels > 0,
             "decoder": self.decoder.num_layers > 0,
         }
         absent = {name for name, is_there in optional.items() if not is_there}

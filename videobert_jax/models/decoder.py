@@ -60,33 +60,30 @@ class DecoderLayer(nn.Module):
         inputs: Float[Array, "b k d"],
         past: KeyValue,
         place: Int[Array, ""],
+        of_past: Bool[Array, "b k p"],
         memory: KeyValue,
-        of_memory: Bool[Array, "b 1 m"],
+        of_memory: Bool[Array, "b k m"],
     ) -> tuple[Float[Array, "b k d"], KeyValue]:
         """What `__call__` gives at `place`, for k beginnings of a caption side by side.
 
-        past: keys and values `[b k, u, n, h]` of the places before; given back with this one's.
+        past: keys and values `[b, p, n, h]` of p = u k places, the k beginnings' beside each other
+        at each of u places; given back with this one's. of_past: what a beginning reads of it.
         """
-        rows, beams, dim = inputs.shape
+        beginnings = inputs.shape[1]
 
         def read_earlier(values: Array) -> Array:
             nonlocal past
-            alone = values.reshape(rows * beams, 1, dim)
-            new = self.attention.project(alone)
             past = KeyValue(
                 *(
-                    jax.lax.dynamic_update_slice_in_dim(old, piece, place, axis=1)
-                    for old, piece in zip(past, new, strict=True)
+                    jax.lax.dynamic_update_slice_in_dim(old, new, place * beginnings, axis=1)
+                    for old, new in zip(past, self.attention.project(values), strict=True)
                 )
             )
-            earlier = jnp.arange(past.key.shape[1])[None, None] <= place
-            earlier = jnp.broadcast_to(earlier, (rows * beams, *earlier.shape[1:]))
-            return self.attention.attend(alone, past, earlier).reshape(rows, beams, dim)
+            return self.attention.attend(values, past, of_past)
 
         values = self.attention_residual(inputs, read_earlier)
-        allowed = jnp.broadcast_to(of_memory, (rows, beams, of_memory.shape[2]))
         values = self.cross_attention_residual(
-            values, lambda x: self.cross_attention.attend(x, memory, allowed)
+            values, lambda x: self.cross_attention.attend(x, memory, of_memory)
         )
         return self.feed_forward_residual(values, self.feed_forward), past
 

@@ -7,14 +7,19 @@ from jaxtyping import Array, Bool, Float, Int
 
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.layers import Dropout, LayerNorm, Linear, parameter
-from videobert_jax.sharding.partitioning import constrain
+from videobert_jax.sharding.partitioning import constrain, gathered
+
+PIECE_AXES = ("vocabulary", "embed")
+PLACE_AXES = ("position", "embed")
 
 EMBEDDING_DEVIATION = 0.02  # BERT's (Devlin et al. 2019, reference implementation)
 
 
-def _table(module: nn.Module, name: str, size: int, axis: str, dim: int) -> jax.Array:
+def _table(
+    module: nn.Module, name: str, axes: tuple[str, str], shape: tuple[int, int]
+) -> jax.Array:
     init = nn.initializers.truncated_normal(EMBEDDING_DEVIATION)
-    return parameter(module, name, init, (axis, "embed"), (size, dim))
+    return parameter(module, name, init, axes, shape)
 
 
 class TextEmbedding(nn.Module):
@@ -24,8 +29,8 @@ class TextEmbedding(nn.Module):
 
     def setup(self) -> None:
         text, dim = self.config.text, self.config.embed_dim
-        self.table = _table(self, "pieces", text.vocabulary_size, "vocabulary", dim)
-        self.positions = _table(self, "positions", text.max_length, "position", dim)
+        self.table = _table(self, "pieces", PIECE_AXES, (text.vocabulary_size, dim))
+        self.positions = _table(self, "positions", PLACE_AXES, (text.max_length, dim))
         self.norm = LayerNorm(self.config)
         self.dropout = Dropout(self.config.dropout_rate)
 
@@ -34,8 +39,8 @@ class TextEmbedding(nn.Module):
     ) -> Float[Array, "b t d"]:
         # Looked up whole along "embed": a lookup in a table that fsdp splits along it would be
         # computed split likewise, and then moved to the blocks' layout as a whole.
-        table = constrain(self.table, "act_vocabulary", "act_embed")
-        places = constrain(self.positions, None, "act_embed")
+        table = gathered(self.table, PIECE_AXES, jnp.float32)
+        places = gathered(self.positions, PLACE_AXES, jnp.float32)
         embedded = table[ids] + places[positions]
         embedded = constrain(embedded, "act_row", "act_length", "act_embed")
         return self.dropout(self.norm(embedded))
@@ -59,7 +64,7 @@ class VideoEmbedding(nn.Module):
         self.project = Linear((dim,), ("feature", "embed"), dtype, ("bias",))
         init = nn.initializers.truncated_normal(EMBEDDING_DEVIATION)
         self.mask = parameter(self, "mask", init, ("bias",), (dim,))
-        self.positions = _table(self, "positions", video.max_length, "position", dim)
+        self.positions = _table(self, "positions", PLACE_AXES, (video.max_length, dim))
         self.norm = LayerNorm(self.config)
         self.dropout = Dropout(self.config.dropout_rate)
 
@@ -111,6 +116,6 @@ class VideoEmbedding(nn.Module):
         mixed = self.mix(self.normalize(features), segment_ids > 0)
         embedded = self.project(self.input_dropout(mixed)).astype(jnp.float32)
         embedded = jnp.where(masked[..., None], self.mask[None, None], embedded)
-        embedded = embedded + constrain(self.positions, None, "act_embed")[positions]
+        embedded = embedded + gathered(self.positions, PLACE_AXES, jnp.float32)[positions]
         embedded = constrain(embedded, "act_row", "act_length", "act_embed")
         return self.dropout(self.norm(embedded))

@@ -9,7 +9,8 @@ from jaxtyping import Array, Bool, Float
 
 from videobert_jax.models.attention import Attention, Segments, turned
 from videobert_jax.models.config import ModelConfig
-from videobert_jax.models.layers import Dropout, FeedForward, LayerNorm
+from videobert_jax.models.layers import PROJECTED, Dropout, FeedForward, LayerNorm
+from videobert_jax.sharding.partitioning import GATHERED, splits_parameters
 
 
 class Residual(nn.Module):
@@ -99,8 +100,11 @@ def cross_attention_probabilities(
     return text_reads, video_reads
 
 
+# What a layer keeps for its backward pass. Gathered parameters are gathered again in any case: of
+# all layers they would be as large as if nothing were split over fsdp.
 REMAT_SAVEABLE = {
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "none": jax.checkpoint_policies.save_anything_except_these_names(GATHERED),
+    "dots": jax.checkpoint_policies.save_only_these_names(PROJECTED),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 
@@ -132,7 +136,7 @@ class Stack(nn.Module):
         if self.num_layers == 0:
             return inputs
         body: Any = _ScanBody
-        if self.config.remat != "none":
+        if self.config.remat != "none" or splits_parameters():
             body = nn.remat(body, prevent_cse=False, policy=REMAT_SAVEABLE[self.config.remat])
         scanned = nn.scan(
             body,

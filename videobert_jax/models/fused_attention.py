@@ -4,14 +4,17 @@ Both give what `attention.attention_probabilities` times the values does. A quer
 key comes out finite and means nothing: `attention.Attention` puts 0 in its place, with no gradient.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from videobert_jax import schema
+from videobert_jax.models import row_attention
+from videobert_jax.models.config import TPU_LANES
 from videobert_jax.sharding.partitioning import to_spec
 
-_LANES = 128  # of a TPU's vector unit: lengths are padded to multiples
 _TILES = (512, 256, 128)  # scores held at a time along either side
 _NO_QUERY, _NO_KEY = -1, -2  # segments of padding, which is nobody's, its own neither
 
@@ -31,23 +34,37 @@ def by_segments(
     query_segments: Int[Array, "b q"],
     key_segments: Int[Array, "b k"],
 ) -> Float[Array, "b q n h"]:
-    """Context of the queries by jax's flash attention for TPUs (Dao et al. 2022), where queries see
-    keys of their segment. TPU alone; on a mesh every device takes its own blocks and heads.
+    """Context of the queries by a kernel for TPUs, where queries see keys of their segment: one of
+    our own for packed rows, else jax's flash attention (Dao et al. 2022). On a mesh every device
+    takes its own blocks and heads.
     """
-    arguments = (
-        query,
-        key,
-        value,
-        jnp.where(query_segments == schema.NO_SEGMENT, _NO_QUERY, query_segments),
-        jnp.where(key_segments == schema.NO_SEGMENT, _NO_KEY, key_segments),
-    )
-    if jax.sharding.get_abstract_mesh().empty:
-        return _flash(*arguments)
-    # XLA does not know how to split a kernel, and would gather all blocks on every device.
-    heads = to_spec(("act_row", "act_length", "act_heads", "act_head_dim"))
-    segments = to_spec(("act_row", "act_length"))
-    specs = (heads, heads, heads, segments, segments)
-    return jax.shard_map(_flash, in_specs=specs, out_specs=heads, check_vma=False)(*arguments)
+    head_dim = query.shape[-1]
+    # Heads side by side, as their projections give them and our kernel takes them.
+    q, k, v = (each.reshape(*each.shape[:2], -1) for each in (query, key, value))
+    kernel = functools.partial(_kernel, head_dim)
+    if not jax.sharding.get_abstract_mesh().empty:
+        # XLA does not know how to split a kernel, and would gather all blocks on every device.
+        heads = to_spec(("act_row", "act_length", "act_heads"))
+        segments = to_spec(("act_row", "act_length"))
+        specs = (heads, heads, heads, segments, segments)
+        kernel = jax.shard_map(kernel, in_specs=specs, out_specs=heads, check_vma=False)
+    return kernel(q, k, v, query_segments, key_segments).reshape(query.shape)
+
+
+def _kernel(
+    head_dim: int,
+    query: Float[Array, "b q d"],
+    key: Float[Array, "b k d"],
+    value: Float[Array, "b k d"],
+    query_segments: Int[Array, "b q"],
+    key_segments: Int[Array, "b k"],
+) -> Float[Array, "b q d"]:
+    if row_attention.takes(query.shape[2], head_dim, query.shape[1], key.shape[1]):
+        return row_attention.attend(query, key, value, query_segments, key_segments, head_dim)
+    query_segments = jnp.where(query_segments == schema.NO_SEGMENT, _NO_QUERY, query_segments)
+    key_segments = jnp.where(key_segments == schema.NO_SEGMENT, _NO_KEY, key_segments)
+    q, k, v = (each.reshape(*each.shape[:2], -1, head_dim) for each in (query, key, value))
+    return _flash(q, k, v, query_segments, key_segments).reshape(query.shape)
 
 
 def _flash(
@@ -60,11 +77,11 @@ def _flash(
     from jax.experimental.pallas.ops.tpu import flash_attention
 
     def tiled(values: Array) -> Array:  # [b, n, h, d] -> [b, h, n in whole lanes, d]
-        padding = -values.shape[1] % _LANES
+        padding = -values.shape[1] % TPU_LANES
         return jnp.pad(values.swapaxes(1, 2), ((0, 0), (0, 0), (0, padding), (0, 0)))
 
     def tiled_segments(values: Array, padding_segment: int) -> Array:
-        padding = -values.shape[1] % _LANES
+        padding = -values.shape[1] % TPU_LANES
         return jnp.pad(values, ((0, 0), (0, padding)), constant_values=padding_segment)
 
     context = flash_attention.flash_attention(
@@ -82,7 +99,7 @@ def _flash(
 
 def _block_sizes(flash_attention, query_length: int, key_length: int):
     of_queries, of_keys = (
-        next(tile for tile in _TILES if -(-length // _LANES) * _LANES % tile == 0)
+        next(tile for tile in _TILES if -(-length // TPU_LANES) * TPU_LANES % tile == 0)
         for length in (query_length, key_length)
     )
     return flash_attention.BlockSizes(

@@ -1,11 +1,12 @@
-"""Captions written by a trained decoder: beam search with a key and value cache.
+"""Captions written by a trained decoder: by beam search, or drawn from the likely pieces.
 
-A beam of k beginnings grows by a piece a step. One that [SEP] ends, among the k best continuations,
-is kept apart, and others grow on in its place; a row is done when k are kept. So one beam is
-greedy search. Captions are compared by their log-probability over the length penalty of Wu et al.
-2016 (arXiv:1609.08144), section 7, equation 14. Shapes are fixed: one program a shape and setting.
+Shapes are fixed: one program a shape and setting, with a key and value cache
+(`models.next_piece`). A beam of k beginnings grows by a piece a step. One that [SEP] ends, among
+the k best continuations, is kept apart, and others grow on in its place; a row is done when k are
+kept. So one beam is greedy search. Captions are compared by their log-probability over the length
+penalty of Wu et al. 2016 (arXiv:1609.08144), section 7, equation 14.
 
-Letters: b rows, k beams, u places, w pieces, m places of the memory, l layers.
+Letters: b rows, k beams, u places, w pieces, m places of the memory.
 """
 
 import dataclasses
@@ -16,44 +17,98 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from videobert_jax import schema
-from videobert_jax.models.attention import KeyValue
-from videobert_jax.models.decoder import BEGIN, END, DecoderLayer
+from videobert_jax.models import next_piece
+from videobert_jax.models.decoder import END
+from videobert_jax.models.next_piece import NOTHING, CachedDecoder, WritingRules, Written
 from videobert_jax.models.videobert import VideoBert
 
-_NOTHING = -1e9  # log-probability of what must not be; finite, so that sums stay ordered
+BEAMS, LENGTH_PENALTY, TEMPERATURE = 4, 1.0, 1.0  # where nothing else is said
+_PAD = schema.SPECIAL_PIECES.index("[PAD]")
+Side = tuple[Array, Array]  # a tower's outputs [b, n, d], segment ids [b, n]
 
 
-@dataclasses.dataclass(frozen=True)
-class SearchSettings:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchSettings(WritingRules):
     """How captions are searched.
 
-    beams: 1 is greedy. max_pieces: of a caption, [SEP] counted. num_pieces: of the tokenizer; the
-    network may have more. length_penalty: 0 compares log-probabilities as they are, more favours
-    longer captions. no_repeat_ngram: so many pieces in a row come once in a caption; 0, any number
-    of times. Raises ValueError.
+    beams: 1 is greedy. length_penalty: 0 compares log-probabilities as they are, more favours
+    longer captions. Raises ValueError.
     """
 
     beams: int
-    max_pieces: int
-    num_pieces: int
     length_penalty: float
-    no_repeat_ngram: int
 
     def __post_init__(self) -> None:
-        if self.beams < 1 or self.max_pieces < 1:
+        super().__post_init__()
+        if self.beams < 1 or self.length_penalty < 0:
             raise ValueError(
-                f"beams={self.beams} and max_pieces={self.max_pieces}; expected 1 or more of both."
+                f"beams={self.beams} and length_penalty={self.length_penalty}; expected 1 or more, "
+                "and 0 or more."
             )
         if self.num_pieces < len(schema.SPECIAL_PIECES) + self.beams:
             raise ValueError(f"beams={self.beams}: more than the {self.num_pieces} pieces allow.")
-        if self.length_penalty < 0 or self.no_repeat_ngram < 0:
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingSettings(WritingRules):
+    """How captions are drawn: nucleus sampling (Holtzman et al. 2020, arXiv:1904.09751).
+
+    top_p: a piece is drawn from the fewest likeliest ones that have this probability together, as
+    section 3.1 says; equally likely ones are in together. temperature: what logits are divided by
+    before. Raises ValueError.
+    """
+
+    top_p: float
+    temperature: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.top_p <= 1 or not self.temperature > 0:
             raise ValueError(
-                f"length_penalty={self.length_penalty} and no_repeat_ngram="
-                f"{self.no_repeat_ngram}; expected 0 or more of both."
+                f"top_p={self.top_p} and temperature={self.temperature}; expected more than 0, the "
+                "first at most 1."
             )
 
 
-class Written(NamedTuple):
+def settings(
+    *,
+    beams: int | None,
+    length_penalty: float | None,
+    top_p: float | None,
+    temperature: float | None,
+    **rules: Any,
+) -> SearchSettings | SamplingSettings:
+    """Sampling where there is a top_p, else beam search; rules: the fields of `WritingRules`.
+
+    None of the first is BEAMS and LENGTH_PENALTY, of a temperature TEMPERATURE. Raises ValueError
+    on those of the other way to write, and on values that there are none of.
+    """
+    of_search = {"beams": beams, "length_penalty": length_penalty}
+    strange = of_search if top_p is not None else {"temperature": temperature}
+    if given := [f"{name}={value}" for name, value in strange.items() if value is not None]:
+        raise ValueError(
+            f"{', '.join(given)} with top_p={top_p}: beams and length_penalty are of beam search, "
+            "temperature is of sampling, which top_p asks for; leave one of them out."
+        )
+    if top_p is not None:
+        warmth = TEMPERATURE if temperature is None else temperature
+        return SamplingSettings(top_p=top_p, temperature=warmth, **rules)
+    return SearchSettings(
+        beams=BEAMS if beams is None else beams,
+        length_penalty=LENGTH_PENALTY if length_penalty is None else length_penalty,
+        **rules,
+    )
+
+
+class Draws(NamedTuple):
+    """What decides drawn captions: `seed`, and a number for each row, so that a caption depends on
+    its own row's alone."""
+
+    seed: Any  # uint32
+    numbers: Any  # int32 [b]
+
+
+class Captions(NamedTuple):
     """Captions of every row, best first; those that found no end in max_pieces come last.
 
     ids [b, k, u] int32: pieces, [SEP] where a caption ends, [PAD] behind it. scores [b, k] float32:
@@ -67,113 +122,100 @@ class Written(NamedTuple):
 class _Search(NamedTuple):
     """`kept` captions have ended; `growing` ones have not, and are sorted by `sums`."""
 
-    length: Int[Array, ""]
-    growing: Int[Array, "b k u"]
+    growing: Written
     sums: Float[Array, "b k"]  # log-probabilities
-    past: KeyValue  # [l, b k, u, n, h]
     kept: Int[Array, "b k u"]
     scores: Float[Array, "b k"]
     done: Bool[Array, " b"]
 
 
-def write(
+def captions(
     model: VideoBert,
     variables: Any,
-    fused_text: Float[Array, "b t d"],
-    text_segment_ids: Int[Array, "b t"],
-    fused_video: Float[Array, "b v d"],
-    video_segment_ids: Int[Array, "b v"],
-    settings: SearchSettings,
-) -> Written:
-    """Captions of the fused sides of examples, one a row; a row without any gets none."""
-    memory = jnp.concatenate([fused_text, fused_video], axis=1)
-    segment_ids = jnp.concatenate([text_segment_ids, video_segment_ids], axis=1)
-    of_memory = (segment_ids != schema.NO_SEGMENT)[:, None]
-    layers = variables["params"]["decoder"]["stack"]["layers"]["layer"]
-    layer = DecoderLayer(model.config)
+    text: Side | None,
+    video: Side | None,
+    settings: SearchSettings | SamplingSettings,
+    draws: Draws,
+) -> Int[Array, "b u"]:
+    """Piece ids of a caption of every row, the best or a drawn one, told from what the towers give:
+    outputs `[b, n, d]` and segment ids `[b, n]`. A side that is None has no length, as in training;
+    raises ValueError where both are."""
+    given = text or video
+    if given is None:
+        raise ValueError("neither text nor video; expected one of them, or both.")
+    nothing = given[0][:, :0], given[1][:, :0]
+    text, video = text or nothing, video or nothing
+    fused: Any = model.apply(variables, *text, *video, method="fuse")
+    memory = jnp.concatenate(fused, axis=1)
+    of_memory = jnp.concatenate([text[1], video[1]], axis=1) != schema.NO_SEGMENT
+    decoder = CachedDecoder(model, variables, memory, of_memory)
+    if isinstance(settings, SamplingSettings):
+        return sample(decoder, of_memory.any(1), settings, draws)
+    return search(decoder, of_memory.any(1), settings).ids[:, 0]
 
-    def project(params: Any) -> Any:
-        return layer.apply({"params": params}, memory, method="project_memory")
 
-    projected = jax.lax.map(project, layers)
+def search(
+    decoder: CachedDecoder, present: Bool[Array, " b"], settings: SearchSettings
+) -> Captions:
+    """The best captions of each row; a row that is not `present` gets none."""
+    beams = settings.beams
+    growing = decoder.nothing(beams, settings.max_pieces)
+    nothing = jnp.full((len(present), beams), NOTHING)
+    first = _Search(
+        growing=growing,
+        sums=nothing.at[:, 0].set(0.0),  # all beginnings are the same: one counts
+        kept=growing.ids,
+        scores=nothing,
+        done=~present,
+    )
 
-    def step(search: _Search) -> _Search:
-        last = search.growing[:, :, jnp.maximum(search.length - 1, 0)]
-        last = jnp.where(search.length == 0, BEGIN, last)
-        embedded: Any = model.apply(
-            variables, last, jnp.full_like(last, search.length), method="embed_written"
-        )
+    def step(found: _Search) -> _Search:
+        logits, growing = decoder.logits(found.growing)
+        return _grown(found._replace(growing=growing), logits, settings)
 
-        def through(values: Array, of_layer: Any) -> Any:
-            params, past, projected = of_layer
-            inputs = (values, past, search.length, projected, of_memory)
-            return layer.apply({"params": params}, *inputs, method="write")
+    def goes_on(found: _Search) -> Bool[Array, ""]:
+        return (found.growing.length < settings.max_pieces) & ~found.done.all()
 
-        outputs, past = jax.lax.scan(through, embedded, (layers, search.past, projected))
-        logits: Any = model.apply(variables, outputs, method="caption_logits")
-        return _grown(search._replace(past=past), jax.nn.log_softmax(logits), settings)
-
-    def goes_on(search: _Search) -> Bool[Array, ""]:
-        return (search.length < settings.max_pieces) & ~search.done.all()
-
-    first = _beginning(model, of_memory, len(projected.key), settings)
     return _best(jax.lax.while_loop(goes_on, step, first), settings)
 
 
-def _beginning(
-    model: VideoBert, of_memory: Bool[Array, "b 1 m"], layers: int, settings: SearchSettings
-) -> _Search:
-    config, rows, beams = model.config, len(of_memory), settings.beams
-    ids = jnp.zeros((rows, beams, settings.max_pieces), jnp.int32)
-    places = (layers, rows * beams, settings.max_pieces, config.num_heads, config.head_dim)
-    empty = jnp.zeros(places, jnp.dtype(config.compute_dtype))
-    nothing = jnp.full((rows, beams), _NOTHING)
-    return _Search(
-        length=jnp.zeros((), jnp.int32),
-        growing=ids,
-        sums=nothing.at[:, 0].set(0.0),  # all beginnings are the same: one counts
-        past=KeyValue(empty, empty),
-        kept=ids,
-        scores=nothing,
-        done=~of_memory.any((1, 2)),
-    )
-
-
-def _grown(
-    search: _Search, log_probabilities: Float[Array, "b k w"], settings: SearchSettings
-) -> _Search:
+def _grown(found: _Search, logits: Float[Array, "b k w"], settings: SearchSettings) -> _Search:
     """The search with every beginning a piece longer."""
-    rows, beams, num_pieces = log_probabilities.shape
-    pieces = jnp.arange(num_pieces)
-    allowed = (pieces >= len(schema.SPECIAL_PIECES)) & (pieces < settings.num_pieces)
-    allowed = (allowed | (pieces == END))[None, None]
-    if 0 < settings.no_repeat_ngram <= settings.max_pieces:
-        allowed &= ~_repeated(search.growing, search.length, settings.no_repeat_ngram, num_pieces)
-    sums = search.sums[:, :, None] + jnp.where(allowed, log_probabilities, _NOTHING)
-    # At most k of the best 2 k end, so k of them grow on.
+    rows, beams, num_pieces = logits.shape
+    written, length = found.growing, found.growing.length
+    logits = next_piece.with_repetition_penalty(logits, written, settings)
+    total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)  # of the forbidden ones too
+    logits = jnp.where(next_piece.allowed(written, settings, num_pieces), logits, NOTHING)
+    # The best 2 k of all are among the best 2 k of each beginning; at most k of them end, so k
+    # grow on.
+    most = min(2 * beams, num_pieces)
+    logits, pieces = jax.lax.top_k(logits, most)
+    sums = found.sums[:, :, None] + jnp.where(logits > NOTHING / 10, logits - total, NOTHING)
     sums, chosen = jax.lax.top_k(sums.reshape(rows, -1), 2 * beams)
-    parents, pieces = chosen // num_pieces, chosen % num_pieces
-    ids = jnp.take_along_axis(search.growing, parents[:, :, None], axis=1)
-    ids = ids.at[:, :, search.length].set(pieces)
-    length = search.length + 1
+    parents = chosen // most
+    pieces = jnp.take_along_axis(pieces.reshape(rows, -1), chosen, axis=1)
+    ids = jnp.take_along_axis(written.ids, parents[:, :, None], axis=1)
+    ids = ids.at[:, :, length].set(pieces)
 
     ends = pieces == END
-    scores = _scores(sums, length, settings)
-    ended = jnp.where(ends[:, :beams] & ~search.done[:, None], scores[:, :beams], _NOTHING)
-    all_scores = jnp.concatenate([search.scores, ended], axis=1)
-    all_kept = jnp.concatenate([search.kept, ids[:, :beams]], axis=1)
+    scores = _scores(sums, length + 1, settings)
+    ended = jnp.where(ends[:, :beams] & ~found.done[:, None], scores[:, :beams], NOTHING)
+    all_scores = jnp.concatenate([found.scores, ended], axis=1)
+    all_kept = jnp.concatenate([found.kept, ids[:, :beams]], axis=1)
     best, order = jax.lax.top_k(all_scores, beams)
 
     growing = jnp.argsort(ends, axis=1, stable=True)[:, :beams]
-    rows_of_past = jnp.arange(rows)[:, None] * beams + jnp.take_along_axis(parents, growing, axis=1)
+    parents = jnp.take_along_axis(parents, growing, axis=1)
     return _Search(
-        length=length,
-        growing=jnp.take_along_axis(ids, growing[:, :, None], axis=1),
+        growing=written._replace(
+            length=length + 1,
+            ids=jnp.take_along_axis(ids, growing[:, :, None], axis=1),
+            lineage=jnp.take_along_axis(written.lineage, parents[:, :, None], axis=1),
+        ),
         sums=jnp.take_along_axis(sums, growing, axis=1),
-        past=jax.tree.map(lambda past: past[:, rows_of_past.reshape(-1)], search.past),
         kept=jnp.take_along_axis(all_kept, order[:, :, None], axis=1),
         scores=best,
-        done=search.done | (best[:, -1] > _NOTHING / 10),
+        done=found.done | (best[:, -1] > NOTHING / 10),
     )
 
 
@@ -182,34 +224,59 @@ def _scores(
 ) -> Float[Array, "b k"]:
     """Log-probabilities over the length penalty, ((5 + length) / 6) to its power."""
     penalty = ((5.0 + length) / 6.0) ** settings.length_penalty
-    return jnp.where(sums > _NOTHING / 10, sums / penalty, _NOTHING)
+    return jnp.where(sums > NOTHING / 10, sums / penalty, NOTHING)
 
 
-def _repeated(
-    ids: Int[Array, "b k u"], length: Int[Array, ""], ngram: int, num_pieces: int
-) -> Bool[Array, "b k w"]:
-    """Pieces that would end a run of `ngram` pieces which stands among the first `length`."""
-    rows, beams, places = ids.shape
-    starts = jnp.arange(places - ngram + 1)
-    runs = ids[:, :, starts[:, None] + jnp.arange(ngram)[None]]  # [b, k, s, ngram]
-    last = jax.lax.dynamic_slice_in_dim(ids, length - (ngram - 1), ngram - 1, axis=2)
-    same = (runs[..., :-1] == last[:, :, None]).all(-1) & (starts + ngram <= length)[None, None]
-    ending = jnp.where(same, runs[..., -1], num_pieces)  # beyond the pieces: dropped
-    row, beam = jnp.arange(rows)[:, None, None], jnp.arange(beams)[None, :, None]
-    found = jnp.zeros((rows, beams, num_pieces), bool)
-    return found.at[row, beam, ending].set(True, mode="drop")
-
-
-def _best(search: _Search, settings: SearchSettings) -> Written:
+def _best(found: _Search, settings: SearchSettings) -> Captions:
     """The k best of kept and growing captions, those that have ended first."""
-    unended = _scores(search.sums, search.length, settings)
-    unended = jnp.where(search.done[:, None], _NOTHING, unended)
-    scores = jnp.concatenate([search.scores, unended], axis=1)
-    ids = jnp.concatenate([search.kept, search.growing], axis=1)
+    unended = _scores(found.sums, found.growing.length, settings)
+    unended = jnp.where(found.done[:, None], NOTHING, unended)
+    scores = jnp.concatenate([found.scores, unended], axis=1)
+    ids = jnp.concatenate([found.kept, found.growing.ids], axis=1)
     ended = jnp.arange(scores.shape[1])[None] < settings.beams
-    ended = ended & (scores > _NOTHING / 10)
+    ended = ended & (scores > NOTHING / 10)
     order = jnp.lexsort((-scores, ~ended), axis=1)[:, : settings.beams]
-    return Written(
+    return Captions(
         jnp.take_along_axis(ids, order[:, :, None], axis=1),
         jnp.take_along_axis(scores, order, axis=1),
     )
+
+
+def sample(
+    decoder: CachedDecoder,
+    present: Bool[Array, " b"],
+    settings: SamplingSettings,
+    draws: Draws,
+) -> Int[Array, "b u"]:
+    """A drawn caption of each row; a row that is not `present` gets none."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(draws.seed), draws.numbers)
+
+    def step(found: tuple[Written, Array]) -> tuple[Written, Array]:
+        written, done = found
+        logits, written = decoder.logits(written)
+        logits = next_piece.with_repetition_penalty(logits, written, settings)
+        may_follow = next_piece.allowed(written, settings, logits.shape[-1])
+        logits = jnp.where(may_follow, logits, -jnp.inf)[:, 0] / settings.temperature
+        of_place = jax.vmap(jax.random.fold_in, (0, None))(keys, written.length)
+        pieces = jax.vmap(jax.random.categorical)(of_place, nucleus(logits, settings.top_p))
+        pieces = jnp.where(done, _PAD, pieces)
+        ids = written.ids.at[:, 0, written.length].set(pieces)
+        grown = written._replace(length=written.length + 1, ids=ids)
+        return grown, done | (pieces == END)
+
+    def goes_on(found: tuple[Written, Array]) -> Bool[Array, ""]:
+        written, done = found
+        return (written.length < settings.max_pieces) & ~done.all()
+
+    first = decoder.nothing(1, settings.max_pieces), ~present
+    return jax.lax.while_loop(goes_on, step, first)[0].ids[:, 0]
+
+
+def nucleus(logits: Float[Array, "b w"], top_p: float) -> Float[Array, "b w"]:
+    """Logits of the fewest likeliest pieces that have `top_p` of the probability, others -inf;
+    equally likely pieces are in together."""
+    probabilities = jax.nn.softmax(logits)
+    likeliest = -jnp.sort(-probabilities, axis=-1)
+    before = jnp.cumsum(likeliest, axis=-1) - likeliest
+    least = jnp.min(likeliest, axis=-1, where=before < top_p, initial=1.0, keepdims=True)
+    return jnp.where(probabilities >= least, logits, -jnp.inf)

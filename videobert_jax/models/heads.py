@@ -8,11 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.embeddings import PIECE_AXES
 from videobert_jax.models.layers import LayerNorm, Linear, activation, parameter
-from videobert_jax.sharding.partitioning import constrain
+from videobert_jax.sharding.partitioning import constrain, gathered
 
 INITIAL_SCALE = 1 / 0.07  # of cosine similarities; CLIP (Radford et al. 2021), section 2.4
 MAXIMUM_SCALE = 100.0
+NOT_THERE = -1e9  # logit or cosine of padding, however large the temperature
 
 
 def gather_slots(values: Float[Array, "b n d"], slots: Int[Array, "b m"]) -> Float[Array, "b m d"]:
@@ -70,7 +72,10 @@ class PieceHead(nn.Module):
         zeros = nn.initializers.zeros_init()
         bias = parameter(self, "bias", zeros, ("vocabulary",), table.shape[:1])
         logits = jnp.einsum(
-            "bmc,wc->bmw", hidden, table.astype(dtype), preferred_element_type=jnp.float32
+            "bmc,wc->bmw",
+            hidden,
+            gathered(table, PIECE_AXES, dtype),
+            preferred_element_type=jnp.float32,
         )
         return constrain(logits + bias[None, None], "act_row", "act_length", "act_vocabulary")
 
@@ -125,17 +130,57 @@ class BagOfWordsHead(nn.Module):
 
     @nn.compact
     def __call__(self, values: Float[Array, "b e d"]) -> Float[Array, "b e w"]:
-        zeros, shape = nn.initializers.zeros_init(), (values.shape[-1], self.vocabulary_size)
-        kernel = parameter(self, "kernel", zeros, ("embed", "vocabulary"), shape)
-        bias = parameter(self, "bias", zeros, ("vocabulary",), shape[1:])
-        dtype = jnp.dtype(self.config.compute_dtype)
-        presence = jnp.einsum(
-            "bed,dw->bew",
-            values.astype(dtype),
-            kernel.astype(dtype),
-            preferred_element_type=jnp.float32,
-        )
-        return constrain(presence + bias[None, None], "act_row", "act_length", "act_vocabulary")
+        return _over_classes(self, values, self.vocabulary_size)
+
+
+class AnswerHead(nn.Module):
+    """Logits over answers to the question about an example, of its pooled vector: a layer of twice
+    its width, then one over the answers (LXMERT, Tan & Bansal 2019, its head for VQA).
+
+    Starts from 0: every answer is as likely.
+    """
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, pooled: Float[Array, "b e d"]) -> Float[Array, "b e w"]:
+        config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
+        width = (2 * config.embed_dim,)
+        hidden = Linear(width, ("embed", "embed_out"), dtype, ("bias",), name="hidden")(pooled)
+        hidden = LayerNorm(config, name="norm")(activation(config.activation)(hidden))
+        logits = _over_classes(self, hidden, config.padded_answers)
+        is_answer = jnp.arange(config.padded_answers) < config.answers
+        return jnp.where(is_answer[None, None], logits, NOT_THERE)
+
+
+class ClipLabelHead(nn.Module):
+    """Logits over what a clip shows, a step or none, of the video tower's output: one layer
+    (VideoCLIP, Xu et al. 2021, section 5). Starts from 0: every label is as likely."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, video: Float[Array, "b v d"]) -> Float[Array, "b v w"]:
+        logits = _over_classes(self, video, self.config.padded_clip_labels)
+        is_label = jnp.arange(self.config.padded_clip_labels) <= self.config.clip_labels
+        return jnp.where(is_label[None, None], logits, NOT_THERE)
+
+
+def _over_classes(
+    module: BagOfWordsHead | AnswerHead | ClipLabelHead, values: Float[Array, "b e d"], size: int
+) -> Float[Array, "b e w"]:
+    """Product with the module's kernel, which starts from 0, and its bias; float32."""
+    zeros, shape = nn.initializers.zeros_init(), (values.shape[-1], size)
+    kernel = parameter(module, "kernel", zeros, ("embed", "vocabulary"), shape)
+    bias = parameter(module, "bias", zeros, ("vocabulary",), shape[1:])
+    dtype = jnp.dtype(module.config.compute_dtype)
+    products = jnp.einsum(
+        "bed,dw->bew",
+        values.astype(dtype),
+        gathered(kernel, ("embed", "vocabulary"), dtype),
+        preferred_element_type=jnp.float32,
+    )
+    return constrain(products + bias[None, None], "act_row", "act_length", "act_vocabulary")
 
 
 class TokenHead(nn.Module):

@@ -44,6 +44,10 @@ class VideoBert(nn.Module):
             self.bag_of_words_head = heads.BagOfWordsHead(config, config.text.vocabulary_size)
         if config.token_head:
             self.token_head = heads.TokenHead(config)
+        if config.answers:
+            self.answer_head = heads.AnswerHead(config)
+        if config.clip_labels:
+            self.clip_label_head = heads.ClipLabelHead(config)
         if config.decoder.num_layers:
             self.decoder = Decoder(config)
 
@@ -157,6 +161,19 @@ class VideoBert(nn.Module):
         """Logits that text and video of an example belong together."""
         return self.matching_head(pooled)
 
+    def answer_logits(self, pooled: Float[Array, "b e d"]) -> Float[Array, "b e w"]:
+        """Logits over the answers, float32, padded as `config.padded_answers`.
+
+        Needs `config.answers`.
+        """
+        return self.answer_head(pooled)
+
+    def clip_label_logits(self, video: Float[Array, "b v d"]) -> Float[Array, "b v w"]:
+        """Logits over the labels of clips, float32, padded as `config.padded_clip_labels`, of the
+        video tower's outputs. Needs `config.clip_labels`.
+        """
+        return self.clip_label_head(video)
+
     def decode(
         self,
         ids: Int[Array, "b u"],
@@ -218,4 +235,8 @@ class VideoBert(nn.Module):
             targets = (block.target_ids, block.target_segment_ids, block.target_positions)
             self.caption_logits(self.decode(*targets, *fused))
         pooled = self.pool(*fused, num_examples)
+        if self.config.answers:
+            self.answer_logits(pooled)
+        if self.config.clip_labels:
+            self.clip_label_logits(video)
         return self.matching_logits(pooled)

@@ -4,17 +4,29 @@ section 3), by cross-entropy with smoothed labels (Szegedy et al. 2016, section 
 from collections.abc import Callable
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from videobert_jax import schema
 from videobert_jax.models.decoder import BEGIN
+from videobert_jax.models.layers import keep_mask
 from videobert_jax.objectives import chunks, cross_entropy
 from videobert_jax.objectives.config import CaptioningConfig
 
+_MASK = schema.SPECIAL_PIECES.index("[MASK]")
 
-def decoder_inputs(block: schema.Batch) -> Int[Array, "r u"]:
-    """The piece before each target: what the decoder reads when it has to write that one."""
+
+def decoder_inputs(
+    block: schema.Batch, config: CaptioningConfig, key: Key[Array, ""]
+) -> Int[Array, "r u"]:
+    """The piece before each target: what the decoder reads when it has to write that one.
+
+    At `config.word_dropout` a [MASK] in its place, so that more is told from the memory and less
+    from what usually follows (Bowman et al. 2016, arXiv:1511.06349, section 3.1).
+    """
     before = jnp.roll(block.target_ids, 1, axis=1)
+    if config.word_dropout > 0:
+        kept = keep_mask(key, config.word_dropout, before.shape)
+        before = jnp.where(kept, before, _MASK)
     return jnp.where(block.target_positions == 0, BEGIN, before)
 
 

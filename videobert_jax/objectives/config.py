@@ -12,6 +12,8 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "token_contrastive": ("text_video",),
     "cascade": ("text_video",),
     "captioning": ("text_video",),
+    "answering": ("text_video", "text_only"),
+    "segmentation": ("text_video", "video_only"),
 }
 NEGATIVES = ("uniform", "hard")
 
@@ -61,13 +63,14 @@ class BagOfWordsConfig:
     weight: float
 
 
-CAPTIONING_INPUTS = ("video", "transcript", "both")
+CAPTIONING_INPUTS = VIDEO, TRANSCRIPT, BOTH = ("video", "transcript", "both")
 
 
 @dataclasses.dataclass(frozen=True)
 class CaptioningConfig:
     weight: float
     label_smoothing: float
+    word_dropout: float
     inputs: str
     chunks: int
 
@@ -79,7 +82,13 @@ class CaptioningConfig:
             )
         if not 0.0 <= self.label_smoothing < 1.0:
             raise ValueError(
-                f"objectives.captioning.label_smoothing={self.label_smoothing} is outside [0, 1)."
+                f"objectives.captioning.label_smoothing={self.label_smoothing} is outside "
+                "[0, 1); it is the share of probability that is spread over all pieces, 0 for none."
+            )
+        if not 0.0 <= self.word_dropout < 1.0:
+            raise ValueError(
+                f"objectives.captioning.word_dropout={self.word_dropout} is outside "
+                "[0, 1); it is the share of pieces that the decoder does not see, 0 hides none."
             )
         if self.chunks < 1:
             raise ValueError(f"objectives.captioning.chunks={self.chunks}; expected 1 or more.")
@@ -117,6 +126,16 @@ class CascadeConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AnsweringConfig:
+    weight: float
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationConfig:
+    weight: float
+
+
+@dataclasses.dataclass(frozen=True)
 class ObjectivesConfig:
     masked_language: MaskedLanguageConfig
     masked_video: MaskedVideoConfig
@@ -126,6 +145,8 @@ class ObjectivesConfig:
     token_contrastive: TokenContrastiveConfig
     cascade: CascadeConfig
     captioning: CaptioningConfig
+    answering: AnsweringConfig
+    segmentation: SegmentationConfig
     twin_clip_distance: int
 
     def __post_init__(self) -> None:
@@ -135,6 +156,13 @@ class ObjectivesConfig:
                 f"objectives have the weights {weights}; none may be negative and one must be "
                 "positive."
             )
+
+    @property
+    def mismatches(self) -> int:
+        """How many mismatched pairs of each example are judged: passes of the cross-modal encoder
+        beside that of the matched one."""
+        cascade = self.cascade.negatives if self.cascade.weight > 0 else 0
+        return cascade + (self.matching.weight > 0)
 
     def weights(self) -> dict[str, float]:
         """Weight of every objective by name."""
@@ -147,4 +175,6 @@ class ObjectivesConfig:
             "token_contrastive": self.token_contrastive.weight,
             "cascade": self.cascade.weight,
             "captioning": self.captioning.weight,
+            "answering": self.answering.weight,
+            "segmentation": self.segmentation.weight,
         }

@@ -16,6 +16,14 @@ def with_labels(logits: Float[Array, "*n w"], labels: Int[Array, "*n"]) -> Float
     return jax.nn.logsumexp(logits, axis=-1) - chosen
 
 
+def total_of_known(
+    logits: Float[Array, "*n w"], labels: Int[Array, "*n"], unknown: int
+) -> Float[Array, ""]:
+    """Sum of `with_labels` over the places whose label is not `unknown`."""
+    known = labels != unknown
+    return jnp.where(known, with_labels(logits, jnp.where(known, labels, 0)), 0.0).sum()
+
+
 def with_smoothed_labels(
     logits: Float[Array, "*n w"], labels: Int[Array, "*n"], smoothing: float
 ) -> Float[Array, "*n"]:

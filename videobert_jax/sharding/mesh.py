@@ -1,13 +1,13 @@
 """The one door to device meshes."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh
 
 AXES = ("data", "fsdp", "tensor")
 BLOCK_AXES = ("data", "fsdp")  # the axes over which the blocks of a batch are split
@@ -37,6 +37,15 @@ class MeshConfig:
         return sizes[0], sizes[1], sizes[2]
 
 
+def require_slices(data: int, slices: int) -> None:
+    """Raises ValueError where the data axis cannot be split over the slices."""
+    if data % slices:
+        raise ValueError(
+            f"mesh.data={data} is not divisible by the {slices} slices; only the data axis may "
+            "cross slices, whose links are slow."
+        )
+
+
 def create_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """Mesh (data, fsdp, tensor) over the devices; across TPU slices `data` is the outer axis.
 
@@ -45,26 +54,27 @@ def create_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mes
     devices = list(jax.devices() if devices is None else devices)
     sizes = config.resolve(len(devices))
     slices = len({getattr(device, "slice_index", 0) for device in devices})
+    require_slices(sizes[0], slices)
     if slices > 1:
-        if sizes[0] % slices:
-            raise ValueError(
-                f"mesh.data={sizes[0]} is not divisible by the {slices} slices; only the data "
-                "axis may cross slices, whose links are slow."
-            )
         grid = mesh_utils.create_hybrid_device_mesh(
-            (sizes[0] // slices, *sizes[1:]), (slices, 1, 1), devices
+            (sizes[0] // slices, *sizes[1:]),
+            (slices, 1, 1),
+            devices,
+            allow_split_physical_axes=True,
         )
     else:
         grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3)
 
 
-def block_shards(mesh: Mesh) -> int:
+def block_shards(mesh: Mesh | AbstractMesh) -> int:
     """Number of shards that the blocks of a batch are split into."""
     return int(np.prod([mesh.shape[axis] for axis in BLOCK_AXES]))
 
 
-def require_divisible_blocks(blocks_per_batch: int, accumulation_steps: int, mesh: Mesh) -> None:
+def require_divisible_blocks(
+    blocks_per_batch: int, accumulation_steps: int, mesh: Mesh | AbstractMesh
+) -> None:
     """Raises ValueError unless every micro-batch has a whole number of blocks a shard."""
     shards = block_shards(mesh)
     if blocks_per_batch % (shards * accumulation_steps):
@@ -73,3 +83,25 @@ def require_divisible_blocks(blocks_per_batch: int, accumulation_steps: int, mes
             f"axes {BLOCK_AXES} times training.accumulation_steps={accumulation_steps}; use a "
             f"multiple of {shards * accumulation_steps}, or another mesh."
         )
+
+
+def require_divisible_dimensions(
+    dimensions: Mapping[str, tuple[int, str]], mesh: Mesh | AbstractMesh
+) -> None:
+    """Raises ValueError unless the mesh divides the network's dimensions.
+
+    dimensions: by setting, a size and the mesh axis over which it is split.
+    """
+    for setting, (size, axis) in dimensions.items():
+        shards = mesh.shape[axis]
+        if size % shards:
+            divisors = [n for n in range(1, size + 1) if size % n == 0]
+            near = [n for n in divisors if n < shards][-1:] + [n for n in divisors if n > shards][
+                :1
+            ]
+            sizes = [n for n in (size // shards * shards, (size // shards + 1) * shards) if n]
+            raise ValueError(
+                f"{setting}={size} is split over mesh.{axis}={shards}, which does not divide it; "
+                f"the nearest that do: mesh.{axis}={' or '.join(map(str, near))}, or "
+                f"{setting}={' or '.join(map(str, sizes))}."
+            )

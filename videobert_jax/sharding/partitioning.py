@@ -1,10 +1,14 @@
 """Logical axis names of parameters and activations, and the one table that maps them."""
 
+import functools
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from videobert_jax.sharding import mesh as meshes
 
@@ -75,16 +79,68 @@ def constrain(value: jax.Array, *names: str | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(value, to_spec(names))
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
+GATHERED = "gathered"  # what `gathered` gives, to policies of rematerialisation
+
+
+def gathered(parameter: jax.Array, names: tuple[str, ...], dtype: Any) -> jax.Array:
+    """The parameter in `dtype`, whole where fsdp splits it; over tensor it stays split.
+
+    Said where it is used, for else the partitioner moves activations wherever those are smaller.
+    The gradient goes the way back: summed and split at once, a reduce-scatter (ZeRO, Rajbhandari et
+    al. 2020, section 7).
+    """
+    return checkpoint_name(_gathered(parameter.astype(dtype), names), GATHERED)
+
+
+def splits_parameters() -> bool:
+    """Whether the mesh in context splits parameters, so that `gathered` moves something."""
+    return jax.sharding.get_abstract_mesh().shape.get("fsdp", 1) > 1
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _gathered(parameter: jax.Array, names: tuple[str, ...]) -> jax.Array:
+    whole = (None if "fsdp" in (MESH_AXES[name] or ()) else name for name in names)
+    return constrain(constrain(parameter, *names), *whole)
+
+
+_gathered.defvjp(
+    lambda parameter, names: (_gathered(parameter, names), None),
+    lambda names, _, cotangent: (constrain(cotangent, *names),),
+)
+
+
+def batch_sharding(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Layout of a Batch: blocks over (data, fsdp), the rest whole on each device."""
     return NamedSharding(mesh, PartitionSpec(meshes.BLOCK_AXES))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def split_over_data(
+    spec: PartitionSpec, shape: tuple[int, ...], sizes: Mapping[str, int]
+) -> PartitionSpec:
+    """The layout of an array with `data` splitting one dimension more: ZeRO-1's (Rajbhandari et al.
+    2020, section 5.1) of what only the optimizer reads.
+
+    `sizes`: of the mesh axes. It is the dimension of which most is left that divides; an array
+    without one, such as a scalar, stays as it is.
+    """
+    entries = [*spec, *(None,) * (len(shape) - len(spec))]
+    axes = [entry if isinstance(entry, tuple) else (entry,) if entry else () for entry in entries]
+    left = [
+        size // math.prod(sizes[name] for name in names)
+        for size, names in zip(shape, axes, strict=True)
+    ]
+    dividing = [n for n, size in enumerate(left) if size > 1 and size % sizes["data"] == 0]
+    if dividing and sizes["data"] > 1:
+        chosen = max(dividing, key=lambda n: left[n])
+        entries[chosen] = (*axes[chosen], "data") if axes[chosen] else "data"
+    return PartitionSpec(*entries)
+
+
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def tree_shardings(mesh: Mesh, boxed: Any) -> Any:
+def tree_shardings(mesh: Mesh | AbstractMesh, boxed: Any) -> Any:
     """NamedSharding a leaf of a tree of boxed (`nn.LogicallyPartitioned`) variables.
 
     Raises ValueError on a leaf born without logical names.

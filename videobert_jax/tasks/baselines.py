@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Shaped
 
 from videobert_jax.tasks import words
 from videobert_jax.tasks.errors import EvaluationError
-from videobert_jax.tasks.metrics import classification, ranking
+from videobert_jax.tasks.metrics import classification, ranking, similarity
 
 # Multiples of the mean eigenvalue of the features' covariance: the same grid serves all features.
 PENALTIES = tuple(float(10.0**exponent) for exponent in np.arange(-3.0, 2.01, 0.5))
@@ -122,11 +122,12 @@ class RidgeRetrieval:
     vectors: WordVectors
     ridge: Ridge
 
-    def scores(
+    def similarity(
         self, texts: Sequence[str], features: Float[np.ndarray, "n c"]
-    ) -> Float[np.ndarray, "q n"]:
+    ) -> similarity.Products:
         """Cosine between each text's words and the words predicted from each example's clips."""
-        return self.vectors.transform(texts) @ unit_rows(self.ridge.predict(features)).T
+        predicted = unit_rows(self.ridge.predict(features))
+        return similarity.Products(self.vectors.transform(texts), predicted)
 
 
 def fit_retrieval(

@@ -18,9 +18,63 @@ from videobert_jax.tasks.fits import Fits, mean_features
 FIT_SPLITS = ("train_steps", "train")  # of the supervised baselines; exact labels come first
 
 
+class EvaluatedSplit:
+    """The examples of a split that are under evaluation, whoever is evaluated."""
+
+    dataset: Dataset
+    split: Split
+    seed: int
+    limit: int | None
+
+    @functools.cached_property
+    def ids(self) -> Int[np.ndarray, " n"]:
+        """Examples under evaluation: all of the split, or the first `limit`."""
+        return np.arange(min(self.limit or len(self.split), len(self.split)))
+
+    @functools.cached_property
+    def fit_split(self) -> Split | None:
+        """The split that supervised baselines are fitted to; None where only the evaluated is."""
+        for name in FIT_SPLITS:
+            if name in self.dataset.splits and name != self.split.name:
+                return self.dataset.splits[name]
+        return None
+
+    def line(self, example: int) -> dict[str, Any]:
+        """What the line of an example says of where it is."""
+        return {
+            "example_id": example,
+            "video": self.split.videos[int(self.split.video[example])],
+            "start": float(self.split.start[example]),
+            "end": float(self.split.end[example]),
+        }
+
+    def describe_split(self, expected: Int[np.ndarray, " n"], evaluated: int) -> dict[str, Any]:
+        """The record's "dataset"."""
+        return {
+            "name": self.dataset.name,
+            "digest": self.dataset.digest,
+            "split": self.split.name,
+            "num_expected": len(expected),
+            "num_evaluated": evaluated,
+            "ids_digest": digests.sha256_array(np.asarray(expected, np.int64)),
+        }
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class EvaluationContext:
-    """A network, a split, a seed. `limit` evaluates the first examples only, and says so.
+class PredictionContext(EvaluatedSplit):
+    """A split and what another system said of it; `predictions` is the record's of that name."""
+
+    predictions: dict[str, Any]
+    dataset: Dataset
+    split: Split
+    seed: int
+    limit: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvaluationContext(EvaluatedSplit):
+    """A network, a split, a seed. `limit` evaluates the first examples only, and says so. fitted:
+    baselines of the dataset by the same seed, of an evaluation before.
 
     Raises ContractMismatch where the dataset's clip features are not those the network knows.
     """
@@ -30,6 +84,7 @@ class EvaluationContext:
     split: Split
     seed: int
     limit: int | None = None
+    fitted: Fits | None = None
     contract_verified: bool = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,15 +106,12 @@ class EvaluationContext:
     @functools.cached_property
     def features(self) -> Float[np.ndarray, "n c"]:
         """Mean clip feature of every example of the split, 0 where it has no video."""
-        ids, features = mean_features(self.runner, self.split, limit=self.limit)
+        ids, features = mean_features(
+            self.runner.builder(self.split, limit=self.limit), limit=self.limit
+        )
         found = np.zeros((len(self.ids), features.shape[1]), np.float32)
         found[ids[ids < len(self.ids)]] = features[ids < len(self.ids)]
         return found
-
-    @functools.cached_property
-    def ids(self) -> Int[np.ndarray, " n"]:
-        """Examples under evaluation: all of the split, or the first `limit`."""
-        return np.arange(min(self.limit or len(self.split), len(self.split)))
 
     def expect(self, ids: Int[np.ndarray, " n"], what: str) -> np.ndarray:
         """Rows of the encodings of the examples a protocol is about.
@@ -81,21 +133,15 @@ class EvaluationContext:
 
     @functools.cached_property
     def fits(self) -> Fits:
-        return Fits(self.runner, self.dataset, self.seed)
+        if self.fitted is not None:
+            return self.fitted
+        return Fits(self.runner.tokenizer, self.bundle.data, self.dataset, self.seed)
 
     def on(self, split: Split) -> "EvaluationContext":
         """The same network on another split of the dataset; what is loaded and fitted is shared."""
-        other = dataclasses.replace(self, split=split)
-        vars(other).update(runner=self.runner, fits=self.fits)
+        other = dataclasses.replace(self, split=split, fitted=self.fits)
+        vars(other).update(runner=self.runner)
         return other
-
-    @functools.cached_property
-    def fit_split(self) -> Split | None:
-        """The split that supervised baselines are fitted to; None where only the evaluated is."""
-        for name in FIT_SPLITS:
-            if name in self.dataset.splits and name != self.split.name:
-                return self.dataset.splits[name]
-        return None
 
     @functools.cached_property
     def narration_split(self) -> Split | None:
@@ -108,6 +154,13 @@ class EvaluationContext:
             if source.regime == "text_video" and source.split in trained - {self.split.name}:
                 return self.dataset.splits.get(source.split)
         return None
+
+    def was_taught(self, kind: str) -> bool:
+        """Whether the network was trained on a split of this dataset with labels of a kind, whose
+        captions say them."""
+        names = {e["split"] for e in self.bundle.trained_on["datasets"] if self._is_own(e)}
+        splits = self.dataset.splits
+        return any(kind in splits[name].labels for name in names & splits.keys())
 
     @functools.cached_property
     def overlap(self) -> list[str]:
@@ -124,14 +177,3 @@ class EvaluationContext:
 
     def _is_own(self, entry: dict[str, Any]) -> bool:
         return entry["name"] == self.dataset.name
-
-    def describe_split(self, expected: Int[np.ndarray, " n"], evaluated: int) -> dict[str, Any]:
-        """The record's "dataset"."""
-        return {
-            "name": self.dataset.name,
-            "digest": self.dataset.digest,
-            "split": self.split.name,
-            "num_expected": len(expected),
-            "num_evaluated": evaluated,
-            "ids_digest": digests.sha256_array(np.asarray(expected, np.int64)),
-        }

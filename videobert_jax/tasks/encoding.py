@@ -11,26 +11,24 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Bool, Float, Float16, Int, Shaped
 
 from videobert_jax import schema
 from videobert_jax.data import block as blocks
 from videobert_jax.data import device_feed
-from videobert_jax.data.config import DataConfig
 from videobert_jax.data.index import Split
-from videobert_jax.models import heads
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.sharding import partitioning
+from videobert_jax.tasks import programs, token_states
 from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.tasks.rows import ROWS, evaluation_builder, round_up
+from videobert_jax.tasks.token_states import States, TokenStates
 from videobert_jax.text.tokenizer import Tokenizer
 
-ROWS = 32  # rows a block, of one example each
 _CANDIDATE_TILE = 64  # the list of candidates is padded to multiples, to compile less often
 
 
@@ -38,16 +36,17 @@ _CANDIDATE_TILE = 64  # the list of candidates is padded to multiples, to compil
 class Encodings:
     """The towers' outputs of examples, in the order of their ids, in host memory.
 
-    text [n, t, d], video [n, v, d] and their segment ids (0: padding); the embeddings [n, joint]
-    have norm 1, or are 0 where the side is absent. `piece_presence` [n, w] is None where the
+    text [n, t, d], video [n, v, d] (of many examples made when rows of them are asked for) and
+    their segment ids (0: padding); the embeddings [n, joint] have norm 1, or are 0 where the side
+    is absent. `piece_presence` [n, w] is None where the
     network has no such head.
     """
 
     example_ids: np.ndarray
     damaged: np.ndarray  # bool [n]: clip features with NaN, which count for nothing
-    text: np.ndarray
+    text: States
     text_segment_ids: np.ndarray
-    video: np.ndarray
+    video: States
     video_segment_ids: np.ndarray
     text_embeddings: np.ndarray
     video_embeddings: np.ndarray
@@ -90,43 +89,55 @@ class ModelRunner:
         self.variables = bundle.variables
         if self.mesh != born_on:
             self.variables = _replicate(bundle.variables, self.mesh)
-        self._functions = _compiled(bundle.config, self.mesh)
+        self._functions = programs.compiled(bundle.config, self.mesh)
 
     @property
     def blocks_per_batch(self) -> int:
         return meshes.block_shards(self.mesh)
 
     def builder(self, split: Split, *, limit: int | None = None) -> blocks.EvaluationBuilder:
-        """Blocks of one example a row, unmasked; as long as the longest, at most as in training.
-
-        Longer examples are cut as in training: further positions were never learnt.
-        """
-        ids = np.arange(len(split))[:limit]
-        text_length = max(map(len, self.tokenizer.encode(split.texts(ids.tolist()))), default=0) + 2
-        clips = int(split.clip_count[ids].max(initial=1))
-        settings = rows_of_one(self.bundle.data, text_length, clips, split.contract.dim)
-        return blocks.EvaluationBuilder(split, self.tokenizer, settings)
+        """Blocks of a split as `evaluation_builder` makes them, for this network."""
+        return evaluation_builder(self.tokenizer, self.bundle.data, split, limit=limit)
 
     def encode(self, split: Split, *, limit: int | None = None) -> Encodings:
         """Encodings of all examples of a split, or of the first `limit`."""
         builder = self.builder(split, limit=limit)
-        if limit is not None:
-            builder = FirstBlocks(builder, -(-limit // ROWS))
+        builder = builder.of_examples(np.arange(min(limit or len(split), len(split))))
+        shape, config = builder.settings.shape, self.bundle.config
+        sizes = {"text": shape.text_length, "video": shape.video_length}
+        sizes = {side: 4 * length * config.embed_dim for side, length in sizes.items()}
+        kept = sum(sizes.values()) * len(builder.examples) <= token_states.KEPT_BYTES
         parts: list[dict[str, np.ndarray]] = []
         with jax.set_mesh(self.mesh):
             batches = device_feed.evaluation_batches(builder, self.mesh, self.blocks_per_batch)
             for batch in batches:
                 outputs = self._functions.encode(self.variables, batch)
-                parts.append({name: _rows(value) for name, value in outputs.items()})
+                taken = [name for name in outputs if kept or name not in sizes]
+                parts.append({name: _rows(outputs[name]) for name in taken})
         joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         # padding goes, and what two processes both have built is kept once
         ids, first = np.unique(joined["example_ids"], return_index=True)
-        kept = first[(ids != schema.PADDING_EXAMPLE) & (ids < (limit or len(split)))]
-        fields = {name: value[kept] for name, value in joined.items()}
+        own = first[ids != schema.PADDING_EXAMPLE]
+        fields: dict[str, Any] = {name: value[own] for name, value in joined.items()}
         ids = fields["example_ids"]
+        if not kept:
+            made = {"text": self._functions.text_states, "video": self._functions.video_states}
+            for side, function in made.items():
+                fields[side] = self._made_states(builder, ids, function, sizes[side])
         shown = (fields["video_segment_ids"] != schema.NO_SEGMENT).any(axis=1)
         damaged = (split.clip_count[ids] > 0) & ~shown  # a block leaves such clips out
         return Encodings(damaged=damaged, **fields)
+
+    def _made_states(
+        self, builder: blocks.EvaluationBuilder, ids: np.ndarray, function: Any, size: int
+    ) -> TokenStates:
+        def on_host(variables: Any, batch: Any) -> tuple[np.ndarray, np.ndarray]:
+            example_ids, states = function(variables, batch)
+            return _rows(example_ids), _rows(states)
+
+        return TokenStates(
+            builder, ids, on_host, self.variables, self.mesh, self.blocks_per_batch, size
+        )
 
     def candidate_scores(
         self,
@@ -144,7 +155,7 @@ class ModelRunner:
         the number of candidates and of pieces to compile for, so that lists may share a program.
         """
         most = table_shape[1]
-        table = np.zeros((_round_up(table_shape[0], _CANDIDATE_TILE), most), np.int32)
+        table = np.zeros((round_up(table_shape[0], _CANDIDATE_TILE), most), np.int32)
         weights = np.zeros(table.shape, np.float32)
         for row, pieces in enumerate(candidates):
             table[row, : len(pieces)] = pieces
@@ -152,26 +163,79 @@ class ModelRunner:
         out = np.zeros((len(texts), len(candidates)), np.float32)
         with jax.set_mesh(self.mesh):
             shared = _replicate((table, weights), self.mesh)
-            for rows in self._chunks(len(texts)):
-                chosen = [texts[row] for row in rows]
-                ids, segment_ids, slots = _text_arrays(chosen, text_length, most)
-                videos = np.array([text.video_row for text in chosen])
-                video_segments = encodings.video_segment_ids[videos] * np.int32(with_video)
-                arrays = (ids, segment_ids, encodings.video[videos], video_segments, slots)
-                scores = self._functions.candidates(self.variables, *self._spread(*arrays), *shared)
-                out[rows] = _rows(scores)[: len(rows), : len(candidates)]
+            for group in token_states.groups((encodings.video,), len(texts)):
+                videos = np.array([texts[row].video_row for row in group])
+                video, places = token_states.held(encodings.video, videos)
+                for rows in self.chunks(len(group)):
+                    chosen = [texts[row] for row in group[rows]]
+                    ids, segment_ids = text_arrays([text.ids for text in chosen], text_length)
+                    slots = _padded([text.slots for text in chosen], most)
+                    segments = encodings.video_segment_ids[videos[rows]] * np.int32(with_video)
+                    arrays = (ids, segment_ids, video[places[rows]], segments, slots)
+                    spread = self.spread(*arrays)
+                    scores = self._functions.candidates(self.variables, *spread, *shared)
+                    out[group[rows]] = _rows(scores)[: len(rows), : len(candidates)]
         return out
+
+    def sentences(self, texts: Sequence[str]) -> list[list[int]]:
+        """Piece ids of texts with [CLS] and [SEP], cut as in training."""
+        return self.cut_sentences(texts)[0]
+
+    def cut_sentences(self, texts: Sequence[str]) -> tuple[list[list[int]], Bool[np.ndarray, " n"]]:
+        """(`sentences`, which of them were longer)."""
+        room = self.bundle.maximum_pieces - 2
+        cls, sep = self.tokenizer.cls_id, self.tokenizer.sep_id
+        encoded = self.tokenizer.encode(texts)
+        cut = np.array([len(pieces) > room for pieces in encoded], bool)
+        return [[cls, *pieces[:room], sep] for pieces in encoded], cut
 
     def text_embeddings(self, texts: Sequence[Sequence[int]]) -> Float[np.ndarray, "n j"]:
         """Texts, piece ids with [CLS] and [SEP], in the joint space; float32, of norm 1."""
-        longest = _round_up(max(map(len, texts)), 8)
+        longest = round_up(max(map(len, texts)), 8)
+        return self._by_rows(
+            self._functions.texts,
+            len(texts),
+            lambda rows: text_arrays([texts[row] for row in rows], longest),
+        )
+
+    def video_embeddings(
+        self, features: Float16[np.ndarray, "n v c"], shown: Bool[np.ndarray, "n v"]
+    ) -> Float[np.ndarray, "n j"]:
+        """Rows of clips, those that are shown before the others, in the joint space; float32, of
+        norm 1."""
+        return self._by_rows(
+            self._functions.videos,
+            len(features),
+            lambda rows: (features[rows], shown[rows].astype(np.int32)),
+        )
+
+    def clip_labels(
+        self,
+        features: Float16[np.ndarray, "n v c"],
+        shown: Bool[np.ndarray, "n v"],
+        *,
+        hidden: bool,
+    ) -> Int[np.ndarray, "n v"]:
+        """The likeliest label of every clip of rows, by the network's head; `hidden`: of clips that
+        it does not see."""
+        return self._by_rows(
+            self._functions.clip_labels,
+            len(features),
+            lambda rows: (features[rows], shown[rows].astype(np.int32), shown[rows] & hidden),
+        )
+
+    def _by_rows(
+        self,
+        function: Callable[..., jax.Array],
+        count: int,
+        arrays_of: Callable[[np.ndarray], Sequence[np.ndarray]],
+    ) -> Shaped[np.ndarray, "n ..."]:
+        """What a program makes of `count` rows, given the arrays of some of them at a time."""
         parts = []
         with jax.set_mesh(self.mesh):
-            for rows in self._chunks(len(texts)):
-                chosen = [MaskedText(tuple(texts[row]), (), 0) for row in rows]
-                ids, segment_ids, _ = _text_arrays(chosen, longest, 0)
-                embedded = self._functions.texts(self.variables, *self._spread(ids, segment_ids))
-                parts.append(_rows(embedded)[: len(rows)])
+            for rows in self.chunks(count):
+                made = function(self.variables, *self.spread(*arrays_of(rows)))
+                parts.append(_rows(made)[: len(rows)])
         return np.concatenate(parts)
 
     @functools.cached_property
@@ -191,24 +255,77 @@ class ModelRunner:
         """Logit of each (text, video) pair that the two belong together, float32 [n]."""
         out = np.zeros(len(text_rows), np.float32)
         with jax.set_mesh(self.mesh):
-            for rows in self._chunks(len(text_rows)):
-                texts, videos = text_rows[rows], video_rows[rows]
-                arrays = (
-                    encodings.text[texts],
-                    encodings.text_segment_ids[texts],
-                    encodings.video[videos],
-                    encodings.video_segment_ids[videos],
-                )
-                logits = self._functions.matching(self.variables, *self._spread(*arrays))
-                out[rows] = _rows(logits)[: len(rows)]
+            for rows, pairs in self._pairs(encodings, text_rows, video_rows, with_video=True):
+                out[rows] = _rows(self._functions.matching(self.variables, *pairs))[: len(rows)]
         return out
 
-    def _chunks(self, count: int) -> Iterator[np.ndarray]:
+    def text_matching_scores(
+        self,
+        encodings: Encodings,
+        texts: Sequence[Sequence[int]],
+        video_rows: Int[np.ndarray, " n"],
+        *,
+        with_video: bool,
+    ) -> Float[np.ndarray, " n"]:
+        """Logit that each text, piece ids with [CLS] and [SEP], belongs to its video, float32."""
+        longest = round_up(max(map(len, texts)), 8)
+        out = np.zeros(len(texts), np.float32)
+        with jax.set_mesh(self.mesh):
+            for group in token_states.groups((encodings.video,), len(texts)):
+                video, places = token_states.held(encodings.video, video_rows[group])
+                for rows in self.chunks(len(group)):
+                    segments = encodings.video_segment_ids[video_rows[group[rows]]]
+                    read = text_arrays([texts[row] for row in group[rows]], longest)
+                    arrays = (*read, video[places[rows]], segments * np.int32(with_video))
+                    logits = self._functions.judged_texts(self.variables, *self.spread(*arrays))
+                    out[group[rows]] = _rows(logits)[: len(rows)]
+        return out
+
+    def answer_logits(
+        self,
+        encodings: Encodings,
+        text_rows: Int[np.ndarray, " n"],
+        video_rows: Int[np.ndarray, " n"],
+        *,
+        with_video: bool,
+    ) -> Float[np.ndarray, "n a"]:
+        """Logits over the answers of the network's head to encoded questions, float32."""
+        out = np.zeros((len(text_rows), len(self.bundle.answers)), np.float32)
+        with jax.set_mesh(self.mesh):
+            for rows, pairs in self._pairs(encodings, text_rows, video_rows, with_video=with_video):
+                logits = _rows(self._functions.answers(self.variables, *pairs))
+                out[rows] = logits[: len(rows), : out.shape[1]]
+        return out
+
+    def _pairs(
+        self,
+        encodings: Encodings,
+        text_rows: Int[np.ndarray, " n"],
+        video_rows: Int[np.ndarray, " n"],
+        *,
+        with_video: bool,
+    ) -> Iterator[tuple[np.ndarray, list[jax.Array]]]:
+        """(places, encoded texts and videos with their segment ids, a pair a row)."""
+        for group in token_states.groups((encodings.text, encodings.video), len(text_rows)):
+            text, text_places = token_states.held(encodings.text, text_rows[group])
+            video, video_places = token_states.held(encodings.video, video_rows[group])
+            for rows in self.chunks(len(group)):
+                segments = encodings.video_segment_ids[video_rows[group[rows]]]
+                arrays = (
+                    text[text_places[rows]],
+                    encodings.text_segment_ids[text_rows[group[rows]]],
+                    video[video_places[rows]],
+                    segments * np.int32(with_video),
+                )
+                yield group[rows], self.spread(*arrays)
+
+    def chunks(self, count: int) -> Iterator[np.ndarray]:
+        """Places of `count` things, as many at a time as `spread` takes."""
         size = ROWS * self.blocks_per_batch
         for start in range(0, count, size):
             yield np.arange(start, min(start + size, count))
 
-    def _spread(self, *arrays: Shaped[np.ndarray, "n ..."]) -> list[jax.Array]:
+    def spread(self, *arrays: Shaped[np.ndarray, "n ..."]) -> list[jax.Array]:
         """Rows padded to whole blocks `[k, r, ...]` and laid out over the devices."""
         shape = (self.blocks_per_batch, ROWS)
         sharding = partitioning.batch_sharding(self.mesh)
@@ -220,153 +337,19 @@ class ModelRunner:
         return spread
 
 
-def rows_of_one(
-    data: DataConfig, text_length: int, clips: int, feature_dim: int
-) -> blocks.BlockSettings:
-    """Rows of one example, of which nothing is hidden; as long as asked, at most as in training."""
-    shown = {"text_rate": 0.0, "whole_text_examples": 0.0, "video_rate": 0.0}
-    data = dataclasses.replace(
-        data,
-        block_size=ROWS,
-        examples_per_row=1,
-        read_group=1,
-        content_words="",  # of training alone
-        text_length=min(_round_up(text_length, 8), data.text_length),
-        video_length=min(clips, data.video_length),
-        target_length=0,
-        masking=dataclasses.replace(data.masking, **shown),
-    )
-    return blocks.BlockSettings.from_config(data, 0, feature_dim)
+def text_arrays(
+    texts: Sequence[Sequence[int]], length: int
+) -> tuple[Int[np.ndarray, "n t"], Int[np.ndarray, "n t"]]:
+    """(piece ids, segment ids) of texts with [CLS] and [SEP]; one without pieces has no place."""
+    return _padded(texts, length), _padded([[1] * len(text) for text in texts], length)
 
 
-@dataclasses.dataclass(frozen=True)
-class FirstBlocks:
-    """A builder cut to its first blocks."""
-
-    builder: Any
-    count: int
-
-    @property
-    def num_blocks(self) -> int:
-        return min(self.count, self.builder.num_blocks)
-
-    def build(self, k: int) -> Any:
-        return self.builder.build(k)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Functions:
-    encode: Callable[..., dict[str, jax.Array]]
-    candidates: Callable[..., jax.Array]
-    matching: Callable[..., jax.Array]
-    texts: Callable[..., jax.Array]
-
-
-@functools.lru_cache(maxsize=4)
-def _compiled(config: ModelConfig, mesh: Mesh) -> _Functions:
-    """Jitted once a network and mesh, so that an evaluation in training compiles once a run.
-
-    Blocks lie over the mesh's data axes; outputs are gathered on every device.
-    """
-    model = VideoBert(dataclasses.replace(config, attention="dense"))  # rows are short
-
-    def over_blocks(function: Callable, shared: tuple[int, ...]) -> Callable:
-        def call(variables, *arguments):
-            axes = tuple(None if i in shared else 0 for i in range(len(arguments)))
-            mapped = jax.vmap(
-                functools.partial(model.apply, variables, method=function),
-                in_axes=axes,
-                spmd_axis_name=meshes.BLOCK_AXES,
-            )
-            return mapped(*arguments)
-
-        return jax.jit(call, out_shardings=partitioning.replicated(mesh))
-
-    return _Functions(
-        encode=over_blocks(encode_block, ()),
-        candidates=over_blocks(score_candidates, (5, 6)),
-        matching=over_blocks(score_pairs, ()),
-        texts=over_blocks(embed_texts, ()),
-    )
-
-
-def encode_block(model: VideoBert, block: schema.Batch) -> dict[str, jax.Array]:
-    """Fields of `Encodings` of one block `[r, ...]` of one example a row."""
-    text = model.encode_text(block.text_ids, block.text_segment_ids, block.text_positions)
-    video = model.encode_video(
-        block.video_features, block.video_segment_ids, block.video_positions, block.video_masked
-    )
-    presence = {}
-    if model.config.bag_of_words_head:
-        of_examples = model.piece_presence(video, block.video_segment_ids, 1)
-        presence["piece_presence"] = of_examples[:, 0]
-    return {
-        **presence,
-        "example_ids": block.example_ids[:, 0],
-        "text": text,
-        "text_segment_ids": block.text_segment_ids,
-        "video": video,
-        "video_segment_ids": block.video_segment_ids,
-        "text_embeddings": model.text_embeddings(text, block.text_segment_ids, 1)[:, 0],
-        "video_embeddings": model.video_embeddings(video, block.video_segment_ids, 1)[:, 0],
-    }
-
-
-def score_candidates(
-    model: VideoBert,
-    ids: Int[Array, "b t"],
-    segment_ids: Int[Array, "b t"],
-    video: Float[Array, "b v d"],
-    video_segment_ids: Int[Array, "b v"],
-    slots: Int[Array, "b m"],
-    candidates: Int[Array, "k m"],
-    weights: Float[Array, "k m"],
-) -> Float[Array, "b k"]:
-    """Weighted sum of the log-probabilities of each candidate's pieces at the slots."""
-    text = model.encode_text(ids, segment_ids, _positions(ids))
-    fused, _ = model.fuse(text, segment_ids, video, video_segment_ids)
-    logits = model.piece_logits(heads.gather_slots(fused, slots))
-    log_probabilities = jax.nn.log_softmax(logits, axis=-1)
-    places = jnp.arange(candidates.shape[1])[None]
-    chosen = log_probabilities[:, places, candidates]  # [b, k, m]
-    return (chosen * weights[None]).sum(-1)
-
-
-def embed_texts(
-    model: VideoBert, ids: Int[Array, "b t"], segment_ids: Int[Array, "b t"]
-) -> Float[Array, "b j"]:
-    """Texts, one a row, in the joint space."""
-    text = model.encode_text(ids, segment_ids, _positions(ids))
-    return model.text_embeddings(text, segment_ids, 1)[:, 0]
-
-
-def _positions(ids: Int[Array, "b t"]) -> Int[Array, "b t"]:
-    return jnp.broadcast_to(jnp.arange(ids.shape[1], dtype=jnp.int32)[None], ids.shape)
-
-
-def score_pairs(
-    model: VideoBert,
-    text: Float[Array, "b t d"],
-    text_segment_ids: Int[Array, "b t"],
-    video: Float[Array, "b v d"],
-    video_segment_ids: Int[Array, "b v"],
-) -> Float[Array, " b"]:
-    """Matching logits of pairs, one a row."""
-    fused_text, fused_video = model.fuse(text, text_segment_ids, video, video_segment_ids)
-    pooled = model.pool(fused_text, text_segment_ids, fused_video, video_segment_ids, 1)
-    return model.matching_logits(pooled)[:, 0]
-
-
-def _text_arrays(texts: Sequence[MaskedText], length: int, num_slots: int) -> tuple:
-    """(ids, segment ids) int32 [n, length] and slots int32 [n, num_slots], 0 where unused."""
-    ids = np.zeros((len(texts), length), np.int32)
-    segment_ids = np.zeros_like(ids)
-    slots = np.zeros((len(texts), num_slots), np.int32)
-    for row, text in enumerate(texts):
-        ids[row, : len(text.ids)] = text.ids
-        segment_ids[row, : len(text.ids)] = 1
-        slots[row, : len(text.slots)] = text.slots
-    return ids, segment_ids, slots
+def _padded(rows: Sequence[Sequence[int]], length: int) -> Int[np.ndarray, "n t"]:
+    """Rows of numbers, int32, 0 where they end."""
+    out = np.zeros((len(rows), length), np.int32)
+    for row, numbers in enumerate(rows):
+        out[row, : len(numbers)] = numbers
+    return out
 
 
 def _mesh_of(variables: Any) -> Mesh | None:
@@ -393,7 +376,3 @@ def _rows(value: jax.Array) -> np.ndarray:
     """Blocks `[k, r, ...]` on the device as rows `[k * r, ...]` on the host."""
     host = np.asarray(value)
     return host.reshape(-1, *host.shape[2:])
-
-
-def _round_up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

@@ -7,7 +7,7 @@ by seed, is hidden and the frequent content words of the training captions are t
 
 import collections
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ def evaluate(context: EvaluationContext) -> TaskResult:
         scores = _scores(context, scorer, slot, items)
         ranks = {name: ranking.ranks(values, targets) for name, values in scores.items()}
         for name, values in ranks.items():
-            metrics |= _figures(slot, name, classification.from_ranks(values, "x"))
+            metrics |= _named(slot, name, classification.from_ranks(values, "x"))
         of_baselines: dict[str, np.ndarray] = {}
         if slot != WORD:
             ids = np.array([item.example for item in items])
@@ -63,7 +63,7 @@ def evaluate(context: EvaluationContext) -> TaskResult:
         for name, values in {"language_prior": ranks["without_video"], **of_baselines}.items():
             rows[name] = classification.from_ranks(values, "x")
         for name, figures in rows.items():
-            groups.setdefault(name, {}).update(_figures(slot, "with_video", figures))
+            groups.setdefault(name, {}).update(_named(slot, "with_video", figures))
         _describe(context, lines, slot, items, list(forms[slot]), scores, ranks, of_baselines)
     expected = np.array(sorted(lines))
     return TaskResult(
@@ -89,10 +89,23 @@ def evaluate(context: EvaluationContext) -> TaskResult:
             "num_hidden": {slot: len(items) for slot, items in hidden.items()},
         },
         notes=notes,
+        statistics=_statistics(hidden),
     )
 
 
-def _figures(slot: str, condition: str, figures: Mapping[str, float]) -> dict[str, float]:
+def _statistics(slots: Iterable[str]) -> dict[str, Any]:
+    """How the figures are read off the lines."""
+    return {
+        name: of
+        for slot in slots
+        for condition in CONDITIONS
+        for name, of in _named(
+            slot, condition, classification.statistics("x", slot, condition, "rank")
+        ).items()
+    }
+
+
+def _named(slot: str, condition: str, figures: Mapping[str, Any]) -> dict[str, Any]:
     return {
         f"{slot}_accuracy_{condition}": figures["x_top1"],
         f"{slot}_top5_{condition}": figures["x_top5"],
@@ -188,14 +201,12 @@ def _other_rows(rows: np.ndarray, seed: int) -> np.ndarray:
 
 def _describe(context, lines, slot, items, names, scores, ranks, of_baselines) -> None:
     """Adds what was hidden and found to the line of each example."""
-    split = context.split
-    texts = split.texts([item.example for item in items])
+    texts = context.split.texts([item.example for item in items])
     for row, item in enumerate(items):
         line = lines.setdefault(
             item.example,
             {
-                "example_id": item.example,
-                "video": split.videos[int(split.video[item.example])],
+                **context.line(item.example),
                 "text": texts[row],
                 "baselines": {},
             },

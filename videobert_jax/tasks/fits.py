@@ -8,23 +8,25 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from videobert_jax import schema
+from videobert_jax.data.block import EvaluationBuilder
+from videobert_jax.data.config import DataConfig
 from videobert_jax.data.index import Dataset, Split
-from videobert_jax.tasks import baselines, labels, mlp
-from videobert_jax.tasks.encoding import ROWS, ModelRunner
+from videobert_jax.tasks import baselines, labels, mlp, rows
 from videobert_jax.tasks.metrics import classification
+from videobert_jax.tasks.rows import ROWS
+from videobert_jax.text.tokenizer import Tokenizer
 
 MAX_EXAMPLES = 20_000  # more rows move 1024 x words coefficients little, and cost memory
 
 
 def mean_features(
-    runner: ModelRunner, split: Split, *, limit: int | None = None, most: int | None = None
+    builder: EvaluationBuilder, *, limit: int | None = None, most: int | None = None
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n c"]]:
     """(ids, mean clip features float32) of the examples with video, in the order of ids.
 
     `limit`: of the blocks with the first examples; `most`: of blocks all over the split with about
     so many examples.
     """
-    builder = runner.builder(split, limit=limit)
     count = builder.num_blocks if limit is None else min(builder.num_blocks, -(-limit // ROWS))
     chosen: Iterable[int] = range(count)
     if most is not None:
@@ -61,20 +63,26 @@ class Classifiers:
 class Fits:
     """Baselines that see the mean clip feature of an example; None where a split allows none.
 
-    Hyperparameters are chosen on held-out videos of the split, drawn by `seed`.
+    No network is kept: tokenizer and settings of data say how long rows are. Hyperparameters are
+    chosen on held-out videos of the split, drawn by `seed`.
     """
 
-    def __init__(self, runner: ModelRunner, dataset: Dataset, seed: int):
-        self._runner, self._dataset, self._seed = runner, dataset, seed
-        self._features = functools.cache(
-            functools.partial(mean_features, runner, most=MAX_EXAMPLES)
-        )
+    def __init__(self, tokenizer: Tokenizer, data: DataConfig, dataset: Dataset, seed: int):
+        self._tokenizer, self._data = tokenizer, data
+        self._dataset, self._seed = dataset, seed
+        self.features = functools.cache(self._mean_features)
         self.retrieval = functools.cache(self._fit_retrieval)
         self.classifiers = functools.cache(self._fit_classifiers)
 
+    def _mean_features(
+        self, split: Split
+    ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n c"]]:
+        builder = rows.evaluation_builder(self._tokenizer, self._data, split)
+        return mean_features(builder, most=MAX_EXAMPLES)
+
     def _fit_retrieval(self, split: Split) -> Retrieval | None:
         """From the mean feature to the words of the caption; None with captions of one video."""
-        ids, features = self._features(split)
+        ids, features = self.features(split)
         kept = split.caption_hash[ids] != 0
         ids, features = ids[kept], features[kept]
         if len(np.unique(split.video[ids])) < 2:
@@ -87,7 +95,7 @@ class Fits:
     def _fit_classifiers(self, split: Split, kind: str) -> Classifiers | None:
         """Of the labels of a kind; None where fewer than two videos have them."""
         forms = labels.forms(self._dataset, kind)
-        ids, features = self._features(split)
+        ids, features = self.features(split)
         known = labels.ids_of(split, kind, forms)[ids]
         ids, features, known = (values[known >= 0] for values in (ids, features, known))
         videos = split.video[ids]

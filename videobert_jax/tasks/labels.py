@@ -1,9 +1,10 @@
 """The declared labels of a dataset (verbs, objects, ...), and those of its splits in them."""
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
-from videobert_jax.data.index import NO_LABEL, Dataset, Split
+from videobert_jax.data.index import Dataset, Split
+from videobert_jax.schema import NO_LABEL
 from videobert_jax.tasks import words
 
 Forms = dict[str, list[str]]  # label -> its surface forms, the base form first
@@ -37,37 +38,39 @@ def forms(dataset: Dataset, kind: str) -> Forms:
     return {name: list(stated.get(name) or [name.replace("_", " ")]) for name in sorted(names)}
 
 
-def same_action(dataset: Dataset, split: Split, ids: Int[np.ndarray, " n"]) -> np.ndarray | None:
-    """Whether two of the examples have the same labels of all `kinds`: bool [n, n].
+def actions(dataset: Dataset, split: Split, ids: Int[np.ndarray, " n"]) -> np.ndarray | None:
+    """A number a combination of labels of all `kinds` that each example has: int64 [n].
 
     None unless every example has all of them.
     """
     known = [split.labels[kind].ids[ids] for kind in kinds(dataset, split)]
     if not known or any((values == NO_LABEL).any() for values in known):
         return None
-    actions = np.unique(np.stack(known, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
-    return actions[:, None] == actions[None]
+    return np.unique(np.stack(known, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def fitting_captions(
+def num_fitting(
     dataset: Dataset, split: Split, ids: Int[np.ndarray, " n"]
-) -> Bool[np.ndarray, "n n"]:
-    """Whether the labels of an example (column) are all that a caption (row) says.
+) -> Int[np.ndarray, " n"]:
+    """Number of examples whose labels are all that the caption of each says.
 
     Of a kind that a caption names no label of, any will do; of several that it names, one of them.
     An example always fits its own caption, as if that were without error.
     """
-    fits = np.ones((len(ids), len(ids)), dtype=bool)
+    of_kinds = declared(dataset, split)
+    known = np.stack([ids_of(split, kind, of)[ids] for kind, of in of_kinds.items()], axis=1)
+    # examples with the same labels fit the same captions
+    distinct, own, counts = np.unique(known, axis=0, return_inverse=True, return_counts=True)
+    fits = np.ones((len(ids), len(distinct)), dtype=bool)
     texts = split.texts(ids.tolist())
-    for kind, of_kind in declared(dataset, split).items():
+    for column, of_kind in enumerate(of_kinds.values()):
         named = np.zeros((len(ids), len(of_kind) + 1), dtype=bool)  # the last: no label
         place = {name: i for i, name in enumerate(of_kind)}
         for row, text in enumerate(texts):
             found = [place[label] for label, *_ in words.find_forms(text, of_kind)]
             named[row, found or slice(None)] = True
-        fits &= named[:, ids_of(split, kind, of_kind)[ids]]
-    np.fill_diagonal(fits, True)
-    return fits
+        fits &= named[:, distinct[:, column]]
+    return fits @ counts + ~fits[np.arange(len(ids)), own.reshape(-1)]
 
 
 def ids_of(split: Split, kind: str, of_kind: Forms) -> Int[np.ndarray, " n"]:

@@ -33,8 +33,8 @@ def scores(
     video = context.encodings.video_embeddings[rows].astype(np.float32)
     each = []
     for text in texts:
-        sentences = _sentences(context, slot, text, forms)
-        embedded = context.runner.text_embeddings(sentences)
+        written = sentences(context, slot, text, forms)
+        embedded = context.runner.text_embeddings(written)
         logits = context.runner.contrastive_scale * video @ embedded.T
         by_label = logits.reshape(len(video), len(forms[slot]), -1)
         each.append(log_softmax(np.logaddexp.reduce(by_label, axis=2)))
@@ -46,7 +46,7 @@ def log_softmax(values: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
     return values - np.logaddexp.reduce(values, axis=1, keepdims=True)
 
 
-def _sentences(
+def sentences(
     context: EvaluationContext, slot: str, text: str, forms: Mapping[str, labels.Forms]
 ) -> list[list[int]]:
     """Piece ids of as many sentences a label, label after label; cut as in training."""
@@ -54,10 +54,10 @@ def _sentences(
     fillings = list(itertools.product(*([of[0] for of in forms[o].values()] for o in others)))
     kept = np.unique(np.linspace(0, len(fillings) - 1, MOST_OTHERS).astype(int))
     longest, tokenizer = context.bundle.data.text_length, context.runner.tokenizer
-    sentences = []
+    written = []
     for base, *_ in forms[slot].values():
         for place in kept.tolist():
             words = {slot: base, **dict(zip(others, fillings[place], strict=True))}
             *ids, last = templates.filled(text, words, tokenizer)
-            sentences.append([*ids[: longest - 1], last])
-    return sentences
+            written.append([*ids[: longest - 1], last])
+    return written

@@ -7,27 +7,41 @@ import dataclasses
 import fnmatch
 import json
 import math
-import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from videobert_jax.files import atomic
-from videobert_jax.tasks.context import EvaluationContext
+from videobert_jax.data import datasets
+from videobert_jax.files import atomic, storage
+from videobert_jax.tasks.context import EvaluationContext, PredictionContext
 from videobert_jax.tasks.errors import EvaluationError
-from videobert_jax.tasks.metrics import ranking
+from videobert_jax.tasks.metrics import bootstrap, ranking, statistic
+from videobert_jax.tasks.metrics.statistic import Statistic
 
 FORMAT = "videobert_jax.result"
 ROWS = (  # baselines, in print order
     "chance",
     "majority",
+    "majority_of_kind",
+    "question_ridge",
     "supervised_ridge",
     "supervised_mlp",
     "narration_ridge",
     "language_prior",
+    "nearest_neighbour",
+    "all_background",
+    "evenly_spread",
+    "video_withheld",
+    "shuffled_clips",
+    "shuffled_video",
     "label_oracle",
 )
+INTERVALS = (
+    "95 %, percentile bootstrap: videos drawn whole, since examples of one depend on each other; "
+    f"{bootstrap.DRAWS} draws from the record's seed"
+)
+PREDICTIONS = "predictions"  # the setting of another system, of whose training nothing is known
 KITCHEN_NOTE = "drawn in 2D by one renderer; this figure says nothing about real cooking video"
 
 
@@ -37,6 +51,8 @@ class TaskResult:
 
     expected: example ids that the protocol is about. examples: one JSON object for each.
     setting_if_seen: setting where the network was trained on another split of this dataset.
+    statistics: how figures are read off the lines of the examples; those without one, which no
+    line tells, have no interval.
     """
 
     task: str
@@ -51,12 +67,14 @@ class TaskResult:
     templates: Sequence[str] = ()
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
+    statistics: dict[str, Statistic] = dataclasses.field(default_factory=dict)
 
 
-def record(context: EvaluationContext, result: TaskResult) -> dict[str, Any]:
+def record(context: EvaluationContext | PredictionContext, result: TaskResult) -> dict[str, Any]:
     """The result record, a JSON object.
 
-    Raises EvaluationError on a figure that is not finite, and where examples are missing.
+    Raises EvaluationError on a figure that is not finite or not what the lines of its examples
+    give, and where examples are missing.
     """
     if len(result.examples) != len(result.expected):
         raise EvaluationError(
@@ -69,11 +87,11 @@ def record(context: EvaluationContext, result: TaskResult) -> dict[str, Any]:
                 raise EvaluationError(
                     f"{result.task}: {name} {metric} is {value}; expected a number."
                 )
-    bundle = context.bundle
+    require_lines(result.metrics, result.statistics, result.examples, where=result.task)
     notes = [*result.notes]
-    if context.dataset.name == "kitchen":
+    if context.dataset.name in datasets.EMBEDDED:
         notes.append(KITCHEN_NOTE)
-    if not context.contract_verified:
+    if isinstance(context, EvaluationContext) and not context.contract_verified:
         notes.append("the feature contract has unknown fields, so it could not be verified")
     if context.limit is not None:
         notes.append(f"only the first {context.limit} examples of the split were evaluated")
@@ -81,9 +99,7 @@ def record(context: EvaluationContext, result: TaskResult) -> dict[str, Any]:
         "format": FORMAT,
         "task": result.task,
         "dataset": context.describe_split(result.expected, len(result.examples)),
-        "setting": setting(context, result.setting_if_seen),
-        "trained_on": _trained_on(bundle.trained_on),
-        "overlap": {"num_videos": len(context.overlap), "videos": context.overlap[:20]},
+        **_system(context, result.setting_if_seen),
         "protocol": result.protocol,
         "ties": ranking.TIES,
         "averaging": result.averaging,
@@ -91,9 +107,26 @@ def record(context: EvaluationContext, result: TaskResult) -> dict[str, Any]:
         "seed": context.seed,
         "templates": list(result.templates),
         "metrics": result.metrics,
+        "intervals": _intervals(result, context.seed),
+        "interval_method": INTERVALS,
+        "statistics": {name: of.to_json() for name, of in result.statistics.items()},
         "baselines": result.baselines,
         **result.details,
         "feature_contract": context.dataset.contract.to_json(),
+        "notes": notes,
+    }
+
+
+def _system(context: EvaluationContext | PredictionContext, setting_if_seen: str) -> dict[str, Any]:
+    """What was evaluated: a checkpoint and what it was trained on, or predictions by others, of
+    which that is not known."""
+    if isinstance(context, PredictionContext):
+        return {"setting": PREDICTIONS, "predictions": context.predictions}
+    bundle = context.bundle
+    return {
+        "setting": setting(context, setting_if_seen),
+        "trained_on": _trained_on(bundle.trained_on),
+        "overlap": {"num_videos": len(context.overlap), "videos": context.overlap[:20]},
         "contract_verified": context.contract_verified,
         "checkpoint": {
             "name": bundle.name,
@@ -101,8 +134,33 @@ def record(context: EvaluationContext, result: TaskResult) -> dict[str, Any]:
             "digest": bundle.digest,
             "weights": bundle.weights,
         },
-        "notes": notes,
     }
+
+
+def require_lines(
+    metrics: Mapping[str, float],
+    statistics: Mapping[str, Statistic],
+    lines: Sequence[Mapping[str, Any]],
+    *,
+    where: str,
+) -> None:
+    """Raises EvaluationError where figures are not what their examples' lines give."""
+    for name, of in statistics.items():
+        values, rows = of.read(lines)
+        told = math.nan
+        if len(values):
+            told = float(of.of(values[None], of.weights(lines, rows))[0])
+        if not math.isclose(told, metrics[name], rel_tol=1e-6, abs_tol=1e-6):
+            raise EvaluationError(
+                f"{where}: {name} is {metrics[name]}, but the lines of its examples give {told}; "
+                "evaluate again."
+            )
+
+
+def _intervals(result: TaskResult, seed: int) -> dict[str, list[float]]:
+    videos = [line["video"] for line in result.examples] if result.statistics else []
+    found = statistic.intervals(result.statistics, result.examples, videos, seed=seed)
+    return {name: [low, high] for name, (low, high) in found.items()}
 
 
 def setting(context: EvaluationContext, setting_if_seen: str) -> str:
@@ -121,29 +179,73 @@ def _trained_on(trained_on: dict[str, Any]) -> dict[str, Any]:
     return {**rest, "num_videos": len(trained_on["video_names"])}
 
 
-def examples_path(output: pathlib.Path) -> pathlib.Path:
+def examples_path(output: storage.Path) -> storage.Path:
     """FILE.examples.jsonl of FILE.json."""
     return output.with_name(output.name.removesuffix(".json") + ".examples.jsonl")
 
 
-def write(record: dict[str, Any], examples: Sequence[dict[str, Any]], output: pathlib.Path) -> None:
+def write(record: dict[str, Any], examples: Sequence[dict[str, Any]], output: storage.Path) -> None:
     """Writes the examples, then the record, each whole or not at all."""
-    output.parent.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(output.parent)
     lines = [json.dumps(example, ensure_ascii=False, allow_nan=False) for example in examples]
     atomic.write_text(examples_path(output), "\n".join(lines) + "\n")
     atomic.write_json(output, record)
 
 
+def described_system(record: Mapping[str, Any]) -> str:
+    """What a record is of, in a word or two."""
+    if "predictions" in record:
+        return f"predictions {record['predictions']['file']}"
+    return f"step {record['checkpoint']['step']}"
+
+
+def read(output: storage.Path) -> dict[str, Any]:
+    """A result record. Raises EvaluationError where the file is not there or something else."""
+    if not output.is_file():
+        raise EvaluationError(f"{output}: no such file; name a record that eval.py wrote.")
+    try:
+        found = json.loads(output.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise EvaluationError(f"{output}: not JSON ({error}); evaluate again.") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise EvaluationError(f"{output}: not a result of eval.py; name one, or move it away.")
+    return found
+
+
+def read_examples(output: storage.Path) -> list[dict[str, Any]]:
+    """The lines of the examples of a record at FILE.json.
+
+    Raises EvaluationError where they are not there or something else.
+    """
+    file = examples_path(output)
+    if not file.is_file():
+        raise EvaluationError(f"{output}: its examples are not beside it in {file}; fetch them.")
+    try:
+        # Texts may hold other separators of lines than "\n", such as U+2028.
+        text = file.read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text.split("\n") if line]
+    except ValueError as error:
+        raise EvaluationError(f"{file}: not JSON ({error}); evaluate again.") from error
+    if not all(isinstance(line, dict) and {"example_id", "video"} <= line.keys() for line in lines):
+        raise EvaluationError(f"{file}: a line names no example_id and video; evaluate again.")
+    return lines
+
+
 def table(record: dict[str, Any], *, metrics: Sequence[str] = ("*",)) -> str:
-    """The figures beside the baselines, as text: those whose names fit patterns (fnmatch)."""
+    """The figures with their intervals beside the baselines, as text: those whose names fit
+    patterns (fnmatch)."""
     baselines = record["baselines"]
     columns = [name for name in ROWS if name in baselines]
     groups = [record["metrics"], *(baselines[name] for name in columns)]
     known = dict.fromkeys(name for group in groups for name in group)
     shown = [name for name in known if any(fnmatch.fnmatchcase(name, m) for m in metrics)]
-    headers = ["", "this model", *columns]
-    cells = [[name, *(_figure(name, group.get(name)) for group in groups)] for name in shown]
-    return aligned([headers, *cells])
+    intervals = record.get("intervals", {})
+    rows = [["", "this model", *(["95 %"] if intervals else []), *columns]]
+    for name in shown:
+        own, *others = [figure(name, group.get(name)) for group in groups]
+        between = [" to ".join(figure(name, end) for end in intervals.get(name, [])) or "-"]
+        rows.append([name, own, *(between if intervals else []), *others])
+    return aligned(rows)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -155,7 +257,16 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _figure(name: str, value: float | None) -> str:
+def figure(name: str, value: float | None) -> str:
+    """A figure as text: ranks and CIDEr as they are, others in percent, "-" for none."""
     if value is None:
         return "-"
-    return f"{value:.1f}" if name.endswith("rank") else f"{100 * value:.1f} %"
+    decimals = decimals_of(name)
+    return f"{100 * value:.1f} %" if decimals is None else f"{value:.{decimals}f}"
+
+
+def decimals_of(name: str) -> int | None:
+    """Of a figure that is shown as it is, as papers do; None for a share, shown in percent."""
+    if name.startswith("CIDEr"):
+        return 2
+    return 1 if name.endswith("rank") else None

@@ -7,15 +7,20 @@ labels as right, where all have them. Where a protocol's dataset was built witho
 features, the figures named of_all count the examples without them as misses.
 """
 
+import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from videobert_jax.data.index import Split
 from videobert_jax.tasks import labels, supervised, truncation
-from videobert_jax.tasks.context import EvaluationContext
+from videobert_jax.tasks.context import EvaluationContext, PredictionContext
+from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import ranking
+from videobert_jax.tasks.metrics import similarity as similarities
+from videobert_jax.tasks.metrics.similarity import DualSoftmax, Matrix, Products, Similarity
+from videobert_jax.tasks.metrics.statistic import Statistic
 from videobert_jax.tasks.report import TaskResult
 
 NAME = "retrieval"
@@ -24,6 +29,15 @@ DIRECTIONS = ("text_to_video", "video_to_text")
 RERANKED, SAME_ACTION = "reranked_", "_same_action"  # what names of figures begin and end with
 LABEL_ORACLE = "label_oracle"
 OF_ALL = "_of_all"
+NO_NORMALIZATION, DUAL_SOFTMAX = "none", "dual_softmax"
+_NORMALIZATIONS = {  # -> what the protocol says of it
+    NO_NORMALIZATION: [],
+    DUAL_SOFTMAX: [
+        f"Dual softmax (scale {similarities.DUAL_SOFTMAX_SCALE:g}): scores are multiplied by each "
+        "candidate's softmax over all queries."
+    ],
+}
+NORMALIZATIONS = tuple(_NORMALIZATIONS)
 
 Right = dict[str, np.ndarray]
 
@@ -33,17 +47,97 @@ def paired_ids(split: Split, ids: Int[np.ndarray, " n"]) -> np.ndarray:
     return ids[(split.caption_hash[ids] != 0) & (split.clip_count[ids] > 0)]
 
 
-def evaluate(context: EvaluationContext, *, shortlist: int = SHORTLIST) -> TaskResult:
-    """Ranks of the right candidates among all. Raises EvaluationError where examples are lost."""
+def evaluate(
+    context: EvaluationContext, *, shortlist: int = SHORTLIST, normalization: str = NO_NORMALIZATION
+) -> TaskResult:
+    """Ranks of the right candidates among all, by the towers' cosines under a normalization.
+
+    Raises EvaluationError where examples are lost, or there is no such normalization.
+    """
     ids = paired_ids(context.split, context.ids)
     rows = context.expect(ids, "both a caption and clips")
-    right = _right(context, ids)
-    scores = _tower_scores(context, rows)
-    ranks = _ranks(scores, right)
-    if shortlist:
-        ranks |= _reranked(context, rows, scores, right, min(shortlist, len(ids)))
+    right, size = _right(context, ids), min(shortlist, len(ids))
+    ranks, short = _ranks(normalized(_towers(context, rows), normalization), right, size)
+    if size:
+        ranks |= _reranked(context, rows, ranks, short, right)
     found, notes = supervised.retrieve(context, ids)
-    of_baselines = {name: _ranks(values, right) for name, values in found.items()}
+    of_baselines = {
+        name: _ranks(normalized(of, normalization), right, 0)[0] for name, of in found.items()
+    }
+    return _result(
+        context,
+        ids,
+        right,
+        ranks,
+        of_baselines,
+        normalization=normalization,
+        truncated=truncation.counts(context, ids),
+        details={"scores": _scores(size), "shortlist": size},
+        notes=notes,
+        found={way: ids[of[:, 0]] for way, of in short.items() if size},
+    )
+
+
+def evaluate_predictions(
+    context: PredictionContext,
+    given: Matrix,
+    *,
+    places: Int[np.ndarray, " n"] | None = None,
+    normalization: str = NO_NORMALIZATION,
+) -> TaskResult:
+    """Ranks by another system's similarity of the captions (rows) and clips (columns) of
+    `paired_ids`. places: the row and column of each of those; None: they are in order. Raises as
+    `evaluate`, and on another shape."""
+    ids = paired_ids(context.split, context.ids)
+    if not len(ids) or given.shape != (len(ids), len(ids)):
+        raise EvaluationError(
+            f"{context.predictions['file']}: shape {given.shape}; split {context.split.name!r} of "
+            f"{context.dataset.path} has {len(ids)} examples with a caption and clips; expected a "
+            "similarity of each of their captions (rows) with each of their clips (columns)."
+        )
+    places = np.arange(len(ids)) if places is None else places
+    right, of_rows = _right(context, ids), np.argsort(places)
+    # what counts as right is put in the order of the scores, which may be too many to be copied
+    in_rows = {ending: of[of_rows] for ending, of in right.items()}
+    found, _ = _ranks(normalized(given, normalization), in_rows, 0)
+    ranks = {name: of[places] for name, of in found.items()}
+    return _result(
+        context,
+        ids,
+        right,
+        ranks,
+        {},
+        normalization=normalization,
+        truncated={},
+        details={"scores": "as given"},
+        notes=["no supervised baselines: they see clips as a checkpoint's rows hold them"],
+        found={},
+    )
+
+
+def normalized(similarity: Similarity, normalization: str) -> Similarity:
+    """The similarity under one of NORMALIZATIONS. Raises EvaluationError where there is none."""
+    if normalization not in NORMALIZATIONS:
+        raise EvaluationError(
+            f"normalization {normalization!r} is none of {', '.join(NORMALIZATIONS)}."
+        )
+    return DualSoftmax(similarity) if normalization == DUAL_SOFTMAX else similarity
+
+
+def _result(
+    context: EvaluationContext | PredictionContext,
+    ids: Int[np.ndarray, " n"],
+    right: Right,
+    ranks: dict[str, np.ndarray],
+    of_baselines: dict[str, dict[str, np.ndarray]],
+    *,
+    normalization: str,
+    truncated: dict[str, int],
+    details: dict[str, object],
+    notes: list[str],
+    found: dict[str, np.ndarray],
+) -> TaskResult:
+    """What follows from the ranks, whoever's they are; found: example ids of what came first."""
     if SAME_ACTION not in right:
         notes = [*notes, "no same_action figures: not every example has all of the labels"]
     figures, absent = _figures(ranks), _absent(context)
@@ -54,27 +148,39 @@ def evaluate(context: EvaluationContext, *, shortlist: int = SHORTLIST) -> TaskR
     return TaskResult(
         task=NAME,
         expected=ids,
-        protocol=_protocol(context, len(ids), right, shortlist),
+        protocol=_protocol(context, len(ids), right, normalization),
         averaging="micro: every query counts once",
-        truncation=truncation.counts(context, ids),
+        truncation=truncated,
         metrics=figures | _of_all(figures, len(ids), absent),
         baselines={
             "chance": _chance(ranks, right),
             **{name: _figures(_both_stages(of, ranks)) for name, of in of_baselines.items()},
             **_oracle(context, ids),
         },
-        examples=_examples(context.split, ids, ranks, of_baselines),
+        examples=_examples(context, ids, ranks, of_baselines, found),
         details={
             "num_duplicate_captions": duplicates,
             "num_distinct_captions": len(hashes),
-            "shortlist": shortlist,
             "num_absent": absent,
+            **details,
         },
         notes=notes,
+        statistics=_statistics(ranks, absent),
     )
 
 
-def _absent(context: EvaluationContext) -> int:
+def _statistics(names: Iterable[str], absent: int) -> dict[str, Statistic]:
+    """How the figures are read off the lines."""
+    found = {k: v for name in names for k, v in ranking.statistics(name, f"{name}_rank").items()}
+    with_misses = {
+        name + OF_ALL: dataclasses.replace(of, misses=absent)
+        for name, of in found.items()
+        if absent and not name.endswith("rank")
+    }
+    return found | with_misses
+
+
+def _absent(context: EvaluationContext | PredictionContext) -> int:
     """Examples under evaluation with a caption and no clips, in a split that is a protocol's."""
     split, ids = context.split, context.ids
     if split.name not in context.dataset.metadata.get("protocols", {}):
@@ -91,72 +197,85 @@ def _of_all(figures: dict[str, float], present: int, absent: int) -> dict[str, f
     return {name + OF_ALL: value * share for name, value in recalls.items()}
 
 
-def _protocol(context: EvaluationContext, count: int, right: Right, shortlist: int) -> str:
+def _protocol(
+    context: EvaluationContext | PredictionContext,
+    count: int,
+    right: Right,
+    normalization: str,
+) -> str:
     named = context.dataset.metadata.get("protocols", {}).get(context.split.name, "")
     parts = [
         *([f"{named}."] if named else []),
-        f"clip-level, {count} queries x {count} candidates each way; cosine of the towers' "
-        "embeddings; only the query's own example is right.",
+        f"clip-level, {count} queries x {count} candidates each way; only the query's own "
+        "example is right.",
+        *_NORMALIZATIONS[normalization],
     ]
     if SAME_ACTION in right:
         kinds = ", ".join(labels.kinds(context.dataset, context.split))
         parts.append(
             f"*{SAME_ACTION}*: every example with the query's labels ({kinds}) is right, the first "
-            f"one counts; {right[SAME_ACTION].sum(axis=1).mean():.2f} of them a query."
-        )
-    if shortlist:
-        parts.append(
-            f"reranked_*: the {shortlist} best by the towers, in the order of the matching head."
+            f"one counts; {_num_right(right[SAME_ACTION]).mean():.2f} of them a query."
         )
     return " ".join(parts)
 
 
-def _right(context: EvaluationContext, ids: Int[np.ndarray, " n"]) -> Right:
-    """What counts as right, bool [n, n], by the ending of the figures' names."""
-    same = labels.same_action(context.dataset, context.split, ids)
-    own = {"": np.eye(len(ids), dtype=bool)}
+def _scores(shortlist: int) -> str:
+    """What a network is ranked by."""
+    parts = ["cosine of the towers' embeddings"]
+    if shortlist:
+        parts.append(f"reranked_*: the {shortlist} best, in the order of the matching head")
+    return "; ".join(parts)
+
+
+def _right(context: EvaluationContext | PredictionContext, ids: Int[np.ndarray, " n"]) -> Right:
+    """What counts as right, by the ending of the figures' names: a number an example, int64 [n],
+    and right of a query are the examples that have its number."""
+    same = labels.actions(context.dataset, context.split, ids)
+    own = {"": np.arange(len(ids))}
     return own if same is None else {**own, SAME_ACTION: same}
+
+
+def _num_right(groups: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    return np.bincount(groups)[groups]
 
 
 def tower_ranks(context: EvaluationContext, rows: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
     """Rank of every query, each way, by cosine of the towers' embeddings."""
-    return _ranks(_tower_scores(context, rows), {"": np.eye(len(rows), dtype=bool)})
+    return _ranks(_towers(context, rows), {"": np.arange(len(rows))}, 0)[0]
 
 
-def _tower_scores(
-    context: EvaluationContext, rows: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, "n n"]:
+def _towers(context: EvaluationContext, rows: Int[np.ndarray, " n"]) -> Products:
     text = context.encodings.text_embeddings[rows].astype(np.float32)
-    return text @ context.encodings.video_embeddings[rows].astype(np.float32).T
+    return Products(text, context.encodings.video_embeddings[rows].astype(np.float32))
 
 
-def _ranks(scores: Float[np.ndarray, "n n"], right: Right) -> dict[str, np.ndarray]:
-    """Rank of every query, each way, by scores of text (rows) and video (columns)."""
-    return {
-        direction + ending: ranking.first_ranks(directed, of)
-        for ending, of in right.items()
-        for direction, directed in zip(DIRECTIONS, (scores, scores.T), strict=True)
-    }
+def _ranks(
+    similarity: Similarity, right: Right, size: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """(rank of every query, its shortlist of `size`), each way, by text (rows) and video."""
+    ranks, short = {}, {}
+    for direction, directed in zip(DIRECTIONS, (similarity, similarity.T), strict=True):
+        found, short[direction] = ranking.of_groups(directed, right, size=size)
+        ranks |= {direction + ending: of for ending, of in found.items()}
+    return ranks, short
 
 
 def _reranked(
     context: EvaluationContext,
     rows: Int[np.ndarray, " n"],
-    scores: Float[np.ndarray, "n n"],
+    ranks: dict[str, np.ndarray],
+    shortlists: dict[str, np.ndarray],
     right: Right,
-    size: int,
 ) -> dict[str, np.ndarray]:
-    """Ranks after the `size` best candidates were scored by the matching head."""
-    queries = np.repeat(np.arange(len(rows)), size)
+    """Ranks after the best candidates were scored by the matching head."""
     out = {}
-    for name, directed in zip(DIRECTIONS, (scores, scores.T), strict=True):
-        short = ranking.shortlist(directed, size)
-        sides = (queries, short.reshape(-1))
+    for name, short in shortlists.items():
+        sides = (np.repeat(np.arange(len(rows)), short.shape[1]), short.reshape(-1))
         texts, videos = sides if name == DIRECTIONS[0] else sides[::-1]
         logits = context.runner.matching_scores(context.encodings, rows[texts], rows[videos])
         for ending, of in right.items():
             out[f"{RERANKED}{name}{ending}"] = ranking.reranked(
-                ranking.first_ranks(directed, of), short, logits.reshape(short.shape), of
+                ranks[name + ending], of[short] == of[:, None], logits.reshape(short.shape)
             )
     return out
 
@@ -170,42 +289,43 @@ def _both_stages(of_baseline: dict[str, np.ndarray], names: Iterable[str]) -> di
     return {name: of_baseline[name.removeprefix(RERANKED)] for name in names}
 
 
-def _oracle(context: EvaluationContext, ids: Int[np.ndarray, " n"]) -> dict[str, dict[str, float]]:
+def _oracle(
+    context: EvaluationContext | PredictionContext, ids: Int[np.ndarray, " n"]
+) -> dict[str, dict[str, float]]:
     """Text to video by whoever reads in every caption, and sees in every clip, its labels and
     nothing else: what is beyond it takes more than knowing the labels. Empty without labels."""
     if not labels.kinds(context.dataset, context.split):
         return {}
-    fitting = labels.fitting_captions(context.dataset, context.split, ids)
-    return {LABEL_ORACLE: ranking.of_ties(fitting.sum(axis=1), DIRECTIONS[0])}
+    fitting = labels.num_fitting(context.dataset, context.split, ids)
+    return {LABEL_ORACLE: ranking.of_ties(fitting, DIRECTIONS[0])}
 
 
 def _chance(names: Iterable[str], right: Right) -> dict[str, float]:
     figures: dict[str, float] = {}
     for name in names:
         of = right[SAME_ACTION if name.endswith(SAME_ACTION) else ""]
-        figures |= ranking.chance(len(of), of.sum(axis=1), name)
+        figures |= ranking.chance(len(of), _num_right(of), name)
     return figures
 
 
 def _examples(
-    split: Split,
+    context: EvaluationContext | PredictionContext,
     ids: Int[np.ndarray, " n"],
     ranks: dict[str, np.ndarray],
     of_baselines: dict[str, dict[str, np.ndarray]],
+    found: dict[str, np.ndarray],
 ) -> list[dict[str, object]]:
-    texts = split.texts(ids.tolist())
+    texts = context.split.texts(ids.tolist())
 
     def described(of: dict[str, np.ndarray], row: int) -> dict[str, float]:
         return {f"{name}_rank": float(values[row]) for name, values in of.items()}
 
     return [
         {
-            "example_id": example,
-            "video": split.videos[int(split.video[example])],
-            "start": float(split.start[example]),
-            "end": float(split.end[example]),
+            **context.line(example),
             "text": texts[row],
             **described(ranks, row),
+            **({"found": {way: int(of[row]) for way, of in found.items()}} if found else {}),
             "baselines": {name: described(of, row) for name, of in of_baselines.items()},
         }
         for row, example in enumerate(ids.tolist())

@@ -5,15 +5,26 @@ from jaxtyping import Float, Int
 
 from videobert_jax.tasks import labels
 from videobert_jax.tasks.context import EvaluationContext
+from videobert_jax.tasks.fits import Retrieval
 from videobert_jax.tasks.metrics import ranking
+from videobert_jax.tasks.metrics.similarity import Similarity
 
 LABELLED, NARRATION = "supervised_ridge", "narration_ridge"
 
 
 def retrieve(
     context: EvaluationContext, ids: Int[np.ndarray, " n"]
-) -> tuple[dict[str, Float[np.ndarray, "n n"]], list[str]]:
-    """({baseline: scores of every caption and every example's clips}, notes that say what of).
+) -> tuple[dict[str, Similarity], list[str]]:
+    """({baseline: similarity of every caption and every example's clips}, notes)."""
+    texts = context.split.texts(ids.tolist())
+    found, notes = retrievals(context)
+    return {
+        name: of.model.similarity(texts, context.features[ids]) for name, of in found.items()
+    }, notes
+
+
+def retrievals(context: EvaluationContext) -> tuple[dict[str, Retrieval], list[str]]:
+    """({baseline: what relates words of captions and clip features}, notes that say what of).
 
     supervised_ridge learns from exact steps where the dataset has them, narration_ridge from the
     pairs that the network was trained on; one row where these are the same.
@@ -34,8 +45,7 @@ def retrieve(
         elif fitted is None:
             notes.append(f"no {name}: split {split.name!r} has captions of one video only")
         else:
-            texts = context.split.texts(ids.tolist())
-            found[name] = fitted.model.scores(texts, context.features[ids])
+            found[name] = fitted
             notes.append(
                 f"{name}: ridge regression from the mean clip feature to idf-weighted words, "
                 f"{fitted.num_examples} examples of split {split.name!r}, penalty "

@@ -14,7 +14,7 @@ from videobert_jax.data.index import Split
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.sharding import partitioning
-from videobert_jax.tasks import encoding
+from videobert_jax.tasks import rows
 from videobert_jax.tasks.encoding import ModelRunner
 
 _NO_TEXT = 8  # pieces of room for texts that are not read
@@ -27,7 +27,7 @@ def of_videos(runner: ModelRunner, split: Split) -> Float[np.ndarray, "v j"]:
     No more than a batch of examples is in memory. Raises DatasetError where a shard is damaged.
     """
     data, clips = runner.bundle.data, int(split.clip_count.max(initial=1))
-    settings = encoding.rows_of_one(data, _NO_TEXT, clips, split.contract.dim)
+    settings = rows.rows_of_one(data, _NO_TEXT, clips, split.contract.dim)
     builder = blocks.EvaluationBuilder(split, runner.tokenizer, settings, "video_only")
     embed = jax.jit(
         functools.partial(_of_blocks, VideoBert(runner.bundle.config)),

@@ -12,7 +12,8 @@ baselines alone.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -79,11 +80,7 @@ def evaluate(
         truncation={"templates_cut": sum(answer.num_cut for answer in answers.values())},
         metrics=variants[chosen.name],
         baselines={
-            "chance": {
-                metric: value
-                for slot in slots
-                for metric, value in classification.chance(len(slot.forms), slot.name).items()
-            },
+            "chance": _chance(slots),
             **{name: _figures(of) for name, of in baselines.items()},
         },
         examples=_examples(context, expected, slots, answers, chosen, ranks, baselines),
@@ -97,6 +94,7 @@ def evaluate(
             "templates_of": texts,
         },
         notes=notes,
+        statistics=_statistics(ranks[chosen.name]),
     )
 
 
@@ -259,6 +257,23 @@ def _ranks(
     }
 
 
+def _statistics(slots: Iterable[str]) -> dict[str, Any]:
+    """How the figures are read off the lines."""
+    return {
+        name: of
+        for slot in slots
+        for name, of in classification.statistics(slot, slot, "rank").items()
+    }
+
+
+def _chance(slots: Sequence[_Slot]) -> dict[str, float]:
+    return {
+        name: value
+        for slot in slots
+        for name, value in classification.chance(len(slot.forms), slot.name).items()
+    }
+
+
 def _figures(ranks: Mapping[str, np.ndarray]) -> dict[str, float]:
     return {
         name: value
@@ -296,13 +311,9 @@ def _examples(
     baselines: Mapping[str, Mapping[str, np.ndarray]],
 ) -> list[dict[str, object]]:
     """A line an example; a label is right at rank 1, here, by each variant and each baseline."""
-    split = context.split
-    lines = {
+    lines: dict[int, dict[str, Any]] = {
         example: {
-            "example_id": example,
-            "video": split.videos[int(split.video[example])],
-            "start": float(split.start[example]),
-            "end": float(split.end[example]),
+            **context.line(example),
             "baselines": {name: {} for name in baselines},
         }
         for example in expected.tolist()

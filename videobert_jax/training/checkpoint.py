@@ -2,6 +2,7 @@
 
     WORKDIR/checkpoints/STEP/   orbax: item "state" (arrays by name), item "data" (data position)
     WORKDIR/manifests/STEP.json written when the save has finished; without it the step is nothing
+    WORKDIR/best.json           the step that training.best_metric chose, which stays (`evaluation`)
     WORKDIR/set_aside/          what a start found damaged or unfinished; never read again
 
 orbax does not notice flipped bits, casts dtypes in silence, and after a failed asynchronous save
@@ -13,7 +14,6 @@ saves and restores.
 import concurrent.futures
 import dataclasses
 import json
-import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,15 +23,16 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from videobert_jax.files import atomic, digests
+from videobert_jax.files import atomic, digests, storage
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.training import checkpoint_folder, manifest, run_record
+from videobert_jax.training import checkpoint_folder, checkpoint_name, manifest, run_record
 from videobert_jax.training.checkpoint_folder import CheckpointError
 
 _PARTS_SECONDS = 300.0  # within which all processes must have hashed what they hold
 # Bytes of a leaf that its replicas share the writing of. To cut a leaf is a program compiled for
 # every shape and replica, seconds of the first save, so small ones are written by one.
 _SMALLEST_SLICE = 2**22
+_COMMIT_FILE = ocp.path.atomicity.CommitFileTemporaryPath
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,17 +57,30 @@ class _Pending:
 class Checkpointer:
     """Saves in the background and restores what verifies. All processes call it alike."""
 
-    def __init__(self, workdir: pathlib.Path, *, keep: int, config_sha256: str) -> None:
-        """keep: number of newest verified steps that stay; older ones are deleted."""
+    def __init__(
+        self,
+        workdir: storage.Path,
+        *,
+        keep: int,
+        config_sha256: str,
+        before_writing: Callable[[], None] = lambda: None,
+    ) -> None:
+        """keep: number of newest verified steps that stay; older ones are deleted.
+
+        before_writing: called by the first process before a save, and once more before the
+        manifest by which it counts; what it raises ends the run.
+        """
         if keep < 1:
             raise CheckpointError(f"training.keep_checkpoints={keep} is less than 1.")
-        self._workdir = workdir.absolute()
+        self._workdir = storage.absolute(workdir)
+        self._before_writing = before_writing
         self._keep = keep
         self._config_sha256 = config_sha256
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "manifest")
         self._manager: ocp.CheckpointManager | None = None
         self._pending: _Pending | None = None
         self._steps: list[int] = []  # saved or restored, ascending; the same in every process
+        self._besides: int | None = None  # stays whatever its age
 
     def restore_latest(self, structs_of: Callable[[int], Any]) -> Restored | None:
         """The newest verified step laid out as `structs_of` it say; None in a fresh workdir.
@@ -101,6 +115,8 @@ class Checkpointer:
         Raises CheckpointError where the save before it failed.
         """
         self.wait()
+        if jax.process_index() == 0:
+            self._before_writing()
         self._delete_old()
         try:  # before any hashing: it makes and tidies the folder that hashes are left in
             manager = self._opened_manager()
@@ -126,14 +142,20 @@ class Checkpointer:
             raise self._failed(step, "orbax has this step or a later one already")
         self._steps.append(step)
 
+    def keep_besides(self, step: int) -> None:
+        """From now on this step stays beside the newest ones, and an earlier such step does not."""
+        self._besides = step
+
     def poll(self) -> None:
         """Writes the manifest of a save that has finished meanwhile; never waits."""
         pending = self._pending
-        if pending is None or not self._folder(pending.step).is_dir():
+        if pending is None or self._opened_manager().is_saving_in_progress():
             return
-        first = jax.process_index() == 0  # it alone writes the manifest, from all parts
-        missing = jax.process_count() - 1 - len(self._parts(pending.step)) if first else 0
-        if pending.hashing.done() and not missing:
+        if not pending.hashing.done():
+            return
+        # The first process alone writes the manifest, from all parts.
+        others = jax.process_count() - 1 if jax.process_index() == 0 else 0
+        if not others or len(self._parts(pending.step)) >= others:
             self.wait()
 
     def wait(self) -> None:
@@ -172,8 +194,11 @@ class Checkpointer:
         if self._manager is None:
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=None,  # orbax would delete a verified step before the next one verifies
-                cleanup_tmp_directories=True,  # of killed saves; they keep a full disk full
+                # of killed saves; they keep a full disk full. In a bucket they are gone already
+                cleanup_tmp_directories=not storage.is_remote(self._workdir),
                 enable_async_checkpointing=True,
+                # in a bucket a file says that a step is whole, as no folder can be renamed there
+                temporary_path_class=_COMMIT_FILE if storage.is_remote(self._workdir) else None,
             )
             arrays = ocp.type_handlers.ArrayHandler(
                 min_slice_bytes_for_replica_parallel=_SMALLEST_SLICE
@@ -188,7 +213,7 @@ class Checkpointer:
                 },
             )
             if jax.process_index() == 0:
-                (self._workdir / checkpoint_folder.MANIFESTS).mkdir(exist_ok=True)
+                storage.make_folder(self._workdir / checkpoint_folder.MANIFESTS)
                 for part in (self._workdir / checkpoint_folder.MANIFESTS).glob("*.part-*.json"):
                     part.unlink()  # of a save that was killed
             _synchronize("manifests are tidy")
@@ -202,7 +227,7 @@ class Checkpointer:
             f"was saved is {newest}; mend the cause (a full disk?) and start again to continue."
         )
 
-    def _folder(self, step: int) -> pathlib.Path:
+    def _folder(self, step: int) -> storage.Path:
         return checkpoint_folder.step_folder(self._workdir, step)
 
     def _hash(self, step: int, pieces: Any) -> dict[str, list[manifest.Piece]]:
@@ -217,7 +242,7 @@ class Checkpointer:
             atomic.write_json(path, fields)
         return digested
 
-    def _parts(self, step: int) -> list[pathlib.Path]:
+    def _parts(self, step: int) -> list[storage.Path]:
         return sorted((self._workdir / checkpoint_folder.MANIFESTS).glob(f"{step}.part-*.json"))
 
     def _write_manifest(self, pending: _Pending, pieces: dict[str, list[manifest.Piece]]) -> None:
@@ -244,13 +269,20 @@ class Checkpointer:
             config_sha256=self._config_sha256,
             versions=run_record.versions(),
         )
-        manifest.write(checkpoint_folder.manifest_path(self._workdir, pending.step), written)
+        self._before_writing()
+        try:
+            manifest.write(checkpoint_folder.manifest_path(self._workdir, pending.step), written)
+        except FileExistsError as error:
+            raise self._failed(
+                pending.step, "it has a manifest already, so another run writes to this workdir"
+            ) from error
         for part in parts:
             part.unlink()
 
     def _delete_old(self) -> None:
-        while len(self._steps) > self._keep:
-            step = self._steps.pop(0)
+        of_age = [step for step in self._steps if step != self._besides]
+        for step in of_age[: -self._keep]:
+            self._steps.remove(step)
             if jax.process_index() == 0:  # first, so that half a folder never counts
                 checkpoint_folder.manifest_path(self._workdir, step).unlink(missing_ok=True)
             self._opened_manager().delete(step)
@@ -311,17 +343,18 @@ def _synchronize(name: str) -> None:
 
 
 def load_bundle(name: str, weights: str | None = None) -> ModelBundle:
-    """Parameters of "WORKDIR" (its newest verified step) or "WORKDIR@STEP", as NumPy arrays.
+    """Parameters of "WORKDIR" (its newest verified step), "WORKDIR@STEP" or "WORKDIR@best", as
+    NumPy arrays.
 
     weights: RAW, or EMA, their moving average, which None takes where the run keeps one. Needs no
     mesh. Raises CheckpointError where there is none or where it does not verify.
     """
-    folder, at, wanted = name.rpartition("@")
-    if not at or not wanted.isdigit():
-        folder, wanted = name, ""
-    workdir = pathlib.Path(folder).absolute()
+    folder, wanted = checkpoint_name.split(name)
+    workdir = storage.absolute(storage.path(folder))
+    storage.require_readable(workdir)
     steps = checkpoint_folder.manifest_steps(workdir)
-    if not steps or (wanted and int(wanted) not in steps):
+    step = None if wanted is None else checkpoint_folder.numbered(workdir, wanted)
+    if not steps or (step is not None and step not in steps):
         have = ", ".join(map(str, steps)) or "none"
         raise CheckpointError(
             f"{name}: no such checkpoint; {workdir} has the steps: {have}. Say WORKDIR or "
@@ -329,7 +362,8 @@ def load_bundle(name: str, weights: str | None = None) -> ModelBundle:
         )
     record = run_record.read(workdir)
     problems: list[str] = []
-    for step in [int(wanted)] if wanted else reversed(steps):
+    candidates = list(reversed(steps)) if step is None else [step]
+    for step in candidates:
         try:
             variables, found = checkpoint_folder.read_variables(workdir, step, weights)
         except (manifest.ManifestError, CheckpointError) as error:
@@ -343,10 +377,13 @@ def load_bundle(name: str, weights: str | None = None) -> ModelBundle:
             tokenizer_model=record.tokenizer_model,
             contract=record.contract,
             trained_on=record.trained_on,
+            answers=record.answers,
+            clip_labels=record.clip_labels,
             step=step,
             digest=manifest.tree_digest(variables),
             weights=found,
             name=record.name,
+            captioning_inputs=record.captioning_inputs,
         )
     raise CheckpointError(
         f"{name}: no checkpoint verifies ({'; '.join(problems)}). Say another step, or restore "

@@ -1,9 +1,9 @@
 """The folders of a workdir's checkpoints: which steps there are, and their arrays read and
 compared with their manifests, by one process alone and without a mesh."""
 
+import dataclasses
+import json
 import math
-import pathlib
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,11 +12,14 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from videobert_jax.files import digests
+from videobert_jax.files import digests, storage
 from videobert_jax.models.config import EMA, RAW
-from videobert_jax.training import manifest
+from videobert_jax.training import checkpoint_name, manifest
 
 CHECKPOINTS, MANIFESTS, SET_ASIDE = "checkpoints", "manifests", "set_aside"
+BEST_FILE = "best.json"
+# What orbax puts last into a folder of a bucket, where nothing can be renamed.
+_COMMITTED = "commit_success.txt"
 _AVERAGE = "ema"  # the part of a state that is the moving average of its params
 _READ_BYTES = 1 << 30  # read and compared at a time, so that verifying needs little memory
 _SHOWN = 5  # differences that a message names
@@ -28,31 +31,72 @@ class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged, of another model, or that could not be written."""
 
 
-def step_folder(workdir: pathlib.Path, step: int) -> pathlib.Path:
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """The step that training.best_metric, TASK/FIGURE, chose; highest: as the highest value."""
+
+    step: int
+    metric: str
+    value: float
+    highest: bool
+
+
+def read_best(workdir: storage.Path) -> Best | None:
+    """What a run's file says; None without one, or where its step is no longer there. Raises
+    CheckpointError on a file of another form."""
+    path = workdir / BEST_FILE
+    if not path.is_file():
+        return None
+    try:
+        best = Best(**json.loads(path.read_text()))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not what a run writes ({_line(error)}); delete it, and the best step is "
+            "chosen among those still to come."
+        ) from error
+    return best if best.step in manifest_steps(workdir) else None
+
+
+def numbered(workdir: storage.Path, step: str) -> int:
+    """The step that digits, or BEST, name. Raises CheckpointError where the run has no best."""
+    if step != checkpoint_name.BEST:
+        return int(step)
+    best = read_best(workdir)
+    if best is None:
+        raise CheckpointError(
+            f"{workdir}@{step}: the run has no best step: training.best_metric named no figure, "
+            "none was evaluated yet, or its checkpoint is gone. Say WORKDIR or WORKDIR@STEP."
+        )
+    return best.step
+
+
+def step_folder(workdir: storage.Path, step: int) -> storage.Path:
     """Where orbax keeps a step."""
     return workdir / CHECKPOINTS / str(step)
 
 
-def manifest_path(workdir: pathlib.Path, step: int) -> pathlib.Path:
+def manifest_path(workdir: storage.Path, step: int) -> storage.Path:
     """The file without which a step does not count."""
     return workdir / MANIFESTS / f"{step}.json"
 
 
-def manifest_steps(workdir: pathlib.Path) -> list[int]:
+def manifest_steps(workdir: storage.Path) -> list[int]:
     """Steps that have a manifest, ascending; whether they verify is another question."""
     return sorted(
         int(path.stem) for path in (workdir / MANIFESTS).glob("*.json") if path.stem.isdigit()
     )
 
 
-def checkpoint_steps(workdir: pathlib.Path) -> list[int]:
+def checkpoint_steps(workdir: storage.Path) -> list[int]:
     """Steps that orbax finished writing, with or without a manifest, ascending."""
     return sorted(
-        int(path.name) for path in (workdir / CHECKPOINTS).glob("*") if path.name.isdigit()
+        int(path.name)
+        for path in (workdir / CHECKPOINTS).glob("*")
+        if path.name.isdigit() and (not storage.is_remote(path) or (path / _COMMITTED).exists())
     )
 
 
-def require_known_steps(workdir: pathlib.Path) -> None:
+def require_known_steps(workdir: storage.Path) -> None:
     """Raises CheckpointError where several steps lack a manifest: no killed save leaves that."""
     known = manifest_steps(workdir)
     newest = known[-1] if known else -1
@@ -65,7 +109,7 @@ def require_known_steps(workdir: pathlib.Path) -> None:
         )
 
 
-def read_leaves(workdir: pathlib.Path, step: int, leaves: Sequence[str]) -> dict[str, np.ndarray]:
+def read_leaves(workdir: storage.Path, step: int, leaves: Sequence[str]) -> dict[str, np.ndarray]:
     """Arrays of a step by name, as NumPy's, with the dtypes on disk. Raises what orbax raises."""
     wanted = {name: jax.ShapeDtypeStruct((), np.float32) for name in leaves}
     arguments = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in leaves}
@@ -77,7 +121,7 @@ def read_leaves(workdir: pathlib.Path, step: int, leaves: Sequence[str]) -> dict
     return manifest.named_leaves(_read(workdir, step, state=state)["state"])
 
 
-def _read(workdir: pathlib.Path, step: int, **arguments: Any) -> Any:
+def _read(workdir: storage.Path, step: int, **arguments: Any) -> Any:
     process = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(  # no barrier with processes that read other leaves
         primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"read{process}"
@@ -88,7 +132,7 @@ def _read(workdir: pathlib.Path, step: int, **arguments: Any) -> Any:
 
 
 def differing_leaves(
-    workdir: pathlib.Path, saved: manifest.Manifest, names: Sequence[str]
+    workdir: storage.Path, saved: manifest.Manifest, names: Sequence[str]
 ) -> Iterator[str]:
     """What is wrong with the arrays of a step, in words; nothing where they are as saved."""
     for group in _groups(saved, names):
@@ -124,7 +168,7 @@ def _groups(saved: manifest.Manifest, names: Sequence[str]) -> Iterator[list[str
         yield group
 
 
-def data_problems(workdir: pathlib.Path, saved: manifest.Manifest) -> list[str]:
+def data_problems(workdir: storage.Path, saved: manifest.Manifest) -> list[str]:
     """What is wrong with the data position of a step, in words."""
     try:
         read = _read(workdir, saved.step, data=ocp.args.JsonRestore())["data"]
@@ -136,7 +180,7 @@ def data_problems(workdir: pathlib.Path, saved: manifest.Manifest) -> list[str]:
 
 
 def read_variables(
-    workdir: pathlib.Path, step: int, weights: str | None = None
+    workdir: storage.Path, step: int, weights: str | None = None
 ) -> tuple[dict[str, Any], str]:
     """({"params": ..., "constants": ...} of a step as NumPy arrays, compared with the manifest;
     which weights they are).
@@ -166,34 +210,40 @@ def read_variables(
     return {"params": variables[part], "constants": variables["constants"]}, weights
 
 
-def set_aside_after(workdir: pathlib.Path, step: int) -> None:
+def set_aside_after(workdir: storage.Path, step: int) -> None:
     """Moves away steps newer than `step` and clears leftovers of deletions.
 
     A step with a manifest is damaged and is kept under its number; of unfinished saves only the
     last one is kept, so that kills do not fill the disk.
     """
+    _remove_uncommitted(workdir)
     known = manifest_steps(workdir)
     for other in checkpoint_steps(workdir):
         if other > step:
             _move_aside(workdir, other, f"damaged-{other}" if other in known else "unfinished")
         elif other not in known:
-            shutil.rmtree(step_folder(workdir, other))
+            storage.remove(step_folder(workdir, other))
     for other in known:
         if other > step:
             target = workdir / SET_ASIDE / f"damaged-{other}.manifest.json"
-            target.parent.mkdir(exist_ok=True)
-            manifest_path(workdir, other).replace(target)
+            storage.move(manifest_path(workdir, other), target)
         elif not step_folder(workdir, other).is_dir():
             manifest_path(workdir, other).unlink()
 
 
-def _move_aside(workdir: pathlib.Path, step: int, name: str) -> None:
+def _remove_uncommitted(workdir: storage.Path) -> None:
+    """Clears what saves that were cut off left in a bucket under the names of steps. orbax would,
+    while it lists the steps."""
+    if storage.is_remote(workdir):
+        for folder in (workdir / CHECKPOINTS).glob("*"):
+            if not (folder / _COMMITTED).exists():
+                storage.remove(folder)
+
+
+def _move_aside(workdir: storage.Path, step: int, name: str) -> None:
     target = workdir / SET_ASIDE / name
-    target.parent.mkdir(exist_ok=True)
-    if target.exists():
-        shutil.rmtree(target)
     say(f"{step_folder(workdir, step)} is {name.split('-')[0]}: moved to {target}")
-    step_folder(workdir, step).rename(target)
+    storage.move(step_folder(workdir, step), target)
 
 
 def shortened(problems: Sequence[str]) -> str:

@@ -1,9 +1,9 @@
 """All that the checkpoints of a workdir hold, compared with their manifests, array by array."""
 
 import dataclasses
-import pathlib
 from collections.abc import Sequence
 
+from videobert_jax.files import storage
 from videobert_jax.training import checkpoint_folder, manifest, run_record
 from videobert_jax.training.checkpoint_folder import CheckpointError
 
@@ -19,12 +19,12 @@ class Report:
         return "\n".join(self.lines)
 
 
-def verify(workdir: pathlib.Path, step: int | None = None) -> Report:
+def verify(workdir: storage.Path, step: int | None = None) -> Report:
     """Every array of every checkpoint of a workdir, or of one step, compared with its manifest.
 
     Raises CheckpointError where it has no such step.
     """
-    workdir = pathlib.Path(workdir).absolute()
+    workdir = storage.absolute(workdir)
     steps = checkpoint_folder.manifest_steps(workdir)
     if step is not None and step not in steps:
         raise CheckpointError(f"{workdir} has no step {step}; it has: {steps}.")
@@ -48,16 +48,16 @@ def verify(workdir: pathlib.Path, step: int | None = None) -> Report:
     return Report((*notes, *problems), not problems)
 
 
-def verify_steps(workdir: pathlib.Path, steps: Sequence[int] | None = None) -> dict[int, list[str]]:
+def verify_steps(workdir: storage.Path, steps: Sequence[int] | None = None) -> dict[int, list[str]]:
     """What is wrong with each step, or with those named, in words; empty where nothing is."""
     if steps is None:
         steps = checkpoint_folder.manifest_steps(workdir)
     return {step: problems_of_step(workdir, step) for step in steps}
 
 
-def problems_of_step(workdir: pathlib.Path, step: int) -> list[str]:
+def problems_of_step(workdir: storage.Path, step: int) -> list[str]:
     """What is wrong with a step that has a manifest, in words; empty where nothing is."""
-    workdir = workdir.absolute()
+    workdir = storage.absolute(workdir)
     try:
         saved = manifest.read(checkpoint_folder.manifest_path(workdir, step))
     except manifest.ManifestError as error:

@@ -16,6 +16,7 @@ class OptimizerConfig:
     layer_decay: float
     frozen: tuple[str, ...]
     ema_decay: float
+    shard_over_data: bool
 
     def __post_init__(self) -> None:
         if not 0.0 < self.layer_decay <= 1.0:
@@ -36,14 +37,33 @@ class TrainingConfig:
     log_every: int
     save_every: int
     eval_every: int
+    eval_tasks: tuple[str, ...]
+    best_metric: str
+    best_is_highest: bool
     keep_checkpoints: int
     profile_first_step: int
     profile_steps: int
+    profile_memory_step: int
+    wandb_project: str
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "accumulation_steps", "log_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"training.{name}={getattr(self, name)} is less than 1.")
+        if self.profile_first_step and self.profile_steps < 1:
+            raise ValueError(
+                f"training.profile_steps={self.profile_steps} is less than 1; "
+                "training.profile_first_step=0 makes no profile."
+            )
+
+        task, _, figure = self.best_metric.partition("/")
+        if self.best_metric and not (figure and task in self.eval_tasks and self.eval_every):
+            raise ValueError(
+                f"training.best_metric={self.best_metric!r} is no figure of an evaluation during "
+                f"training: expected TASK/FIGURE with TASK of training.eval_tasks="
+                f"{','.join(self.eval_tasks) or '(none)'}, and training.eval_every above 0, found "
+                f"{self.eval_every}."
+            )
 
     def evaluates_at(self, step: int) -> bool:
         """Whether evaluators run on the parameters of this step."""

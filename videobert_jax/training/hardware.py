@@ -1,13 +1,20 @@
 """Processes, devices and what they can do: started once, before the first device call."""
 
+import functools
 import importlib.util
 import math
 import os
 import pathlib
+import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.extend
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from videobert_jax.training import compiler_flags, processes
 
 # Dense bfloat16 FLOP/s of one jax device, by the beginning of its device_kind. Chips on which a
 # device is only one of two cores (TPU v2, v3, 7x) are left out: mfu is then not reported.
@@ -22,12 +29,16 @@ PEAK_FLOPS: dict[str, float] = {
     "NVIDIA A100": 312e12,  # NVIDIA A100 data sheet
     "NVIDIA H100 PCIe": 756e12,  # NVIDIA H100 data sheet, halved: it states 2:4 sparsity
     "NVIDIA H100": 989e12,  # SXM5, likewise
+    "NVIDIA H200 NVL": 835e12,  # likewise
     "NVIDIA H200": 989e12,  # NVIDIA H200 data sheet, likewise
     "NVIDIA H100 NVL": 835e12,  # likewise
     "NVIDIA L4": 121e12,  # NVIDIA L4 data sheet, likewise
     "NVIDIA A10G": 70e12,  # NVIDIA A10G data sheet, likewise
 }
 
+
+# Of the products whose rate is measured: as large as those of a large network, and so many.
+_SQUARE, _SQUARE_ON_CPU, _PRODUCTS, _TRIES = 8192, 512, 4, 4
 
 _DEVICES = pathlib.Path("/dev")
 
@@ -45,10 +56,12 @@ def start(
     """One line that names the devices; joins the other processes and sets the compilation cache.
 
     platform: "" for the accelerator there is, else "cpu", "gpu" or "tpu". Processes are given by
-    arguments, by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or on TPU found
-    by the runtime itself. Raises HardwareError where an accelerator is present but unused.
+    arguments, by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, by Slurm's srun, or
+    on TPU found by the runtime itself. Raises HardwareError where an accelerator is present but
+    unused, and ProcessError where processes do not find each other.
     """
     _choose_platforms(platform)
+    compiler_flags.say(_platform_to_be(platform))
     _use_compilation_cache()
     _join_processes(platform, coordinator, num_processes, process_id)
     try:
@@ -104,6 +117,17 @@ def _choose_platforms(platform: str) -> None:
         jax.config.update("jax_platforms", "cuda,cpu" if gpus else "cpu")
 
 
+def _platform_to_be(platform: str) -> str:
+    """The platform that jax will start, told before it does."""
+    asked = platform or _platforms_asked() or ""
+    if asked:
+        first = asked.split(",")[0]
+        return "gpu" if first in ("cuda", "rocm") else first
+    if _tpu_files(_DEVICES) and _has_libtpu():
+        return "tpu"
+    return "gpu" if present_accelerators() else "cpu"
+
+
 def _platforms_asked() -> str | None:
     config: Any = jax.config  # its settings are made at run time
     return config.jax_platforms
@@ -136,22 +160,22 @@ def _join_processes(
     missing = [flag for flag, value in given.items() if value is None]
     if len(missing) == len(given):
         on_tpu = _tpu_files(_DEVICES) and _has_libtpu() and platform != "cpu"
-        if on_tpu and not jax.distributed.is_initialized():
-            jax.distributed.initialize()  # the TPU runtime knows its pod
+        if (on_tpu or _started_by_slurm()) and not jax.distributed.is_initialized():
+            jax.distributed.initialize()  # the TPU runtime knows its pod, srun says its tasks
         return
     if missing:
         raise HardwareError(
             f"several processes need --coordinator=HOST:PORT, --num_processes and --process_id; "
             f"missing: {', '.join(missing)}."
         )
-    jax.distributed.initialize(
-        given["--coordinator"],
-        num_processes=given["--num_processes"],
-        process_id=given["--process_id"],
-        initialization_timeout=120,
-        heartbeat_timeout_seconds=60,
-        shutdown_timeout_seconds=60,
-    )
+    processes.join(*given.values(), seconds=processes.JOIN_SECONDS)
+
+
+def _started_by_slurm() -> bool:
+    """Whether srun started this process as one of several; in a shell that waits for them it did
+    not, though most of Slurm's variables are there too."""
+    tasks = _number(None, "SLURM_STEP_NUM_TASKS")
+    return "SLURM_STEP_NODELIST" in os.environ and tasks is not None and tasks > 1
 
 
 def _number(value: int | None, variable: str) -> int | None:
@@ -164,7 +188,10 @@ def _number(value: int | None, variable: str) -> int | None:
 
 
 def peak_flops(device_kind: str) -> float | None:
-    """Dense bfloat16 FLOP/s of a device by its data sheet; None where it is not known."""
+    """Dense bfloat16 FLOP/s of a device by its data sheet; None where it is not known, as of a part
+    of a card (MIG)."""
+    if " MIG " in device_kind:
+        return None
     for kind in sorted(PEAK_FLOPS, key=len, reverse=True):
         if device_kind.startswith(kind) and not device_kind[len(kind) :][:1].isalnum():
             return PEAK_FLOPS[kind]
@@ -177,7 +204,45 @@ def matmul_flops(function: Callable[..., Any], *structs: Any) -> float:
     Counted in the jaxpr, loops times their length: XLA's own cost analysis counts the body of a
     scan over layers once. Recomputation under remat is counted where it happens.
     """
-    return _flops(jax.make_jaxpr(function)(*structs).jaxpr)
+    return jaxpr_matmul_flops(jax.make_jaxpr(function)(*structs))
+
+
+def jaxpr_matmul_flops(closed: jax.extend.core.ClosedJaxpr) -> float:
+    """As `matmul_flops`, of a function that is traced already."""
+    return _flops(closed.jaxpr)
+
+
+@functools.lru_cache
+def measured_matmul_rate(mesh: Mesh, dtype: str) -> float:
+    """FLOP/s of large square products of this dtype, made on all devices of a mesh at a time.
+
+    The best of a few tries, each a chain long enough that starting it costs nothing. Takes less
+    than a second; measured once.
+    """
+    size = _SQUARE_ON_CPU if mesh.devices.flat[0].platform == "cpu" else _SQUARE
+    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+
+    @functools.partial(jax.jit, out_shardings=sharding)
+    def squares() -> jax.Array:  # orthogonal in expectation, so that chains of them stay finite
+        values = jax.random.normal(jax.random.key(0), (mesh.size, size, size)) * size**-0.5
+        return values.astype(dtype)
+
+    @jax.jit
+    def chain(values: jax.Array) -> jax.Array:
+        result = values
+        for _ in range(_PRODUCTS):
+            result = jnp.einsum("kij,kjl->kil", result, values)
+        return result
+
+    with jax.set_mesh(mesh):
+        values = squares()
+        jax.block_until_ready(chain(values))
+        seconds = []
+        for _ in range(_TRIES):
+            begun = time.perf_counter()
+            jax.block_until_ready(chain(values))
+            seconds.append(time.perf_counter() - begun)
+    return mesh.size * _PRODUCTS * 2.0 * size**3 / min(seconds)
 
 
 def _flops(jaxpr: Any) -> float:
@@ -186,7 +251,7 @@ def _flops(jaxpr: Any) -> float:
         if equation.primitive.name == "dot_general":
             total += _dot_flops(equation)
             continue
-        inner = [_flops(body) for body in _inner_jaxprs(equation.params)]
+        inner = [_flops(body) for body in inner_jaxprs(equation)]
         if equation.primitive.name == "scan":
             total += equation.params["length"] * sum(inner)
         elif equation.primitive.name == "cond":
@@ -200,9 +265,10 @@ def _flops(jaxpr: Any) -> float:
     return total
 
 
-def _inner_jaxprs(params: dict[str, Any]) -> list[Any]:
+def inner_jaxprs(equation: Any) -> list[Any]:
+    """Jaxprs that an equation of a jaxpr runs: the body of a loop, branches, a function."""
     found = []
-    for value in params.values():
+    for value in equation.params.values():
         for entry in value if isinstance(value, tuple | list) else (value,):
             entry = getattr(entry, "jaxpr", entry)  # a ClosedJaxpr holds the jaxpr
             if hasattr(entry, "eqns"):

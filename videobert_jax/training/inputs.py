@@ -1,7 +1,6 @@
 """What a run is trained on, opened and checked: datasets, tokenizer, contract, blocks."""
 
 import dataclasses
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,24 +11,22 @@ from videobert_jax import configuration
 from videobert_jax.configuration import RunConfig
 from videobert_jax.data import index, local_copy, neighbours
 from videobert_jax.data.block import BlockBuilder, BlockSettings, Source
+from videobert_jax.data.clip_labels import LabelList
 from videobert_jax.data.config import SourceConfig
-from videobert_jax.files import atomic, digests
+from videobert_jax.files import atomic, digests, storage
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.schema import FeatureContract, InputStatistics
 from videobert_jax.text import content_words, word_pieces
 from videobert_jax.text import tokenizer as tokenizers
 from videobert_jax.training import initialization, run_record
+from videobert_jax.training.head_lists import HeadLists, InputError
 from videobert_jax.video import visual_words
 from videobert_jax.video.visual_words import VisualWords
 from videobert_jax.weights.bert import Bert
 
 _TOKENIZER_TEXTS = 1_000_000  # captions, evenly spaced; sentencepiece holds them in memory
 _CHUNK = 10_000  # captions read at a time
-
-
-class InputError(ValueError):
-    """A run without data."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +51,14 @@ class RunInputs:
     visual_words: VisualWords | None
     model: ModelConfig
     trained_on: dict[str, Any]
+    answers: tuple[str, ...]
+    clip_labels: tuple[str, ...]
     names: tuple[str, ...]
 
 
 def open_inputs(
     run: RunConfig,
-    workdir: pathlib.Path,
+    workdir: storage.Path,
     initial: ModelBundle | None,
     bert: Bert | None,
     *,
@@ -76,20 +75,28 @@ def open_inputs(
     """
     sources = open_sources(run)
     main = sources.main
+    lists = HeadLists.of_run(run, sources.splits, initial) if begins else _recorded(workdir)
     tokenizer = _tokenizer(run, workdir, sources, initial, bert)
     model = configuration.resolve_model(
         run, vocabulary_size=tokenizer.size, feature_dim=main.contract.dim
     )
     return RunInputs(
-        builders=_builders(run, sources, tokenizer),
+        builders=_builders(run, sources, tokenizer, lists),
         tokenizer=tokenizer,
         contract=main.contract,
         statistics=main.statistics,
         visual_words=_visual_words(run, main.contract) if begins else None,
         model=model,
         trained_on=_trained_on(sources, initial, bert),
+        answers=lists.answers,
+        clip_labels=lists.clip_labels,
         names=_names(run, sources),
     )
+
+
+def _recorded(workdir: storage.Path) -> HeadLists:
+    record = run_record.read(workdir)
+    return HeadLists(record.answers, record.clip_labels)
 
 
 def _names(run: RunConfig, sources: Sources) -> tuple[str, ...]:
@@ -108,8 +115,9 @@ def _names(run: RunConfig, sources: Sources) -> tuple[str, ...]:
 def open_sources(run: RunConfig) -> Sources:
     """The run's datasets, opened. Raises DatasetError, InputError."""
     sources = run.data.sources
-    datasets = {path: index.open_dataset(path) for path in map(_path_of(run), sources)}
-    opened = [datasets[_path_of(run)(source)] for source in sources]
+    paths = [*map(_path_of(run), sources)]
+    datasets = {path: index.open_dataset(path) for path in dict.fromkeys(paths)}
+    opened = [datasets[path] for path in paths]
     splits = [dataset.split(source.split) for dataset, source in zip(opened, sources, strict=True)]
     transcripts = [
         dataset.split(source.transcripts) if source.transcripts else None
@@ -138,7 +146,10 @@ def _visual_words(run: RunConfig, contract: FeatureContract) -> VisualWords | No
 
 
 def _builders(
-    run: RunConfig, sources: Sources, tokenizer: tokenizers.Tokenizer
+    run: RunConfig,
+    sources: Sources,
+    tokenizer: tokenizers.Tokenizer,
+    lists: HeadLists,
 ) -> tuple[BlockBuilder, ...]:
     """Blocks of each stage, whose sources go on where the stage before left them."""
     weighted, words = _weighted(run, sources), _content_words(run, tokenizer)
@@ -149,7 +160,7 @@ def _builders(
             source._replace(weight=settings.weight)
             for source, settings in zip(weighted, stage.data.sources, strict=True)
         ]
-        builders.append(_builder(stage, sources, of_stage, tokenizer, words, given))
+        builders.append(_builder(stage, sources, of_stage, tokenizer, words, given, lists))
         given = builders[-1].blocks_given(stage.training.num_steps * stage.data.blocks_per_batch)
     return tuple(builders)
 
@@ -161,7 +172,8 @@ def block_builder(
 
     Raises ContentWordsError, ContractMismatch, NeighboursError, InputError.
     """
-    (builder,) = _builders(run, sources, tokenizer)
+    lists = HeadLists.of_run(run, sources.splits, None)
+    (builder,) = _builders(run, sources, tokenizer, lists)
     return builder
 
 
@@ -195,10 +207,14 @@ def _builder(
     tokenizer: tokenizers.Tokenizer,
     words: content_words.WordWeights | None,
     first_blocks: Sequence[int],
+    lists: HeadLists,
 ) -> BlockBuilder:
+    told, names = lists.answers, lists.clip_labels
+    label_list = LabelList(run.data.clip_labels, names) if names else None
+    dim = sources.main.contract.dim
     try:
-        settings = BlockSettings.from_config(run.data, run.seed, sources.main.contract.dim)
-        return BlockBuilder(weighted, tokenizer, settings, words, first_blocks)
+        settings = BlockSettings.from_config(run.data, run.seed, dim, answered=bool(told))
+        return BlockBuilder(weighted, tokenizer, settings, words, first_blocks, told, label_list)
     except ValueError as error:
         if type(error) is not ValueError:
             raise  # says by itself what it is
@@ -219,7 +235,7 @@ def _path_of(run: RunConfig):
 
 def _tokenizer(
     run: RunConfig,
-    workdir: pathlib.Path,
+    workdir: storage.Path,
     sources: Sources,
     initial: ModelBundle | None,
     bert: Bert | None,
@@ -241,7 +257,7 @@ def _tokenizer(
         atomic.write_bytes(path, model)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("the tokenizer is there")
-    return tokenizers.Tokenizer.from_file(path)
+    return tokenizers.Tokenizer(path.read_bytes())
 
 
 def new_tokenizer(

@@ -5,14 +5,13 @@ import dataclasses
 import hashlib
 import json
 import math
-import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from videobert_jax.files import atomic, digests
+from videobert_jax.files import atomic, digests, storage
 
 FORMAT = 1
 
@@ -143,12 +142,15 @@ def tree_digest(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def write(path: pathlib.Path, manifest: Manifest) -> None:
-    """Writes a manifest atomically: from then on the checkpoint counts."""
-    atomic.write_json(path, {"format": FORMAT, **dataclasses.asdict(manifest)})
+def write(path: storage.Path, manifest: Manifest) -> None:
+    """Writes a manifest atomically: from then on the checkpoint counts.
+
+    Raises FileExistsError where the step has another one.
+    """
+    atomic.create_json(path, {"format": FORMAT, **dataclasses.asdict(manifest)})
 
 
-def read(path: pathlib.Path) -> Manifest:
+def read(path: storage.Path) -> Manifest:
     """Manifest of a file. Raises ManifestError where it is damaged or of another version."""
     try:
         fields = json.loads(path.read_text())
@@ -156,7 +158,7 @@ def read(path: pathlib.Path) -> Manifest:
             raise ManifestError(f"{path}: a manifest of another format than {FORMAT}.")
         leaves = {name: _leaf(leaf) for name, leaf in fields.pop("leaves").items()}
         return Manifest(leaves=leaves, **fields)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ManifestError(f"{path}: not a readable manifest ({error}).") from error
 
 

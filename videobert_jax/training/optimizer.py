@@ -103,6 +103,7 @@ def create_rule(
         schedule=lambda step: schedule(step - first_step),
         frozen=frozen,
         ema_decay=config.ema_decay,
+        shard_over_data=config.shard_over_data,
     )
 
 

@@ -1,220 +1,234 @@
-"""What a training step needs on devices that are not here: compiled ahead of time, for TPU.
+"""What a training step needs on devices that are not here, as the TPU compiler schedules it."""
 
-libtpu, a wheel, is the compiler that TPU machines run, and needs no TPU: where a program does not
-fit into the memory of a chip it refuses it, and the program it makes can be read.
-"""
-
-import collections
 import dataclasses
-import functools
-import os
+import importlib.metadata
 import re
-import time
-from collections.abc import Callable
-from typing import Any
 
 import jax
-from jax.experimental import topologies
-from jax.sharding import Mesh
 
-from videobert_jax import configuration, schema
-from videobert_jax.data import block
-from videobert_jax.files import extras
-from videobert_jax.models.videobert import VideoBert
+from videobert_jax import configuration
+from videobert_jax.data.record import CLIPS_PER_RECORD
 from videobert_jax.sharding import mesh as meshes
-from videobert_jax.sharding import partitioning
-from videobert_jax.training import hardware, optimizer, state, steps
-
-COLLECTIVES = (
-    "all-gather",
-    "all-reduce",
-    "reduce-scatter",
-    "all-to-all",
-    "collective-permute",
-    "collective-broadcast",
+from videobert_jax.training import (
+    abstract_step,
+    ahead,
+    collectives,
+    roofline,
+    traffic,
 )
-_LIBTPU_ENVIRONMENT = {
-    "TPU_SKIP_MDS_QUERY": "1",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-    # Only their absence is complained about: the topology that is asked for is what counts.
-    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-}
+from videobert_jax.training.ahead import Scheduled
+from videobert_jax.training.collectives import Collective
+from videobert_jax.training.roofline import Roofline
+from videobert_jax.training.topologies import Target
+
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = r"([\d.]+)([KMGT]?)"
 _OUT_OF_MEMORY = (
-    re.compile(rf"Used {_SIZE} of {_SIZE} hbm", re.IGNORECASE),
-    re.compile(rf"\({_SIZE}\) exceeds available HBM \({_SIZE}\)", re.IGNORECASE),
+    re.compile(rf"Used {_SIZE} of \S+ hbm", re.IGNORECASE),
+    re.compile(rf"\({_SIZE}\) exceeds available HBM", re.IGNORECASE),
 )
+# Of a step's code, which is not made: what that of videobert_large takes on v5e (248 MB).
+CODE_BYTES = 2**28
 
 
 class PlanError(ValueError):
-    """A topology or mesh for which nothing can be compiled."""
+    """A mesh or a compiler with which nothing can be planned."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InputRate:
+    """What the input of one process, which is one host, must give at the expected rate: records
+    read from disk or bucket, and their bytes, a second; every example with as many clips as it
+    has room for, each alone in its records."""
+
+    processes: int
+    examples: float
+    reads: float
+    bytes: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A compiled training step. Bytes and FLOPs are a device's; None where it does not fit.
+    """A compiled training step. Bytes, FLOPs and collectives are a device's, a step.
 
-    stage: the stage that takes the step, "" where the run has none.
-    peak_bytes: what the program needs, arguments counted; available_bytes: what it may use of a
-    device. Where the step does not fit, the compiler says both in its reason. flops: of matrix
-    products, counted with loops times their length. collectives: number of each kind in the
-    program; what stands in a scan over layers counts once.
+    stage: the stage that takes the step, "" where the run has none. device_kind: "" where it is not
+    a TPU's. flops: of matrix products, counted with loops times their length; bytes_accessed: of
+    the chip's large memory, likewise. memory: bytes by what they hold; where the step does not
+    fit only what is known without compiling. needed_bytes: what the program takes of
+    available_bytes, None where the compiler does not say. What is None is not known of a program
+    that does not fit.
     """
 
     config: str
     stage: str
-    topology: str
+    target: str
     num_devices: int
     device_kind: str
     mesh: dict[str, int]
     global_batch_size: int
+    tokens: int
+    remat: str
+    accumulation_steps: int
     parameters: int
     flops: float
     fits: bool
-    argument_bytes: int | None
-    peak_bytes: int | None
-    available_bytes: int | None
+    memory: dict[str, int]
+    needed_bytes: int | None
+    available_bytes: int
     reason: str | None
-    collectives: dict[str, int] | None
+    bytes_accessed: int | None
+    collectives: tuple[Collective, ...] | None
+    roofline: Roofline | None
+    input: InputRate | None
     compile_seconds: float
+    compiler: str
+
+    @property
+    def examples_a_second(self) -> float | None:
+        """Of all devices, were the step as fast as its bound."""
+        return self.global_batch_size / self.roofline.seconds if self.roofline else None
+
+    @property
+    def speed(self) -> float:
+        """Examples a second at the bound, or, of a device whose rates are not known, a FLOP."""
+        return self.examples_a_second or self.global_batch_size / self.flops
 
 
 def compile_for(
-    run: configuration.RunConfig, topology: str, feature_dim: int, stage: str = ""
+    run: configuration.RunConfig, target: Target, feature_dim: int, stage: str = ""
 ) -> Plan:
-    """The plan of the training step of `run`, or of its stage of that name, on a TPU topology such
-    as "v5p:4x4x4".
+    """The plan of the training step of `run` on a target. stage: its name, where it is a stage.
 
-    `feature_dim` stands in for the dataset's. Call it before jax has touched a device. Raises
-    PlanError on an unknown topology or a mesh that does not fit, MissingExtra without libtpu.
+    `feature_dim` stands in for the dataset's. Raises CompileError, MissingExtra without libtpu, and
+    PlanError where the mesh or the batch does not divide among the devices.
     """
-    run = run.in_stages()[stage]
-    devices = topology_devices(topology)
+    if target.device_bytes is not None:
+        run = on_one_device(run)
+    _require_divisible(run, target, feature_dim)
+    made = ahead.schedule(run, target, feature_dim)
+    needed = _needed(made)
+    fits = made.memory is not None and needed is not None and needed <= target.available_bytes
+    if made.memory is None and target.compiled_for_bytes < target.available_bytes:
+        raise PlanError(
+            f"{target.name}: the step takes more than the {target.compiled_for_bytes / 2**30:.2f} "
+            "GiB of the chip that the compiler stands in with; whether it fits is not known. Say a "
+            "smaller --device-memory, or lower data.block_size."
+        )
+    traced = made.traced
+    flops, sent = traced.flops / target.num_devices, None
+    moved = traffic.bytes_accessed(made.program) if made.program else None
+    if made.program is not None:
+        sent = tuple(collectives.collectives(made.program, traced.mesh, target.slices))
+    bound = _roofline(target, flops, moved, sent)
+    return Plan(
+        config=run.name,
+        stage=stage,
+        target=target.name,
+        num_devices=target.num_devices,
+        device_kind="" if target.device_bytes else traced.device_kind,
+        mesh=traced.mesh,
+        global_batch_size=run.data.global_batch_size,
+        tokens=tokens_a_step(run) // target.num_devices,
+        remat=run.model.remat,
+        accumulation_steps=run.training.accumulation_steps,
+        parameters=traced.parameters,
+        flops=flops,
+        fits=fits,
+        memory=_memory(made),
+        needed_bytes=needed,
+        available_bytes=target.available_bytes,
+        reason=made.refusal and made.refusal.splitlines()[0],
+        bytes_accessed=moved,
+        collectives=sent,
+        roofline=bound,
+        input=bound and input_rate(run, feature_dim, bound.seconds, traced.processes),
+        compile_seconds=made.seconds,
+        compiler=f"libtpu {importlib.metadata.version('libtpu')}, jax {jax.__version__}",
+    )
+
+
+def _require_divisible(run: configuration.RunConfig, target: Target, feature_dim: int) -> None:
+    """Raises PlanError where the mesh does not divide the devices, the network or the batch."""
+    network = configuration.resolve_model(
+        run, vocabulary_size=run.data.vocabulary_size, feature_dim=feature_dim
+    )
     try:
-        mesh = meshes.create_mesh(run.mesh, devices)
+        mesh = abstract_step.abstract_mesh(run.mesh, target.num_devices)
+        meshes.require_slices(mesh.shape["data"], target.slices)
+        meshes.require_divisible_dimensions(network.split_dimensions, mesh)
         meshes.require_divisible_blocks(
             run.data.blocks_per_batch, run.training.accumulation_steps, mesh
         )
     except ValueError as error:
-        raise PlanError(f"{topology} has {len(devices)} devices: {error}") from error
-    step, arguments = _training_step(run, mesh, feature_dim)
-    with jax.set_mesh(mesh):
-        flops = hardware.matmul_flops(step, *arguments)
-        shardings = (state.state_shardings(arguments[0]), None)
-        lowered = jax.jit(step, donate_argnums=0, out_shardings=shardings).lower(*arguments)
-    return Plan(
-        config=run.name,
-        stage=stage,
-        topology=topology,
-        num_devices=len(devices),
-        device_kind=devices[0].device_kind,
-        mesh={axis: int(size) for axis, size in mesh.shape.items()},
-        global_batch_size=run.data.global_batch_size,
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(arguments[0].params)),
-        flops=flops / len(devices),
-        **_compiled(lowered),
+        raise PlanError(f"{target.name}, {target.num_devices} devices: {error}") from error
+
+
+def _needed(made: Scheduled) -> int | None:
+    """Bytes of a device that a step takes; None where the compiler refuses it and does not say."""
+    if made.memory is not None:
+        return made.memory.total + CODE_BYTES
+    return refused_bytes(made.refusal or "")
+
+
+def _memory(made: Scheduled) -> dict[str, int]:
+    """Bytes by what they hold, as far as it is known."""
+    known = made.traced.argument_bytes
+    if made.memory is None:
+        return known
+    return {
+        **known,
+        "padding": made.memory.arguments - sum(known.values()),
+        "temporaries": made.memory.total - made.memory.arguments,
+        "code": CODE_BYTES,
+    }
+
+
+def _roofline(
+    target: Target, flops: float, moved: int | None, sent: tuple[Collective, ...] | None
+) -> Roofline | None:
+    """The bound of a step that was compiled for TPUs; None where it was not."""
+    if target.device_bytes is not None or moved is None or sent is None:
+        return None
+    return roofline.of_step(target.topology, flops, moved, roofline.Sent.by(sent))
+
+
+def on_one_device(run: configuration.RunConfig) -> configuration.RunConfig:
+    """`run` on one device; attention by lengths, which only GPUs have, in its dense form, which
+    takes more memory."""
+    attention = "dense" if run.model.attention == "lengths" else run.model.attention
+    return dataclasses.replace(
+        run,
+        mesh=meshes.MeshConfig(1, 1, 1),
+        model=dataclasses.replace(run.model, attention=attention),
     )
 
 
-def topology_devices(name: str) -> list[Any]:
-    """Devices of a TPU topology, which need not be there.
-
-    Raises MissingExtra without libtpu, PlanError where libtpu does not know the topology.
-    """
-    extras.require("libtpu", "tpu-compiler")
-    # libtpu must not look for TPUs: in the cloud's metadata, or in another process's lock file.
-    for variable, value in _LIBTPU_ENVIRONMENT.items():
-        os.environ.setdefault(variable, value)
-    hardware.keep_to_host()
-    try:
-        topology = topologies.get_topology_desc(platform="tpu", topology_name=name)
-    except (RuntimeError, ValueError) as error:
-        raise PlanError(
-            f"--topology={name}: libtpu knows no such topology ({str(error).splitlines()[0]}); "
-            "say KIND:AxB or KIND:AxBxC, such as v4:2x2x1, v5e:4x4, v5p:4x4x4, v6e:4x4."
-        ) from error
-    return list(topology.devices)
+def tokens_a_step(run: configuration.RunConfig) -> int:
+    """Places of text and video in the rows of one global batch."""
+    return (
+        run.data.blocks_per_batch * run.data.rows * (run.data.text_length + run.data.video_length)
+    )
 
 
-def count_collectives(program: str) -> dict[str, int]:
-    """Number of collectives of every kind in the text of a compiled program.
+def input_rate(
+    run: configuration.RunConfig, feature_dim: int, seconds: float, processes: int
+) -> InputRate:
+    """What every process reads where a step takes so many seconds."""
+    clips = run.data.video_length / run.data.examples_per_row
+    records = 1 + (clips - 1) / CLIPS_PER_RECORD  # a run of clips begins anywhere in a record
+    mine = run.data.global_batch_size / seconds / processes
+    return InputRate(
+        processes=processes,
+        examples=mine,
+        reads=mine * records,
+        bytes=mine * records * CLIPS_PER_RECORD * feature_dim * 2,
+    )
 
-    An asynchronous one is a pair of operations, -start and -done, and counts once.
-    """
-    kinds = "|".join(COLLECTIVES)
-    found = collections.Counter(re.findall(rf"[ )](?:({kinds})(?:-start)?)\(", program))
-    return {kind: found[kind] for kind in COLLECTIVES if found[kind]}
 
-
-def memory_of(message: str) -> tuple[int | None, int | None]:
-    """(bytes needed, bytes available) of a compiler's message that memory does not suffice."""
+def refused_bytes(message: str) -> int | None:
+    """Bytes needed, by a compiler's message that memory does not suffice."""
     for pattern in _OUT_OF_MEMORY:
         if match := pattern.search(message):
-            used, used_unit, available, available_unit = match.groups()
-            return (
-                int(float(used) * _UNITS[used_unit]),
-                int(float(available) * _UNITS[available_unit]),
-            )
-    return None, None
-
-
-def _training_step(
-    run: configuration.RunConfig, mesh: Mesh, feature_dim: int
-) -> tuple[Callable[..., Any], tuple[state.TrainState, schema.Batch]]:
-    """(the step of the training loop, shapes and layouts of its state and batch)."""
-    network = configuration.resolve_model(
-        run, vocabulary_size=run.data.vocabulary_size, feature_dim=feature_dim
-    )
-    model = VideoBert(configuration.model_on(run, network, mesh.devices.flat[0].platform))
-    rule = optimizer.create_rule(run.optimizer, run.training.num_steps, model)
-    step = functools.partial(
-        steps.train_step,
-        model=model,
-        rule=rule,
-        objectives=run.objectives,
-        seed=run.seed,
-        accumulation_steps=run.training.accumulation_steps,
-        num_shards=meshes.block_shards(mesh),
-    )
-    shape = block.BlockSettings.from_config(run.data, run.seed, feature_dim).shape
-    layout = partitioning.batch_sharding(mesh)
-    batch = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout),
-        schema.batch_structs(shape, run.data.blocks_per_batch, run.data.rows),
-    )
-    return step, (state.state_structs(model, rule, mesh), batch)
-
-
-def _compiled(lowered: jax.stages.Lowered) -> dict[str, Any]:
-    """Fields of a Plan that compiling tells."""
-    started = time.monotonic()
-    try:
-        compiled = lowered.compile()
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        needed, available = memory_of(str(error))
-        return {
-            "fits": False,
-            "argument_bytes": None,
-            "peak_bytes": needed,
-            "available_bytes": available,
-            "reason": str(error).splitlines()[0],
-            "collectives": None,
-            "compile_seconds": time.monotonic() - started,
-        }
-    seconds = time.monotonic() - started
-    memory, program = compiled.memory_analysis(), compiled.as_text()
-    if memory is None or program is None:
-        raise PlanError("this libtpu tells nothing of its programs; install the one jax pins.")
-    return {
-        "fits": True,
-        "argument_bytes": memory.argument_size_in_bytes,
-        "peak_bytes": memory.peak_memory_in_bytes,
-        "available_bytes": None,
-        "reason": None,
-        "collectives": count_collectives(program),
-        "compile_seconds": seconds,
-    }
+            used, unit = match.groups()
+            return int(float(used) * _UNITS[unit])
+    return None

@@ -2,15 +2,15 @@
 
 import dataclasses
 import pathlib
-import time
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
 from videobert_jax.data.device_feed import FeedReport
-from videobert_jax.training import metrics
+from videobert_jax.files import storage
+from videobert_jax.training import metric_writers, metrics, wall_time
 from videobert_jax.training.config import TrainingConfig
 
 MAX_SKIPPED_UPDATES = 20  # in a row
@@ -25,6 +25,7 @@ class _Dispatched:
     step: int
     figures: Mapping[str, Any]  # on the device
     feed: FeedReport
+    progress: metrics.Progress
 
 
 class Reporter:
@@ -35,32 +36,40 @@ class Reporter:
 
     def __init__(
         self,
-        workdir: pathlib.Path,
+        workdir: storage.Path,
         settings: TrainingConfig,
-        progress: metrics.Progress,
+        clock: wall_time.WallTime,
         *,
         restored_step: int,
+        config: Mapping[str, Any],
     ) -> None:
-        self._settings, self._progress = settings, progress
+        """clock: of the run, whose intervals are reported. config: its settings as JSON."""
+        self._settings, self._clock = settings, clock
         self._before: _Dispatched | None = None
         self._skipped_in_a_row = self._skipped = self._damaged = 0
-        self._writer: metrics.MetricsWriter | None = None
+        self._writer: metric_writers.MetricWriter | None = None
         if jax.process_index() == 0:
-            self._writer = metrics.MetricsWriter(
+            self._writer = metric_writers.open_writers(
                 workdir,
                 restored_step=restored_step,
                 evaluates_again=settings.evaluates_at(restored_step),
+                wandb_project=settings.wandb_project,
+                config=config,
             )
 
-    def begin_stage(self, progress: metrics.Progress) -> None:
-        """Reports the last step of the stage before; speeds are then those of `progress`."""
-        self.flush()
-        self._progress = progress
-
-    def dispatched(self, step: int, figures: Mapping[str, Any], feed: FeedReport) -> None:
-        """step: number of steps taken once this one is done. Raises DivergenceError."""
+    def dispatched(
+        self, step: int, figures: Mapping[str, Any], feed: FeedReport, progress: metrics.Progress
+    ) -> None:
+        """step: number of steps taken once this one is done. progress: of the step's stage. Raises
+        DivergenceError."""
         self._report_before()
-        self._before = _Dispatched(step, figures, feed)
+        self._before = _Dispatched(step, figures, feed, progress)
+
+    def end_stage(self) -> None:
+        """Reports the last step of a stage, whatever its number, so that its speeds and times end
+        there. Raises DivergenceError."""
+        self._report_before(ends_stage=True)
+        self._before = None
 
     def flush(self) -> None:
         """Reports the last step that was dispatched. Raises DivergenceError."""
@@ -68,40 +77,47 @@ class Reporter:
         self._before = None
 
     def evaluated(self, step: int, name: str, figures: Mapping[str, float], seconds: float) -> None:
-        """Writes an evaluation; the time it took is not counted as training."""
-        self._progress.leave_out(seconds)
+        """Writes and shows an evaluation, and how long it took."""
         if self._writer is None:
             return
         self._writer.write(step, {f"{name}/{key}": value for key, value in figures.items()})
         shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
-        metrics.show(f"step {step}  {name}: {shown}  ({metrics.duration(seconds)})")
+        metrics.show(f"step {step}  {name}: {shown}  ({wall_time.duration(seconds)})")
+
+    def sync(self) -> None:
+        """Returns once what was reported is in the workdir."""
+        if self._writer is not None:
+            self._writer.sync()
 
     def close(self) -> None:
-        """Closes the files."""
+        """Closes the files, and says where the time went."""
+        if jax.process_index() == 0:
+            metrics.show(f"time of this start: {self._clock}")
         if self._writer is not None:
             self._writer.close()
 
-    def _report_before(self) -> None:
+    def _report_before(self, *, ends_stage: bool = False) -> None:
         if self._before is None:
             return
-        step, feed = self._before.step, self._before.feed
-        figures = {name: float(np.asarray(value)) for name, value in self._before.figures.items()}
-        self._progress.add_step(feed.waited_seconds)
+        step, feed, progress = self._before.step, self._before.feed, self._before.progress
+        # Explicitly: the loop forbids every other transfer, and so none can slip in.
+        figures = {k: float(value) for k, value in jax.device_get(self._before.figures).items()}
+        progress.add_step(figures)
         self._damaged += feed.damaged
         self._count_skipped(step, figures["update_skipped"] > 0)
-        last = step == self._settings.num_steps
+        last = ends_stage or step == self._settings.num_steps
         if step % self._settings.log_every and not last:
             return
-        written: dict[str, float | None] = {**figures, **self._progress.speeds()}
+        written: dict[str, float | None] = {**figures, **progress.speeds(self._clock.interval())}
         written |= {
             "skipped_updates": float(self._skipped),
             "damaged_examples": float(self._damaged),
         }
-        if self._progress.stage is not None:
-            written["stage"] = float(self._progress.stage)
+        if progress.stage is not None:
+            written["stage"] = float(progress.stage)
         if self._writer is not None:
             self._writer.write(step, written)
-            metrics.show(self._progress.line(step, written))
+            metrics.show(progress.line(step, written))
 
     def _count_skipped(self, step: int, skipped: bool) -> None:
         self._skipped += skipped
@@ -118,21 +134,34 @@ class Reporter:
 
 
 class Profile:
-    """A profiler trace of some steps, written to WORKDIR/profile."""
+    """What WORKDIR/profile is to hold: a profiler trace of some steps, for TensorBoard and XProf,
+    and what is in device memory before one of them, for pprof."""
 
-    def __init__(self, workdir: pathlib.Path, settings: TrainingConfig) -> None:
-        self._folder = str(workdir / "profile")
+    def __init__(self, workdir: storage.Path, settings: TrainingConfig) -> None:
+        self._target = self._folder = workdir / "profile"
+        if storage.is_remote(workdir):  # where the profiler itself cannot write
+            self._folder = pathlib.Path(tempfile.mkdtemp(prefix="profile-"))
         self._first = settings.profile_first_step  # 0: none
         self._end = self._first + settings.profile_steps
+        self._memory_step = settings.profile_memory_step  # 0: none
         self._tracing = False
 
     def before_step(self, step: int, waited_for: Any) -> None:
-        """Starts or ends the trace; at its end waits for `waited_for`, so that no step is cut."""
+        """Starts or ends what begins or ends here; waits for `waited_for`, so that no step is cut
+        and memory is as steps leave it."""
         if self._first and step == self._first and not self._tracing:
-            jax.profiler.start_trace(self._folder)
+            jax.block_until_ready(waited_for)
+            jax.profiler.start_trace(str(self._folder))
             self._tracing = True
         elif self._tracing and step >= self._end:
             self.close(waited_for)
+        if self._memory_step and step == self._memory_step:
+            jax.block_until_ready(waited_for)
+            storage.make_folder(self._folder)
+            path = self._folder / f"memory_step_{step}_process_{jax.process_index()}.prof"
+            jax.profiler.save_device_memory_profile(str(path))
+            self._upload()
+            metrics.show(f"device memory before step {step} written to {self._target}/{path.name}")
 
     def close(self, waited_for: Any) -> None:
         """Ends a trace that is under way."""
@@ -140,14 +169,9 @@ class Profile:
             jax.block_until_ready(waited_for)
             jax.profiler.stop_trace()
             self._tracing = False
-            metrics.show(f"profile written to {self._folder}")
+            self._upload()
+            metrics.show(f"profile written to {self._target}")
 
-
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._begun = time.monotonic()
-
-    def seconds(self) -> float:
-        return time.monotonic() - self._begun
+    def _upload(self) -> None:
+        if self._folder != self._target:
+            storage.upload(pathlib.Path(self._folder), self._target)

@@ -1,7 +1,8 @@
 """What a workdir says of its run beside the checkpoints: its settings, and what its model needs.
 
 config.json      the settings as they were given
-run.json         name, versions, resolved model settings, what it was trained on, digests
+run.json         name, versions, compiler flags, resolved model settings, what it was trained on,
+                 answers and labels of clips that its heads tell, digests
 tokenizer.model  sentencepiece, trained on the run's captions, or taken over: another run's, or the
                  WordPiece of the BERT that the run began with
 contract.json    how the clip features were made
@@ -9,20 +10,22 @@ contract.json    how the clip features were made
 
 import copy
 import dataclasses
-import fnmatch
 import importlib.metadata
 import json
-import pathlib
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
 
 from videobert_jax import configuration
+from videobert_jax.data import config as data_config
 from videobert_jax.data.config import DataConfig
-from videobert_jax.files import atomic, digests
+from videobert_jax.files import atomic, digests, storage
+from videobert_jax.models import config as model_config
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.schema import FeatureContract
+from videobert_jax.training import compiler_flags
 
 CONFIG_FILE, RUN_FILE, TOKENIZER_FILE, CONTRACT_FILE = (
     "config.json",
@@ -30,12 +33,9 @@ CONFIG_FILE, RUN_FILE, TOKENIZER_FILE, CONTRACT_FILE = (
     "tokenizer.model",
     "contract.json",
 )
-# Settings that may differ when a run is resumed: they change no parameter. Paths may, because the
-# digests of what lies there are compared; a mesh may, because only the order of sums changes.
-FREE_SETTINGS = (
-    "name",
-    "platform",
-    "mesh.*",
+# Settings that each process may have its own way: where files lie on its disk (the digests of what
+# lies there are compared), and how it reads them.
+OWN_SETTINGS = (
     "data.path",
     "data.local_copy",
     "data.sources.*.path",
@@ -44,20 +44,44 @@ FREE_SETTINGS = (
     "data.executor",
     "data.workers",
     "data.prefetch",
+    "data.parallel_reads",
+)
+# Settings that may differ when a run is resumed: they change no parameter. A mesh may, because only
+# the order of sums changes.
+FREE_SETTINGS = (
+    *OWN_SETTINGS,
+    "name",
+    "platform",
+    "mesh.*",
     "data.max_damaged_fraction",
+    "optimizer.shard_over_data",
     "training.log_every",
     "training.save_every",
     "training.eval_every",
+    "training.eval_tasks",
+    "training.best_*",
     "training.keep_checkpoints",
     "training.profile_*",
+    "training.wandb_project",
 )
 # Settings younger than some workdirs, at the values that do what was done before there were any:
 # said or not said is the same.
 YOUNGER_SETTINGS: dict[str, Any] = {
+    **{f"data.{name}": value for name, value in data_config.YOUNGER.items()},
+    **{f"model.{name}": value for name, value in model_config.YOUNGER.items()},
+    "objectives.answering.weight": 0.0,
+    "objectives.captioning.word_dropout": 0.0,
+    "objectives.segmentation.weight": 0.0,
     "optimizer.layer_decay": 1.0,
     "optimizer.frozen": "",
     "optimizer.ema_decay": 0.0,
+    "optimizer.shard_over_data": False,
+    "training.eval_tasks": "retrieval",
+    "training.best_metric": "",
+    "training.best_is_highest": True,
     "stages": [],
+    "training.profile_memory_step": 0,
+    "training.wandb_project": "",
 }
 _PACKAGES = (
     "jax",
@@ -85,6 +109,9 @@ class RunRecord:
     tokenizer_model: bytes
     contract: FeatureContract
     trained_on: dict[str, Any]
+    answers: tuple[str, ...]
+    captioning_inputs: str | None
+    clip_labels: tuple[str, ...]
 
 
 def versions() -> dict[str, str]:
@@ -99,9 +126,8 @@ def binding_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Settings that a resumed run must share: all that decide its parameters."""
     return {
         key: value
-        for key, value in configuration.flat_settings(config).items()
-        if not any(fnmatch.fnmatchcase(key, pattern) for pattern in FREE_SETTINGS)
-        and (key not in YOUNGER_SETTINGS or value != YOUNGER_SETTINGS[key])
+        for key, value in configuration.settings_but(config, FREE_SETTINGS).items()
+        if key not in YOUNGER_SETTINGS or value != YOUNGER_SETTINGS[key]
     }
 
 
@@ -110,7 +136,7 @@ def fingerprint(config: dict[str, Any]) -> str:
     return digests.sha256_json(binding_settings(config))
 
 
-def require_same_settings(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+def require_same_settings(workdir: storage.Path, config: dict[str, Any]) -> None:
     """Raises RunRecordError where the workdir's run had other binding settings; names them."""
     path = workdir / CONFIG_FILE
     if not path.is_file():
@@ -136,23 +162,28 @@ def require_same_settings(workdir: pathlib.Path, config: dict[str, Any]) -> None
 
 
 def write(
-    workdir: pathlib.Path,
+    workdir: storage.Path,
     config: dict[str, Any],
     *,
     model: ModelConfig,
     contract: FeatureContract,
     trained_on: dict[str, Any],
+    answers: Sequence[str],
+    clip_labels: Sequence[str],
 ) -> None:
     """Writes config.json, run.json and contract.json; tokenizer.model must be there."""
-    tokenizer_sha256 = digests.sha256_file(workdir / TOKENIZER_FILE)
+    tokenizer_sha256 = digests.sha256_bytes((workdir / TOKENIZER_FILE).read_bytes())
     atomic.write_json(workdir / CONTRACT_FILE, contract.to_json())
     atomic.write_json(
         workdir / RUN_FILE,
         {
             "name": config["name"],
             "versions": versions(),
+            "compiler_flags": compiler_flags.said(),
             "model": dataclasses.asdict(model),
             "trained_on": trained_on,
+            "answers": list(answers),
+            "clip_labels": list(clip_labels),
             "tokenizer_sha256": tokenizer_sha256,
             "contract_sha256": digests.sha256_json(contract.to_json()),
         },
@@ -160,12 +191,17 @@ def write(
     atomic.write_json(workdir / CONFIG_FILE, config)
 
 
-def update_settings(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+def update_settings(workdir: storage.Path, config: dict[str, Any]) -> None:
     """Writes config.json anew: settings that may differ are those of the last start."""
     atomic.write_json(workdir / CONFIG_FILE, config)
 
 
-def read(workdir: pathlib.Path) -> RunRecord:
+def read_settings(workdir: storage.Path) -> dict[str, Any]:
+    """The settings of a workdir's last start. Raises RunRecordError."""
+    return _read_json(workdir / CONFIG_FILE)
+
+
+def read(workdir: storage.Path) -> RunRecord:
     """Record of a workdir, its parts compared with their digests. Raises RunRecordError."""
     fields = _read_json(workdir / RUN_FILE)
     config = _read_json(workdir / CONFIG_FILE)
@@ -185,7 +221,8 @@ def read(workdir: pathlib.Path) -> RunRecord:
                     "replaced; put the run's own file back."
                 )
         run = configuration.parse(ml_collections.ConfigDict(_with_younger_settings(config)))
-        model = configuration.from_fields(ModelConfig, fields["model"], "run.json model")
+        resolved = model_config.YOUNGER | fields["model"]
+        model = configuration.from_fields(ModelConfig, resolved, "run.json model")
         return RunRecord(
             name=fields["name"],
             model=model,
@@ -193,6 +230,9 @@ def read(workdir: pathlib.Path) -> RunRecord:
             tokenizer_model=tokenizer_model,
             contract=FeatureContract.from_json(contract),
             trained_on=fields["trained_on"],
+            answers=tuple(fields.get("answers", ())),  # there were none yet
+            captioning_inputs=run.captioning_inputs,
+            clip_labels=tuple(fields.get("clip_labels", ())),
         )
     except KeyError as error:
         raise RunRecordError(
@@ -207,12 +247,12 @@ def _with_younger_settings(config: dict[str, Any]) -> dict[str, Any]:
         *groups, name = key.split(".")
         node = completed
         for group in groups:
-            node = node[group]
+            node = node.setdefault(group, {})
         node.setdefault(name, value)
     return completed
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
+def _read_json(path: storage.Path) -> dict[str, Any]:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

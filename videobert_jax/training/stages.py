@@ -7,7 +7,7 @@ optimizer's state what both stages have, leaf by leaf; and every source where it
 import bisect
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -21,11 +21,24 @@ from videobert_jax.data.block import BlockBuilder
 from videobert_jax.data.device_feed import DeviceFeed
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import mesh as meshes
-from videobert_jax.sharding import partitioning
-from videobert_jax.training import hardware, manifest, metrics, optimizer, state, steps
+from videobert_jax.training import abstract_step, hardware, manifest, metrics, optimizer, steps
+from videobert_jax.training.abstract_step import AbstractStep
 from videobert_jax.training.inputs import RunInputs
 from videobert_jax.training.state import TrainState
 from videobert_jax.training.update_rule import UpdateRule
+
+
+def create_mesh(run: RunConfig) -> Mesh:
+    """The run's mesh. Raises ConfigError where settings do not fit the devices."""
+    try:
+        mesh = meshes.create_mesh(run.mesh)
+        meshes.require_divisible_dimensions(run.model.split_dimensions, mesh)
+        platform = mesh.devices.flat[0].platform
+        configuration.model_on(run, run.model, platform, mesh.shape["tensor"])
+    except ValueError as error:
+        raise configuration.ConfigError(str(error)) from error
+    require_fitting(run, mesh)
+    return mesh
 
 
 def require_fitting(run: RunConfig, mesh: Mesh) -> None:
@@ -66,27 +79,27 @@ class Stage:
         return optimizer.create_rule(settings, num_steps, self.model, self.first_step)
 
     @functools.cached_property
-    def structs(self) -> TrainState:
-        """The state's leaves, shaped and laid out."""
-        return state.state_structs(self.model, self.rule, self.mesh)
+    def step(self) -> AbstractStep:
+        """The training step, and the shapes and layouts of its arguments."""
+        shape = self.builder.settings.shape
+        return abstract_step.of(self.run, self.model, self.rule, self.mesh, shape)
 
-    @property
-    def step_function(self) -> Callable[..., Any]:
-        """The training step, of (state, batch)."""
-        return functools.partial(
-            steps.train_step,
-            model=self.model,
-            rule=self.rule,
-            objectives=self.run.objectives,
-            seed=self.run.seed,
-            accumulation_steps=self.run.training.accumulation_steps,
-            num_shards=meshes.block_shards(self.mesh),
-        )
+    def jitted_gradient_norms(self) -> Any:
+        """The norm of each objective's gradient, of (state, batch), on as many blocks as fit at a
+        time."""
+        every = self.run.training.accumulation_steps
 
-    def compiled_step(self) -> Callable[..., Any]:
-        """The training step, which compiles when it is first taken."""
-        layouts = (state.state_shardings(self.structs), partitioning.replicated(self.mesh))
-        return jax.jit(self.step_function, donate_argnums=0, out_shardings=layouts)
+        def norms(current: TrainState, batch: schema.Batch) -> Any:
+            return steps.objective_gradient_norms(
+                current,
+                jax.tree.map(lambda values: values[::every], batch),
+                model=self.model,
+                rule=self.rule,
+                objectives=self.run.objectives,
+                seed=self.run.seed,
+            )
+
+        return jax.jit(norms)
 
     def feed(self, step: int) -> DeviceFeed:
         """Batches of the steps from `step` of the run to the stage's end."""
@@ -113,23 +126,16 @@ class Stage:
         )
 
     def progress(self, num_steps: int) -> metrics.Progress:
-        """Speeds of the stage in a run of `num_steps`."""
-        data = self.run.data
-        peak = hardware.peak_flops(jax.devices()[0].device_kind)
-        flops = None
-        if peak is not None:
-            shape = self.builder.settings.shape
-            batch = schema.batch_structs(shape, data.blocks_per_batch, data.rows)
-            flops = hardware.matmul_flops(self.step_function, self.structs, batch)
+        """Speeds of the stage in a run of `num_steps`; measures the devices at the first call."""
+        data, peak = self.run.data, hardware.peak_flops(jax.devices()[0].device_kind)
+        dtype = self.model.config.compute_dtype
         return metrics.Progress(
             num_steps=num_steps,
             stage=self.number if self.name else None,
             examples_a_step=data.global_batch_size,
-            tokens_a_step=data.blocks_per_batch
-            * data.rows
-            * (data.text_length + data.video_length + data.target_length),
-            flops_a_step=flops,
-            peak_flops=None if peak is None else peak * jax.device_count(),
+            peak_flops=None if peak is None else peak * self.mesh.size,
+            matmul_flops_a_step=hardware.jaxpr_matmul_flops(self.step.trace().jaxpr),
+            matmul_rate=hardware.measured_matmul_rate(self.mesh, dtype),
         )
 
     def __str__(self) -> str:
@@ -140,8 +146,16 @@ class Stage:
 
 
 def create(run: RunConfig, inputs: RunInputs, mesh: Mesh) -> tuple[Stage, ...]:
-    """The stages of a run in their order; one, without a name, where it has none."""
-    network = configuration.model_on(run, inputs.model, mesh.devices.flat[0].platform)
+    """The stages of a run in their order; one, without a name, where it has none.
+
+    Raises ConfigError where the mesh does not divide a dimension that the tokenizer has set.
+    """
+    try:
+        meshes.require_divisible_dimensions(inputs.model.split_dimensions, mesh)
+    except ValueError as error:
+        raise configuration.ConfigError(str(error)) from error
+    platform = mesh.devices.flat[0].platform
+    network = configuration.model_on(run, inputs.model, platform, mesh.shape["tensor"])
     model, first_step, created = VideoBert(network), 0, []
     named = zip(run.in_stages().items(), inputs.builders, strict=True)
     for number, ((name, stage), builder) in enumerate(named):
@@ -162,7 +176,7 @@ def carry_over(before: TrainState, stage: Stage) -> tuple[TrainState, str]:
     Leaves of the optimizer and of the moving average go on where both stages have them, but for the
     schedule's step; others begin as they would in a new run, the average from the parameters.
     """
-    had, wanted = (_changing(whole) for whole in (before, stage.structs))
+    had, wanted = (_changing(whole) for whole in (before, stage.step.state))
     carried, structs = manifest.named_leaves(had), manifest.named_leaves(wanted)
     counts = _schedule_counts(wanted)
     fresh = [name for name in structs if name not in carried or name in counts]

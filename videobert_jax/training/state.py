@@ -1,14 +1,16 @@
 """The training state, born sharded."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 
 from videobert_jax import schema
+from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import partitioning
 from videobert_jax.training.update_rule import UpdateRule, average_of
@@ -45,14 +47,44 @@ def _boxed_variables(model: VideoBert, key: jax.Array) -> Any:
         feature_dim=config.video.feature_dim,
         weighted_text=0,
         target_length=1,
+        answered=0,
+        labelled=0,
     )
     return model.init(key, jax.tree.map(jnp.asarray, schema.zero_block(shape, 1)))
 
 
+@functools.lru_cache(maxsize=8)
+def _boxed_params(config: ModelConfig) -> Any:
+    model = VideoBert(config)
+    boxed = jax.eval_shape(lambda key: _boxed_variables(model, key), jax.random.key(0))
+    return boxed["params"]
+
+
 def parameter_axes(model: VideoBert) -> Any:
     """Tuple of logical axis names a parameter."""
-    boxed = jax.eval_shape(lambda key: _boxed_variables(model, key), jax.random.key(0))
-    return partitioning.logical_axes(boxed["params"])
+    return partitioning.logical_axes(_boxed_params(model.config))
+
+
+def parameter_shapes(model: VideoBert) -> Any:
+    """`ShapeDtypeStruct` a parameter."""
+    return nn.unbox(_boxed_params(model.config))
+
+
+def laid_out_for_update(tree: dict[str, Any], model: VideoBert, rule: UpdateRule) -> dict[str, Any]:
+    """Parameters or gradients, or some modules of them, laid out as the rule's update takes them;
+    as they are where no mesh is set."""
+    sizes = jax.sharding.get_abstract_mesh().shape
+    if not sizes:
+        return tree
+
+    def constrain(leaf: jax.Array, names: tuple[str, ...]) -> jax.Array:
+        spec = partitioning.to_spec(names)
+        if rule.shard_over_data:
+            spec = partitioning.split_over_data(spec, leaf.shape, sizes)
+        return jax.lax.with_sharding_constraint(leaf, spec)
+
+    axes = parameter_axes(model)
+    return jax.tree.map(constrain, tree, {name: axes[name] for name in tree})
 
 
 def _boxed_state(model: VideoBert, rule: UpdateRule, key: jax.Array) -> TrainState:
@@ -89,10 +121,20 @@ def _boxed_like(tree: Any, params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(box, tree)
 
 
-def state_structs(model: VideoBert, rule: UpdateRule, mesh: Mesh) -> TrainState:
+def state_structs(model: VideoBert, rule: UpdateRule, mesh: Mesh | AbstractMesh) -> TrainState:
     """TrainState of `ShapeDtypeStruct` with shardings: what restoring aims at."""
     boxed = jax.eval_shape(lambda key: _boxed_state(model, rule, key), jax.random.key(0))
-    shardings = partitioning.tree_shardings(mesh, boxed)
+    shardings: TrainState = partitioning.tree_shardings(mesh, boxed)
+    if rule.shard_over_data:
+        only_updated = (shardings.opt_state, shardings.ema)
+        opt_state, average = jax.tree.map(
+            lambda layout, leaf: NamedSharding(
+                mesh, partitioning.split_over_data(layout.spec, leaf.shape, mesh.shape)
+            ),
+            only_updated,
+            nn.unbox((boxed.opt_state, boxed.ema)),
+        )
+        shardings = dataclasses.replace(shardings, opt_state=opt_state, ema=average)
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         nn.unbox(boxed),

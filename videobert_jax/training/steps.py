@@ -5,9 +5,13 @@ over blocks. The contrastive loss is global: only the embeddings `[k r e, j]` ar
 accumulation the step has two phases (GradCache, Gao et al. 2021): embeddings micro-batch by
 micro-batch; loss and cotangents on the gathered matrix; then the backward passes, each fed its
 rows of the cotangents. So accumulation changes memory and nothing else.
+
+Gradients are summed over `data` once a step. To the partitioner every shard of `data` has
+parameters of its own, `_copies` of the one, which cost nothing; else it would sum a gradient at
+each use of a parameter, in every pass of the cross-modal encoder and every micro-batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -18,10 +22,11 @@ from jaxtyping import Array, Float
 
 from videobert_jax import schema
 from videobert_jax.models.videobert import VideoBert
-from videobert_jax.objectives import contrastive, pretraining
+from videobert_jax.objectives import contrastive, passes, pretraining
 from videobert_jax.objectives.config import ObjectivesConfig
 from videobert_jax.sharding import mesh as meshes
-from videobert_jax.training.state import TrainState
+from videobert_jax.training import model_flops
+from videobert_jax.training.state import TrainState, laid_out_for_update
 from videobert_jax.training.update_rule import UpdateRule
 
 Totals = dict[str, Float[Array, ""]]
@@ -42,7 +47,7 @@ def train_step(
 
     A gradient that is not finite leaves params, average and optimizer as they were
     (`update_skipped` 1) and the step counts. An objective's metric is its mean, NaN where its
-    weight is 0.
+    weight is 0. `tokens` are those that are no padding, `model_flops` what they need.
     """
     problem = _Problem(model, objectives, batch, state, seed)
     trainable = rule.trainable(state.params)
@@ -50,11 +55,13 @@ def train_step(
         (_, totals), gradients = jax.value_and_grad(problem.loss, has_aux=True)(trainable)
     else:
         totals, gradients = problem.accumulate(trainable, accumulation_steps, num_shards)
+    gradients = laid_out_for_update(gradients, model, rule)
+    before = laid_out_for_update(state.params, model, rule)
     norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(norm)
+    trainable = rule.trainable(before)
     updates, opt_state = rule.optimizer.update(gradients, state.opt_state, trainable)
     updated: Any = optax.apply_updates(trainable, updates)
-    params = {**state.params, **updated}
 
     def keep_if_finite(new: Any, old: Any) -> Any:
         return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
@@ -64,13 +71,14 @@ def train_step(
         "gradient_norm": norm,
         "learning_rate": jnp.asarray(rule.schedule(state.step), jnp.float32),
         "update_skipped": 1.0 - finite.astype(jnp.float32),
+        **problem.work(rule.frozen),
     }
     return TrainState(
         step=state.step + 1,
-        params=keep_if_finite(params, state.params),
+        params={**state.params, **keep_if_finite(updated, trainable)},
         constants=state.constants,
         opt_state=keep_if_finite(opt_state, state.opt_state),
-        ema=keep_if_finite(rule.averaged(state.ema, params), state.ema),
+        ema=keep_if_finite(rule.averaged(state.ema, {**before, **updated}), state.ema),
     ), metrics
 
 
@@ -101,8 +109,58 @@ def objective_gradient_norms(
 
 
 def over_blocks(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` of one block, mapped over the leading axis, which the block axes split."""
-    return jax.vmap(function, spmd_axis_name=meshes.BLOCK_AXES)
+    """`function` of parameters and of one block, mapped over the blocks `[k, ...]`, which the block
+    axes split. The parameters are `_copies`."""
+    copies = _num_copies()
+    if copies == 1:
+        return jax.vmap(function, (None, 0, 0), spmd_axis_name=meshes.BLOCK_AXES)
+    data, *rest = meshes.BLOCK_AXES
+    of_shard = jax.vmap(function, (None, 0, 0), spmd_axis_name=tuple(rest))
+    of_shards = jax.vmap(of_shard, spmd_axis_name=data)
+
+    def split(values: Array) -> Array:
+        shards = values.reshape(copies, values.shape[0] // copies, *values.shape[1:])
+        return _constrained(shards, data, tuple(rest))
+
+    def merge(values: Array) -> Array:
+        return _constrained(values.reshape(-1, *values.shape[2:]), meshes.BLOCK_AXES)
+
+    def mapped(params: Any, *blocks: Any) -> Any:
+        return jax.tree.map(merge, of_shards(params, *jax.tree.map(split, blocks)))
+
+    return mapped
+
+
+def _num_copies() -> int:
+    return jax.sharding.get_abstract_mesh().shape.get(meshes.BLOCK_AXES[0], 1)
+
+
+def _copies(params: Any) -> Any:
+    """Parameters `[n, ...]`, one for each of the n shards of `data`, where there are several."""
+    copies = _num_copies()
+    if copies == 1:
+        return params
+
+    def spread(leaf: Array) -> Array:
+        values = jnp.broadcast_to(leaf[None], (copies, *leaf.shape))
+        unsaid = (PartitionSpec.UNCONSTRAINED,) * leaf.ndim
+        return _constrained(values, meshes.BLOCK_AXES[0], *unsaid)
+
+    return jax.tree.map(spread, params)
+
+
+def _summed(gradients: Any) -> Any:
+    """Gradients of parameters out of those of their `_copies`."""
+    if _num_copies() == 1:
+        return gradients
+    return jax.tree.map(lambda leaf: leaf.sum(0), gradients)
+
+
+def _constrained(values: Array, *layout: Any) -> Array:
+    """`values` laid out so over mesh axes, where a mesh is set."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return values
+    return jax.lax.with_sharding_constraint(values, PartitionSpec(*layout))
 
 
 class _Problem:
@@ -119,8 +177,8 @@ class _Problem:
         self.model, self.config, self.batch, self.state = model, config, batch, state
         num_blocks = batch.example_ids.shape[0]
         self.keys = pretraining.block_keys(seed, state.step, num_blocks)
-        weights = over_blocks(lambda block, key: pretraining.block_weights(block, key, config))(
-            batch, self.keys
+        weights = over_blocks(lambda _, block, key: pretraining.block_weights(block, key, config))(
+            (), batch, self.keys
         )
         self.weights = {name: values.sum() for name, values in weights.items()}
 
@@ -143,24 +201,31 @@ class _Problem:
         }
         return {"loss": self.weighted(totals), **means}
 
+    def work(self, frozen: Collection[str]) -> Totals:
+        """What the batch really holds, and what a step on it needs."""
+        counts = model_flops.count(self.batch)
+        needed = model_flops.step_flops(self.model.config, self.config, frozen, counts)
+        return {
+            "tokens": counts.text + counts.video + counts.target,
+            "model_flops": jnp.asarray(needed, jnp.float32),
+        }
+
     def variables(self, params: Any) -> dict[str, Any]:
         """Of the network with these parameters, the state's in the place of those frozen."""
         return {"params": {**self.state.params, **params}, "constants": self.state.constants}
 
-    def local(
-        self, params: Any, batch: schema.Batch, keys: Array
-    ) -> tuple[Totals, pretraining.Encoded]:
-        """(sums of the local objectives, the towers' outputs) of some blocks."""
-        variables = self.variables(params)
+    def local(self, params: Any, batch: schema.Batch, keys: Array) -> tuple[Totals, passes.Encoded]:
+        """(sums of the local objectives, the towers' outputs) of some blocks, by `_copies`."""
 
-        def block_totals(block: schema.Batch, key: Array) -> Any:
-            encoded = pretraining.encode(self.model, variables, block, key)
+        def block_totals(params: Any, block: schema.Batch, key: Array) -> Any:
+            variables = self.variables(params)
+            encoded = passes.encode(self.model, variables, block, key)
             totals = pretraining.local_totals(
                 self.model, variables, block, encoded, key, self.config
             )
             return totals, encoded
 
-        totals, encoded = over_blocks(block_totals)(batch, keys)
+        totals, encoded = over_blocks(block_totals)(params, batch, keys)
         return {name: values.sum() for name, values in totals.items()}, encoded
 
     def contrastive(self, text: Array, video: Array, scale: Array) -> Float[Array, ""]:
@@ -180,7 +245,7 @@ class _Problem:
 
     def loss(self, params: Any) -> tuple[Float[Array, ""], Totals]:
         """(loss, sums of the objectives) of the whole batch at once."""
-        totals, encoded = self.local(params, self.batch, self.keys)
+        totals, encoded = self.local(_copies(params), self.batch, self.keys)
         if "contrastive" in self.weights:
             totals["contrastive"] = self.contrastive(
                 encoded.text_embeddings, encoded.video_embeddings, self.scale(params)
@@ -192,42 +257,43 @@ class _Problem:
         micro_batches = _split((self.batch, self.keys), steps, num_shards)
         totals: Totals = {}
         cotangents = None
-        scale_cotangent = jnp.zeros(())
+        copies, gradients = _copies(params), jax.tree.map(jnp.zeros_like, params)
         if "contrastive" in self.weights:
             totals["contrastive"], embedded = self._contrastive_cotangents(
-                micro_batches, num_shards
+                copies, self.scale(params), micro_batches, num_shards
             )
             cotangents = _split(embedded[:2], steps, num_shards)
-            scale_cotangent = embedded[2]
+            _, pull_back = jax.vjp(self.scale, params)
+            (gradients,) = pull_back(embedded[2])
 
-        def micro_loss(params: Any, micro: Any) -> tuple[Float[Array, ""], Totals]:
+        def micro_loss(copies: Any, micro: Any) -> tuple[Float[Array, ""], Totals]:
             (batch, keys), rows = micro
-            local, encoded = self.local(params, batch, keys)
+            local, encoded = self.local(copies, batch, keys)
             loss = self.weighted(local)
             if rows is not None:
                 loss += jnp.vdot(encoded.text_embeddings, rows[0])
                 loss += jnp.vdot(encoded.video_embeddings, rows[1])
-                loss += self.scale(params) * scale_cotangent / steps
             return loss, local
 
         def add(carry: Any, micro: Any) -> tuple[Any, Totals]:
-            (_, local), gradients = jax.value_and_grad(micro_loss, has_aux=True)(params, micro)
+            (_, local), gradients = jax.value_and_grad(micro_loss, has_aux=True)(copies, micro)
             return jax.tree.map(jnp.add, carry, gradients), local
 
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        gradients, local = jax.lax.scan(add, zeros, (micro_batches, cotangents))
+        zeros = jax.tree.map(jnp.zeros_like, copies)
+        of_copies, local = jax.lax.scan(add, zeros, (micro_batches, cotangents))
         totals |= {name: values.sum() for name, values in local.items()}
-        return totals, gradients
+        return totals, jax.tree.map(jnp.add, gradients, _summed(of_copies))
 
-    def _contrastive_cotangents(self, micro_batches: Any, num_shards: int) -> Any:
+    def _contrastive_cotangents(
+        self, copies: Any, scale: Array, micro_batches: Any, num_shards: int
+    ) -> Any:
         """(contrastive sum, its gradients in text, video embeddings `[k, r, e, j]` and scale)."""
-        params = self.state.params
-        variables = self.variables(params)
+
+        def encode(params: Any, block: schema.Batch, key: Array) -> Any:
+            return passes.encode(self.model, self.variables(params), block, key)
 
         def embed(_: None, micro: Any) -> tuple[None, Any]:
-            encoded = over_blocks(
-                lambda block, key: pretraining.encode(self.model, variables, block, key)
-            )(*micro)
+            encoded = over_blocks(encode)(copies, *micro)
             return None, (encoded.text_embeddings, encoded.video_embeddings)
 
         _, embedded = jax.lax.scan(embed, None, micro_batches)
@@ -238,7 +304,7 @@ class _Problem:
             return self.weighted({"contrastive": total}), total
 
         (_, total), gradients = jax.value_and_grad(weighted, argnums=(0, 1, 2), has_aux=True)(
-            text, video, self.scale(params)
+            text, video, scale
         )
         return total, gradients
 
@@ -251,7 +317,7 @@ def _split(tree: Any, steps: int, num_shards: int) -> Any:
         blocks, *rest = values.shape
         per_shard = values.reshape(num_shards, steps, blocks // (num_shards * steps), *rest)
         micro = jnp.swapaxes(per_shard, 0, 1)
-        return _over_shards(micro.reshape(steps, blocks // steps, *rest), leading=1)
+        return _constrained(micro.reshape(steps, blocks // steps, *rest), None, meshes.BLOCK_AXES)
 
     return jax.tree.map(split, tree)
 
@@ -260,12 +326,4 @@ def _merge(values: Array, num_shards: int) -> Array:
     """The inverse of `_split`: `[steps, k / steps, ...]` as `[k, ...]`, in the batch's order."""
     steps, _, *rest = values.shape
     per_shard = jnp.swapaxes(values.reshape(steps, num_shards, -1, *rest), 0, 1)
-    return _over_shards(per_shard.reshape(-1, *rest), leading=0)
-
-
-def _over_shards(values: Array, leading: int) -> Array:
-    """`values` with the dimension after `leading` ones over the block axes, where a mesh is set."""
-    if jax.sharding.get_abstract_mesh().empty:
-        return values
-    spec = PartitionSpec(*(None,) * leading, meshes.BLOCK_AXES)
-    return jax.lax.with_sharding_constraint(values, spec)
+    return _constrained(per_shard.reshape(-1, *rest), meshes.BLOCK_AXES)

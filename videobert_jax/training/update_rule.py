@@ -15,13 +15,15 @@ class UpdateRule:
 
     optimizer: of the parameters outside the `frozen` top-level modules, which stay as they are and
     have no state in it. schedule: its learning rate by the run's step. ema_decay: of the moving
-    average of all parameters; 0: none is kept.
+    average of all parameters; 0: none is kept. shard_over_data: whether state and average are split
+    over the mesh axis `data` too, and parameters updated there part by part (ZeRO-1).
     """
 
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
     frozen: frozenset[str]
     ema_decay: float
+    shard_over_data: bool
 
     def trainable(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The part of the parameters that learns; gradients are taken of nothing else."""

@@ -20,6 +20,7 @@ from videobert_jax.cli import main, prepare
 from videobert_jax.data import index
 
 NAMES = ("aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc", "ddddddddddd")
+OF_A_FOLD = tuple(f"tea{number:08d}" for number in range(32))
 DIMS = {"crosstask": 3200, "univl_pickle": 1024, "howto100m_npy": 1024, "mmpt": 512}
 DOCUMENTS = ("datasets.md", "features.md", "scale.md", "transcripts.md")
 # Cloud services, and what needs an extra and has tests of its own that run it
@@ -32,6 +33,18 @@ def commands() -> list[str]:
     found = test_documentation.commands(folder / name for name in DOCUMENTS)
     own = [line for line in found if line.startswith("videobert ")]
     return [line for line in own if not any(part in line for part in ELSEWHERE)]
+
+
+def crosstask_release(folder: pathlib.Path) -> None:
+    """One task of so many videos that a fold can be drawn."""
+    (folder / "annotations").mkdir(parents=True)
+    task = "7\nMake Tea\nhttps://example.org/tea\n1\nboil water\n"
+    (folder / "tasks_primary.txt").write_text(task)
+    listed = [f"7,{name},https://example.org/{name}\n" for name in OF_A_FOLD]
+    (folder / "videos.csv").write_text("".join(listed[1:]))
+    (folder / "videos_val.csv").write_text(listed[0])
+    for name in OF_A_FOLD:
+        (folder / "annotations" / f"7_{name}.csv").write_text("1,1,5\n")
 
 
 def write_annotations(folder: pathlib.Path) -> None:
@@ -60,6 +73,7 @@ def write_annotations(folder: pathlib.Path) -> None:
     step = {"step_id": 1, "step_s": 1, "step_e": 5}
     tasks = {"1": {"task_full_name": "Make Tea", "crosstask_annotations": {first: [step]}}}
     write("crosstask_segments.json", tasks)
+    crosstask_release(folder / "crosstask_release")
     test_coin_taxonomy.annotations(folder)
     test_coin_taxonomy.taxonomy(folder)
     for name, video in (("train", first), ("val", second)):
@@ -94,6 +108,8 @@ def write_features(words: list[str], folder: pathlib.Path) -> None:
     names = [*NAMES, "8e_jI7rLB04", "8e_jI7_rLB4", *(f"video{n}" for n in (0, 1, 2, 3, 7010, 7011))]
     if "howto100m" in words[2]:
         names.remove(NAMES[1])
+    if "--fold" in words:
+        names = [*OF_A_FOLD]
     generator = np.random.default_rng(0)
     shape = (65, DIMS.get(layout, 16))  # 65 seconds or more
     features = {name: generator.normal(size=shape).astype(np.float32) for name in names}

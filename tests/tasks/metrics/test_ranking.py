@@ -41,7 +41,9 @@ def test_a_constant_score_gains_nothing():
         "x_R1": 0.0,
         "x_R5": 1.0,
         "x_R10": 1.0,
+        "x_R50": 1.0,
         "x_median_rank": 5.0,
+        "x_mean_rank": 5.0,
     }
 
 
@@ -68,16 +70,15 @@ def test_reranking_orders_the_shortlist_and_leaves_the_rest_behind_it():
     short = ranking.shortlist(scores, 3)
     assert short.tolist() == [[0, 1, 2]] * 3
     new_scores = np.array([[0.0, 1.0, 2.0]] * 3)  # the other way round
-    right = np.eye(5, dtype=bool)[targets]
-    assert ranking.reranked(tower, short, new_scores, right).tolist() == [1.0, 3.0, 5.0]
+    right = short == targets[:, None]
+    assert ranking.reranked(tower, right, new_scores).tolist() == [1.0, 3.0, 5.0]
 
 
 def test_a_tie_does_not_lift_a_target_above_a_shortlist_that_lacks_it():
     scores, target = np.zeros((1, 5)), np.array([4])
     tower, short = ranking.ranks(scores, target), ranking.shortlist(scores, 4)
     assert tower.tolist() == [3.0] and 4 not in short
-    right = np.eye(5, dtype=bool)[target]
-    assert ranking.reranked(tower, short, np.zeros((1, 4)), right).tolist() == [5.0]
+    assert ranking.reranked(tower, short == 4, np.zeros((1, 4))).tolist() == [5.0]
 
 
 def test_reranking_everything_is_ranking_by_the_new_scores():
@@ -87,9 +88,8 @@ def test_reranking_everything_is_ranking_by_the_new_scores():
     short = ranking.shortlist(tower_scores, 8)
     got = ranking.reranked(
         ranking.ranks(tower_scores, targets),
-        short,
+        short == targets[:, None],
         np.take_along_axis(new, short, 1),
-        np.eye(8, dtype=bool),
     )
     assert got.tolist() == ranking.ranks(new, targets).tolist()
 
@@ -126,4 +126,12 @@ def test_reranking_counts_the_first_of_several_right_candidates():
     tower, short = ranking.first_ranks(scores, right), ranking.shortlist(scores, 3)
     assert tower.tolist() == [2.0, 4.0]
     new_scores = np.array([[1.0, 0.0, 2.0]] * 2)
-    assert ranking.reranked(tower, short, new_scores, right).tolist() == [1.0, 4.0]
+    inside = np.take_along_axis(right, short, axis=1)
+    assert ranking.reranked(tower, inside, new_scores).tolist() == [1.0, 4.0]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=9), st.integers(1, 10))
+def test_a_shortlist_is_the_beginning_of_a_stable_sort(values, size):
+    expected = sorted(range(len(values)), key=lambda place: -values[place])[:size]
+    assert ranking.shortlist(np.array([values], float), size).tolist() == [expected]

@@ -49,7 +49,8 @@ class StreamedVideos:
 class Corpus:
     """Videos by split. `protocols`: evaluation split -> name of its protocol. `failures`: what was
     left out, each with "video" and "reason". `surface_forms`: kind of label -> name -> how it is
-    said, where something says so for all labels."""
+    said, where something says so for all labels. `task_steps`: task -> its steps in order, labels
+    of the kind "step", where its videos need not show all of them."""
 
     name: str
     notes: str
@@ -57,6 +58,7 @@ class Corpus:
     protocols: dict[str, str]
     failures: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     surface_forms: dict[str, dict[str, list[str]]] = dataclasses.field(default_factory=dict)
+    task_steps: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
     def ids(self, split: str) -> set[str]:
         videos = self.splits[split]
@@ -154,7 +156,8 @@ def write(
             "overlap_removed": removed,
             "overlap_kept": choices.keep_overlap,
         }
-        | ({"label_surface_forms": corpus.surface_forms} if corpus.surface_forms else {}),
+        | ({"label_surface_forms": corpus.surface_forms} if corpus.surface_forms else {})
+        | ({"task_steps": corpus.task_steps} if corpus.task_steps else {}),
         num_videos={split: len(videos) for split, videos in corpus.splits.items()},
     )
     for split, videos in corpus.splits.items():

@@ -6,18 +6,21 @@ from typing import Any
 from videobert_jax.data import datasets, index, video_ids
 from videobert_jax.data.datasets import crosstask_release
 from videobert_jax.data.datasets.annotated import AnnotatedVideo, Corpus, segments_of
+from videobert_jax.files import digests
 
 PROTOCOL = "crosstask_primary_18"
+TRAINING_VIDEOS = 30  # of each task in a fold (Zhukov et al. 2019, section 6)
 
 
-def read(annotations: pathlib.Path) -> Corpus:
+def read(annotations: pathlib.Path, fold: int | None = None) -> Corpus:
     """The primary tasks as the folder of the release (crosstask_release.py) or as one JSON file,
     `{task: {task_full_name, step2headline,
     crosstask_annotations {video: [{step_id, step_s, step_e}]}, video_duration}}` (YouwikiHow's
     form), all of it the split `primary`: CrossTask is evaluated zero-shot on it.
 
-    A step's text is its name in the release, "step N of TASK" where there is none. Raises
-    DatasetError on other forms.
+    fold: instead, `train` has TRAINING_VIDEOS videos of each task and `test` the others, drawn by
+    this number; the paper averages over 20 draws. A step's text is its name in the release, "step N
+    of TASK" where there is none. Raises DatasetError on other forms.
     """
     corpus = Corpus("crosstask", "CrossTask, 18 primary tasks (Zhukov et al. 2019)", {}, {})
     videos: dict[str, AnnotatedVideo] = {}
@@ -32,6 +35,7 @@ def read(annotations: pathlib.Path) -> Corpus:
                 f"{annotations}: task {task!r} has no crosstask_annotations; expected CrossTask's "
                 "tasks by number"
             )
+        _describe(corpus, str(task), content)
         for name in content.get("unannotated", ()):
             corpus.drop(name, f"the release lists it for task {task}, without steps in time")
         for name, steps in content["crosstask_annotations"].items():
@@ -39,10 +43,37 @@ def read(annotations: pathlib.Path) -> Corpus:
             if video.name in videos:
                 corpus.drop(name, f"again in task {task}; its first annotation is kept")
                 continue
+            if not video.segments:
+                corpus.drop(name, f"no step of task {task} in time")
+                continue
             videos[video.name] = video
-    corpus.splits["primary"] = [videos[name] for name in sorted(videos)]
-    corpus.protocols["primary"] = PROTOCOL
+    in_order = [videos[name] for name in sorted(videos)]
+    if fold is None:
+        corpus.splits["primary"] = in_order
+        corpus.protocols["primary"] = PROTOCOL
+        return corpus
+    train = _drawn(in_order, fold)
+    corpus.splits["train"] = [video for video in in_order if video.name in train]
+    corpus.splits["test"] = [video for video in in_order if video.name not in train]
+    corpus.protocols["test"] = f"{PROTOCOL}_fold_{fold}"
     return corpus
+
+
+def _drawn(videos: list[AnnotatedVideo], fold: int) -> set[str]:
+    """Names of the training videos of a fold. Raises DatasetError where a task has too few."""
+    tasks: dict[str, list[str]] = {}
+    for video in videos:
+        tasks.setdefault(str((video.annotation or {})["task"]), []).append(video.name)
+    if few := [task for task, names in tasks.items() if len(names) <= TRAINING_VIDEOS]:
+        raise index.DatasetError(
+            f"task {few[0]} has {len(tasks[few[0]])} videos; a fold trains on {TRAINING_VIDEOS} of "
+            "each and tests on the others: fetch all annotations, or leave --fold out"
+        )
+    drawn = set()
+    for names in tasks.values():
+        by_chance = sorted(names, key=lambda n: digests.sha256_bytes(f"{fold} {n}".encode()))
+        drawn |= set(by_chance[:TRAINING_VIDEOS])
+    return drawn
 
 
 def _video(
@@ -69,6 +100,20 @@ def _video(
         ],
     }
     return AnnotatedVideo(video_ids.canonical(name), segments, about)
+
+
+def _describe(corpus: Corpus, task: str, content: dict[str, Any]) -> None:
+    """Notes the task's steps in order, and how they are said where the source says so."""
+    names = content.get("steps", ())
+    of_videos = content["crosstask_annotations"].values()
+    numbers = [str(step.get("step_id")) for steps in of_videos for step in steps]
+    count = len(names) or max((int(n) for n in numbers if n.isdigit()), default=0)
+    corpus.task_steps[task] = [f"{task}_{number}" for number in range(1, count + 1)]
+    if names:
+        steps = zip(corpus.task_steps[task], names, strict=True)
+        corpus.surface_forms.setdefault("step", {}).update({step: [said] for step, said in steps})
+        title = [str(content["task_full_name"])]
+        corpus.surface_forms.setdefault("task", {})[task] = title
 
 
 def _text(content: dict[str, Any], step: dict[str, Any], title: str) -> str:

@@ -50,7 +50,7 @@ def _ids(file: pathlib.Path) -> Iterator[str]:
         if file.suffix == ".json":
             yield from _of_json(json.loads(text))
         elif file.suffix == ".jsonl":
-            yield from (_entry(json.loads(line)) for line in text.splitlines() if line.strip())
+            yield from (_entry(json.loads(line)) for line in text.split("\n") if line.strip())
         elif file.suffix == ".csv":
             yield from (row["video_id"] for row in csv.DictReader(text.splitlines()))
         else:

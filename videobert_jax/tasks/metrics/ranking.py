@@ -1,11 +1,15 @@
 """Ranks of the right candidates among all, and what is read off them."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.tasks.metrics.similarity import Similarity
+from videobert_jax.tasks.metrics.statistic import Statistic
 
-RECALL_AT = (1, 5, 10)
+RECALL_AT = (1, 5, 10, 50)
 TIES = (
     "rank = 1 + number scored strictly higher + half of those scored equal; of r right candidates "
     "with one score the first counts, with 1 / (r + 1) of the wrong ones scored equal"
@@ -33,38 +37,98 @@ def first_ranks(scores: Float[np.ndarray, "q k"], right: Bool[np.ndarray, "q k"]
             f"{int((~np.isfinite(scores)).sum())} of {scores.size} scores are not finite, so no "
             "rank can be told; look for NaN in the checkpoint's parameters or in the features."
         )
-    best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
-    higher = (scores > best).sum(axis=1)
-    equal = scores == best
-    return 1.0 + higher + (equal & ~right).sum(axis=1) / ((equal & right).sum(axis=1) + 1.0)
+    pairs = zip(scores, right, strict=True)
+    return np.array([_first_rank(row, np.flatnonzero(of)) for row, of in pairs], np.float64)
+
+
+def _first_rank(scores: Shaped[np.ndarray, " k"], right: Int[np.ndarray, " r"]) -> float:
+    """Of one query; right candidates by number."""
+    # a row at a time stays in a core's cache, and counts of contiguous bools are vectorised
+    of_right = scores[right]
+    best = of_right.max()
+    higher, equal = np.count_nonzero(scores > best), np.count_nonzero(scores == best)
+    right_equal = np.count_nonzero(of_right == best)
+    return 1.0 + higher + (equal - right_equal) / (right_equal + 1.0)
+
+
+def of_groups(
+    similarity: Similarity, groups: Mapping[str, Int[np.ndarray, " n"]], *, size: int
+) -> tuple[dict[str, np.ndarray], Shaped[np.ndarray, "q s"]]:
+    """(first ranks float64 [q] of each grouping, the `shortlist`), of q queries and n candidates.
+
+    Right of the i-th query are the candidates that have the number of the i-th in the grouping.
+    Scores are read some queries at a time. Raises as `first_ranks`.
+    """
+    members = {name: _members(of) for name, of in groups.items()}
+    found: dict[str, list[float]] = {name: [] for name in groups}
+    short = []
+    for first, scores in similarity.blocks():
+        if not np.isfinite(scores).all():
+            first_ranks(scores, np.ones(scores.shape, bool))  # which says how many
+        for name, of in groups.items():
+            chosen = of[first : first + len(scores)].tolist()
+            rows = zip(scores, chosen, strict=True)
+            found[name] += [_first_rank(row, members[name][group]) for row, group in rows]
+        short.append(shortlist(scores, size) if size else np.zeros((len(scores), 0), np.int64))
+    return {name: np.array(of) for name, of in found.items()}, np.concatenate(short)
+
+
+def _members(groups: Int[np.ndarray, " n"]) -> dict[int, np.ndarray]:
+    """Number of a group -> the places that have it."""
+    order = np.argsort(groups, kind="stable")
+    names, starts = np.unique(groups[order], return_index=True)
+    return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=True))
 
 
 def reranked(
     tower_ranks: Float[np.ndarray, " q"],
-    shortlist: Int[np.ndarray, "q s"],
+    right: Bool[np.ndarray, "q s"],
     shortlist_scores: Float[np.ndarray, "q s"],
-    right: Bool[np.ndarray, "q k"],
 ) -> np.ndarray:
     """First ranks, float64 [q], after the `s` first candidates were put in the order of new scores.
 
-    A query without a right candidate in its shortlist keeps its rank, never before place s + 1.
+    right: which of those are. A query without a right candidate in its shortlist keeps its rank,
+    never before place s + 1.
     """
-    size = shortlist.shape[1]
-    inside = np.take_along_axis(right, shortlist, axis=1)
-    present = np.asarray(inside.any(axis=1))
-    new = first_ranks(shortlist_scores, inside | ~present[:, None])
-    return np.where(present, new, np.maximum(tower_ranks, size + 1.0))
+    present = np.asarray(right.any(axis=1))
+    new = first_ranks(shortlist_scores, right | ~present[:, None])
+    return np.where(present, new, np.maximum(tower_ranks, right.shape[1] + 1.0))
 
 
-def shortlist(scores: Float[np.ndarray, "q k"], size: int) -> Shaped[np.ndarray, "q s"]:
-    """Indices, int64 [q, s], of the best candidates of each query, best first, s = min(size, k)."""
-    return np.argsort(-scores, axis=1, kind="stable")[:, :size]
+def shortlist(scores: Shaped[np.ndarray, "q k"], size: int) -> Shaped[np.ndarray, "q s"]:
+    """Indices, int64 [q, s], of the best candidates of each query, best first, s = min(size, k).
+
+    Of equal ones the first.
+    """
+    size = min(size, scores.shape[1])
+    return np.stack([_best(row, size) for row in scores])
+
+
+def _best(scores: Shaped[np.ndarray, " k"], size: int) -> Shaped[np.ndarray, " s"]:
+    last = np.partition(scores, -size)[-size]
+    found = np.flatnonzero(scores >= last)  # more than `size` where some equal the last
+    return found[np.argsort(-scores[found], kind="stable")][:size]
 
 
 def summary(values: Float[np.ndarray, " q"], prefix: str) -> dict[str, float]:
-    """R@1, R@5, R@10 (fractions) and median rank of ranks, named `{prefix}_R1` and so on."""
+    """R@1, R@5, R@10, R@50 (fractions), median and mean rank of ranks, named `{prefix}_R1` and so
+    on."""
     recalls = {f"{prefix}_R{at}": float((values <= at).mean()) for at in RECALL_AT}
-    return {**recalls, f"{prefix}_median_rank": float(np.median(values))}
+    return {
+        **recalls,
+        f"{prefix}_median_rank": float(np.median(values)),
+        f"{prefix}_mean_rank": float(values.mean()),
+    }
+
+
+def statistics(prefix: str, *path: str) -> dict[str, Statistic]:
+    """How the figures of `summary` are read off lines that have the rank at `path`."""
+    recalls = {f"{prefix}_R{at}": Statistic.share(*path, at_most=at) for at in RECALL_AT}
+    return {
+        **recalls,
+        f"{prefix}_median_rank": Statistic.median(*path),
+        f"{prefix}_mean_rank": Statistic.mean(*path),
+    }
 
 
 def chance(num_candidates: int, num_right: Int[np.ndarray, " q"], prefix: str) -> dict[str, float]:
@@ -72,8 +136,8 @@ def chance(num_candidates: int, num_right: Int[np.ndarray, " q"], prefix: str) -
 
     `num_right` is the number of right candidates of each query, of n in all. With r of them the
     first is behind place k with probability C(n - r, k) / C(n, k) (hypergeometric), which gives the
-    exact expectation of R@k. The median is that of the distribution of the ranks of all queries,
-    (n + 1) / 2 where each has one right candidate.
+    exact expectation of R@k; that of the rank is (n + 1) / (r + 1). The median is that of the
+    distribution of the ranks of all queries, (n + 1) / 2 where each has one right candidate.
     """
     numbers, queries = np.unique(num_right, return_counts=True)
     place = np.arange(num_candidates)
@@ -84,7 +148,8 @@ def chance(num_candidates: int, num_right: Int[np.ndarray, " q"], prefix: str) -
     # half of the probability may lie exactly at the end of a place: the middle of the two then
     half = np.stack([within >= 0.5 - 1e-12, within > 0.5 + 1e-12])
     median = 1.0 + float(half.argmax(axis=1).mean())
-    return {**recalls, f"{prefix}_median_rank": median}
+    mean = float(((num_candidates + 1) / (num_right + 1)).mean())
+    return {**recalls, f"{prefix}_median_rank": median, f"{prefix}_mean_rank": mean}
 
 
 def of_ties(num_equal: Int[np.ndarray, " q"], prefix: str) -> dict[str, float]:
@@ -92,4 +157,9 @@ def of_ties(num_equal: Int[np.ndarray, " q"], prefix: str) -> dict[str, float]:
     first, and tells no more between them: any of those k may stand at any of the first k places.
     """
     recalls = {f"{prefix}_R{at}": float(np.minimum(at / num_equal, 1.0).mean()) for at in RECALL_AT}
-    return {**recalls, f"{prefix}_median_rank": float(np.median((num_equal + 1) / 2))}
+    places = (num_equal + 1) / 2
+    return {
+        **recalls,
+        f"{prefix}_median_rank": float(np.median(places)),
+        f"{prefix}_mean_rank": float(places.mean()),
+    }

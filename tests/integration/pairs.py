@@ -1,0 +1,70 @@
+"""Runs of train.py by two processes on this machine."""
+
+import pathlib
+import socket
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration import runs
+from videobert_jax.files import storage
+
+# One objective over the towers is enough where processes matter: a third of the compile time.
+ONE_OBJECTIVE = {
+    "objectives__masked_language__weight": 0.0,
+    "objectives__masked_video__weight": 0.0,
+    "objectives__matching__weight": 0.0,
+    "objectives__bag_of_words__weight": 0.0,
+}
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen]]:
+    """Processes of the test; those still running at its end are ended."""
+    processes: list[subprocess.Popen] = []
+    yield processes
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def start_both(
+    workdir: storage.Path,
+    dataset: str | pathlib.Path,
+    logs: pathlib.Path,
+    started: list,
+    *other_flags: str,
+    **settings: Any,
+) -> list[subprocess.Popen]:
+    """other_flags: of the second process alone."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    together = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
+    both = [
+        runs.start(
+            workdir,
+            [
+                *runs.flags(dataset, **settings),
+                *together,
+                f"--process_id={i}",
+                *(other_flags if i else ()),
+            ],
+            devices=2,
+            log=logs / f"process_{i}.txt",
+        )
+        for i in range(2)
+    ]
+    started += both
+    return both
+
+
+def finish(processes: list[subprocess.Popen], logs: pathlib.Path) -> str:
+    """What the first process printed, once both have ended well."""
+    codes = [process.wait(timeout=600) for process in processes]
+    texts = [(logs / f"process_{i}.txt").read_text() for i in range(2)]
+    assert codes == [0, 0], "\n".join(texts)[-4000:]
+    return texts[0]

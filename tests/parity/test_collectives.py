@@ -1,0 +1,94 @@
+"""What programs are known to send, read out of what the TPU compiler makes of them."""
+
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None,
+    reason='libtpu is not installed: pip install "videobert-jax[tpu-compiler]"',
+)
+
+# Four chips, 2 x 2. A loop of five reductions along "data", in which each depends on the one
+# before; one gather along "fsdp" behind it; a layer whose weights are split over "fsdp", three
+# times, with its gradients.
+PROGRAM = """
+import json
+import jax, jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec as P
+from videobert_jax.sharding import mesh as meshes
+from videobert_jax.training import collectives, hlo, topologies
+
+mesh = meshes.create_mesh(meshes.MeshConfig(2, 2, 1), topologies.devices("v5e:2x2"))
+
+def reduce_and_gather(x):
+    def body(carry, _):
+        return jnp.sin(jax.lax.psum(carry, "data")), None
+    summed, _ = jax.lax.scan(body, x, None, length=5)
+    return jax.lax.all_gather(summed, "fsdp", tiled=True)
+
+def layers(weights, x):
+    def loss(weights):
+        def body(carry, weight):
+            return jnp.tanh(carry @ weight), None
+        return (jax.lax.scan(body, x, weights)[0] ** 2).sum()
+    return jax.grad(loss)(weights)
+
+def found(function, out, *arguments):
+    structs = [
+        jax.ShapeDtypeStruct(shape, jnp.float32, sharding=NamedSharding(mesh, spec))
+        for shape, spec in arguments
+    ]
+    with jax.set_mesh(mesh):
+        jitted = jax.jit(function, out_shardings=NamedSharding(mesh, out))
+        program = hlo.read(jitted.lower(*structs).compile().as_text())
+    totals = {}
+    for each in collectives.collectives(program, mesh.shape):
+        name = f"{each.kind} {'.'.join(each.axes)}"
+        count, size = totals.get(name, (0, 0))
+        totals[name] = (count + each.count, size + each.bytes_a_step)
+    return totals
+
+split = P(("data", "fsdp"))
+mapped = jax.shard_map(
+    reduce_and_gather, mesh=mesh, in_specs=split, out_specs=P(), check_vma=False
+)
+print(json.dumps({
+    "manual": found(mapped, P(), ((4096, 128), split)),
+    "layers": found(
+        layers, P(None, "fsdp"), ((3, 512, 512), P(None, "fsdp")), ((512, 512), split)
+    ),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def found():
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=200
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def test_a_loop_of_reductions_and_a_gather(found):
+    shard = 4096 // 4 * 128 * 4
+    assert found["manual"] == {
+        "all-reduce data": [5, 5 * shard],
+        "all-gather fsdp": [1, 2 * shard],
+    }
+
+
+def test_split_weights_are_gathered_and_their_gradients_reduced(found):
+    weights = 3 * 512 * 512
+    layers = found["layers"]
+    # Forward and backward, in the bfloat16 that the matrix unit takes.
+    assert layers["all-gather fsdp"][1] == 2 * weights * 2
+    gradients = {kind: size for kind, (_, size) in layers.items() if "gather" not in kind}
+    # Over fsdp as they come, float32, and a device's part of them over data.
+    assert gradients == {"reduce-scatter fsdp": weights * 4, "all-reduce data": weights * 4 // 2}

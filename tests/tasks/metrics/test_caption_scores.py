@@ -1,0 +1,202 @@
+"""Figures of captions beside statements of one example at a time, and what is refused."""
+
+import collections
+import math
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.tasks.metrics import caption_meteor, caption_pairs, caption_scores
+from videobert_jax.tasks.metrics.caption_tokens import tokenize
+
+WORDS = "cut stir the a onion pan".split()
+SENTENCES = st.lists(st.sampled_from(WORDS), min_size=1, max_size=7).map(" ".join)
+EXAMPLES = st.tuples(SENTENCES | st.just("!"), st.lists(SENTENCES, min_size=1, max_size=3))
+
+
+def grams(sentence: str, order: int) -> collections.Counter:
+    words = sentence.split()
+    return collections.Counter(zip(*(words[start:] for start in range(order)), strict=False))
+
+
+def matches(candidate: str, references: list[str], order: int) -> int:
+    """Clipped counts (Papineni et al. 2002, section 2.1)."""
+    return sum(
+        min(count, max(grams(of, order)[gram] for of in references))
+        for gram, count in grams(candidate, order).items()
+    )
+
+
+def bleu(examples: list[tuple[str, list[str]]], order: int) -> float:
+    """Of a corpus, with the constants of the field's program."""
+    product, length, closest = 1.0, 0, 0
+    for n in range(1, order + 1):
+        met = sum(matches(candidate, of, n) for candidate, of in examples)
+        shown = sum(sum(grams(candidate, n).values()) for candidate, _ in examples)
+        product *= (met + 1e-15) / (shown + 1e-9)
+    for candidate, of in examples:
+        size = len(candidate.split())
+        length += size
+        closest += min((abs(len(r.split()) - size), len(r.split())) for r in of)[1]
+    ratio = (length + 1e-15) / (closest + 1e-9)
+    return product ** (1 / order) * (math.exp(1 - 1 / ratio) if ratio < 1 else 1.0)
+
+
+def common(first: tuple[str, ...], second: tuple[str, ...]) -> int:
+    """Length of the longest common subsequence, by its definition."""
+    if not first or not second:
+        return 0
+    if first[0] == second[0]:
+        return 1 + common(first[1:], second[1:])
+    return max(common(first[1:], second), common(first, second[1:]))
+
+
+def rouge_l(candidate: str, references: list[str]) -> float:
+    words = tuple(candidate.split(" "))
+    of = [tuple(reference.split()) for reference in references]
+    precision = max(common(words, reference) / len(words) for reference in of)
+    recall = max(common(words, reference) / len(reference) for reference in of)
+    if not precision or not recall:
+        return 0.0
+    return (1 + 1.2**2) * precision * recall / (recall + 1.2**2 * precision)
+
+
+def cider(
+    candidate: str, references: list[str], corpus: list[list[str]], *, clipped: bool
+) -> float:
+    """Vedantam et al. 2015, equations 1 to 3, and of CIDEr-D the clipping and the penalty."""
+    total = 0.0
+    for order in range(1, 5):
+
+        def weights(sentence: str, order: int = order) -> dict[tuple, float]:
+            return {
+                gram: count
+                * math.log(
+                    len(corpus)
+                    / max(1, sum(any(gram in grams(r, order) for r in of) for of in corpus))
+                )
+                for gram, count in grams(sentence, order).items()
+            }
+
+        for reference in references:
+            ours, theirs = weights(candidate), weights(reference)
+            product = sum(
+                (min(ours.get(gram, 0.0), value) if clipped else ours.get(gram, 0.0)) * value
+                for gram, value in theirs.items()
+            )
+            norms = math.sqrt(sum(v**2 for v in ours.values()) * sum(v**2 for v in theirs.values()))
+            gap = len(candidate.split()) - len(reference.split()) if clipped else 0
+            if norms:
+                total += product / norms * math.exp(-(gap**2) / 72)
+    return 10 * total / len(references) / 4
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(EXAMPLES, min_size=1, max_size=6))
+def test_figures_equal_statements_of_one_example_at_a_time(examples):
+    pairs = caption_pairs.pair(
+        enumerate(text for text, _ in examples),
+        enumerate(of for _, of in examples),
+        wordless_candidates=True,
+    )
+    scores = caption_scores.score(pairs)
+    told = [(text.replace("!", ""), of) for text, of in examples]
+    corpus = [of for _, of in told]
+    expected = {
+        **{f"BLEU_{n}": [bleu([one], n) for one in told] for n in range(1, 5)},
+        "ROUGE_L": [rouge_l(*one) for one in told],
+        "CIDEr": [cider(*one, corpus, clipped=False) for one in told],
+        "CIDEr_D": [cider(*one, corpus, clipped=True) for one in told],
+    }
+    summary = scores.summary()
+    for name, values in expected.items():
+        np.testing.assert_allclose(scores.examples[name], values, atol=1e-9, err_msg=name)
+        mean = f"{name}_macro" if name.startswith("BLEU") else name
+        assert summary[mean] == pytest.approx(np.mean(values))
+    for n in range(1, 5):
+        assert summary[f"BLEU_{n}"] == pytest.approx(bleu(told, n))
+    assert set(summary) == {*expected, *(f"BLEU_{n}_macro" for n in range(1, 5))}
+
+
+def test_of_two_equally_near_references_the_shorter_sets_the_length():
+    references = ["cut onion", "cut the onion on a board"]
+    pairs = caption_pairs.pair([(0, "cut the onion board")], [(0, references)])
+    assert caption_scores.score(pairs).summary()["BLEU_1"] == pytest.approx(1.0)  # no penalty
+
+
+def test_the_right_caption_has_the_best_figures_and_others_do_not():
+    references = [["cut the onion on a board"], ["stir the soup slowly"], ["pour oil in the pan"]]
+    right = caption_pairs.pair(enumerate(of[0] for of in references), enumerate(references))
+    best = caption_scores.score(right).summary()
+    assert best["BLEU_4"] == pytest.approx(1.0) and best["ROUGE_L"] == pytest.approx(1.0)
+    assert best["CIDEr"] == pytest.approx(10.0) and best["CIDEr_D"] == pytest.approx(10.0)
+    other = caption_pairs.pair(
+        enumerate(references[place - 1][0] for place in range(3)), enumerate(references)
+    )
+    worse = caption_scores.score(other).summary()
+    assert all(worse[name] < best[name] / 2 for name in ("BLEU_4", "ROUGE_L", "CIDEr", "CIDEr_D"))
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("Don't cut the Onions!", "do n't cut the onions"),
+        ("It’s the dogs' bowl, isn't it?", "it 's the dogs bowl is n't it"),
+        ("Add 1 1/2 cups (350°F) of all-purpose flour...", None),
+        ("salt & pepper, e.g. 5 oz. at 5 p.m.", "salt & pepper e.g. 5 oz at 5 p.m."),
+        ("you cannot, 'cause it's rock 'n' roll", "you can not 'cause it 's rock 'n' roll"),
+        ("$5, £3, 5¢ and ½ cup 😀", "$ 5 # 3 5 cents and 1/2 cup"),
+        ("“smart” 'single' — dash - [x]", "smart single dash -lsb- x -rsb-"),
+        ("... !", ""),
+        ("", ""),
+    ],
+)
+def test_words_are_the_penn_treebanks(caption: str, words: str | None):
+    if words is None:  # a fraction is one word, and so is a hyphenated one
+        words = "add 1\xa01/2 cups -lrb- 350 ° f -rrb- of all-purpose flour"
+    assert tokenize(caption) == words
+
+
+@pytest.mark.parametrize(
+    ("candidates", "references", "message"),
+    [
+        ([(1, "a")], [(1, ["a"]), (1, ["b"])], "1 ids come more than once among the references .1"),
+        ([(1, "a"), (1, "b")], [(1, ["a"])], "more than once among the candidates .1.*best one"),
+        ([], [(1, ["a"])], "no candidate for 1 examples; expected one caption for each"),
+        ([(1, "a")], [(1, ["a"]), (2, ["b"])], "1 ids of references have no candidate .2."),
+        (
+            [(1, "a"), ("x", "b")],
+            [(1, ["a"])],
+            "1 ids of candidates have no references .'x'.*split",
+        ),
+        ([(1, "a"), (2, "b")], [(1, ["a"]), (2, [])], "1 ids have an empty list of references .2."),
+        ([(1, "a")], [(1, ["a", "!"])], "1 ids have a reference without a word .1."),
+        ([(1, "...")], [(1, ["a"])], "1 candidates hold no word .1.; expected none: predict"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_with_its_remedy(candidates, references, message):
+    with pytest.raises(EvaluationError, match=message):
+        caption_pairs.pair(candidates, references)
+
+
+def test_candidates_are_put_in_the_order_of_the_references():
+    pairs = caption_pairs.pair([(2, "b"), (1, "a")], [(1, ["a", "c"]), (2, ["b"])])
+    assert pairs.ids == (1, 2) and pairs.candidates == ("a", "b")
+    assert pairs.groups.tolist() == [0, 0, 1]
+
+
+def test_meteor_without_java_or_pycocoevalcap_says_why_there_is_none(monkeypatch, tmp_path):
+    pairs = caption_pairs.pair([(1, "a")], [(1, ["a"])])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = caption_meteor.score(pairs)
+    assert found.value is None and "no `java` on the PATH" in found.reason
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\nexit 3\n")
+    java.chmod(0o755)
+    monkeypatch.setitem(sys.modules, "pycocoevalcap.meteor.meteor", None)
+    found = caption_meteor.score(pairs)
+    assert found.value is None and "pip install it" in found.reason

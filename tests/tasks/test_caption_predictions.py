@@ -1,0 +1,154 @@
+"""Captions of another system: scored like a network's, refused where they are not of the split."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+
+from videobert_jax.cli import evaluate
+from videobert_jax.data import writer
+from videobert_jax.tasks import caption_files, caption_labels
+from videobert_jax.tasks.caption_results import References
+from videobert_jax.tasks.context import PredictionContext
+from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.tasks.metrics import caption_pairs, caption_scores
+
+
+@pytest.fixture(autouse=True)
+def no_java(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.fixture
+def captions(dataset) -> list[dict]:
+    """Of every example of the test split that of the next one."""
+    split = dataset.split("test")
+    texts = split.texts(range(len(split)))
+    return [{"image_id": i, "caption": texts[(i + 1) % len(texts)]} for i in range(len(texts))]
+
+
+def run(dataset, file, *flags: str) -> int:
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    given = [f"--predictions={file}", f"--dataset={dataset.path}", "--task=captioning"]
+    return evaluate.run(parser.parse_args([*given, *flags]))
+
+
+def test_captions_are_scored_like_a_networks(dataset, captions, tmp_path, capsys):
+    file = tmp_path / "captions.json"
+    order = np.random.default_rng(0).permutation(len(captions)).tolist()
+    file.write_text(json.dumps([captions[place] for place in order]))
+    assert run(dataset, file) == 0
+    record = json.loads((tmp_path / "captions.json_eval" / "captioning.json").read_text())
+    assert record["setting"] == "predictions" and record["predictions"]["file"] == str(file)
+    texts = dataset.split("test").texts(range(len(captions)))
+    pairs = caption_pairs.pair(
+        enumerate(of["caption"] for of in captions), enumerate([text] for text in texts)
+    )
+    expected = caption_scores.score(pairs).summary()
+    assert {name: record["metrics"][name] for name in expected} == pytest.approx(expected)
+    split = dataset.split("test")
+    verbs = split.labels["verb"].ids
+    assert record["metrics"]["exact_verb"] == pytest.approx((verbs == np.roll(verbs, -1)).mean())
+    assert {"CIDEr_D", "exact_all"} <= record["intervals"].keys()
+    assert record["baselines"].keys() == {"chance", "language_prior", "shuffled_video"}
+    assert "BLEU_4" in capsys.readouterr().out
+
+
+def test_lines_are_read_as_well_and_their_videos_compared(dataset, captions, tmp_path):
+    split, file = dataset.split("test"), tmp_path / "captions.jsonl"
+    lines = [
+        {"example_id": of["image_id"], "caption": of["caption"], "video": f"test_{n // 5}"}
+        for n, of in enumerate(captions)
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    references = References.of(PredictionContext({}, dataset, split, 0), needs_clips=False)
+    assert caption_files.read(file, split, references) == [of["caption"] for of in captions]
+    captions[3]["caption"] = lines[3]["caption"] = "one\u2028text\u0085of three lines"
+    file.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n")
+    assert caption_files.read(file, split, references) == [of["caption"] for of in captions]
+    lines[7]["video"] = "test_0"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(EvaluationError, match="line 8: video of example 7 is 'test_0', in the da"):
+        caption_files.read(file, split, references)
+
+
+def test_a_video_of_one_segment_may_be_named(dataset, tmp_path):
+    out = writer.DatasetWriter(tmp_path / "clips", "clips", dataset.contract)
+    for video, times in (("a", [0.0]), ("b", [0.0, 0.0]), ("c", [0.0, 2.0])):
+        said = [writer.Segment(start, start + 1, f"{video} {n}") for n, start in enumerate(times)]
+        out.add_video("test", video, None, said)
+    split = out.finish().split("test")
+    context = PredictionContext({}, dataset, split, 0)
+    references = References.of(context, needs_clips=False)
+    file = tmp_path / "captions.json"
+    told = [("b", "two references"), ("a", "one"), (3, "first"), (4, "second")]
+    file.write_text(json.dumps([{"id": one, "caption": caption} for one, caption in told]))
+    read = caption_files.read(file, split, references)
+    assert read == ["one", "two references", "first", "second"]
+    told[2] = ("c", "which of them")
+    file.write_text(json.dumps([{"id": one, "caption": caption} for one, caption in told]))
+    with pytest.raises(EvaluationError, match=r"1 of the 4 segments .*\[3\].*1 ids .*\['c'\]"):
+        caption_files.read(file, split, references)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda told: [], "no caption in it"),
+        (lambda told: told[:-2], r"2 of the 30 segments with captions .*\[28, 29\]"),
+        (lambda told: [*told, {"id": 77, "caption": "x"}], r"1 ids are none of them .*\[77\]"),
+        (lambda told: [*told, told[4]], "entry 31: a second caption of segment 4"),
+        (lambda told: [{"id": 0}, *told[1:]], "entry 1: .*an object with one of id, image_id"),
+        (lambda told: [told[0] | {"id": 0}, *told[1:]], "entry 1: .*with one of id"),
+        (lambda told: [told[0] | {"caption": " . "}, *told[1:]], "1 candidates hold no word"),
+        (lambda told: "a caption", "neither a JSON list nor a JSON object a line"),
+    ],
+)
+def test_captions_that_are_not_the_splits_are_refused(dataset, captions, tmp_path, change, message):
+    file, changed = tmp_path / "captions.json", change(captions)
+    file.write_text(changed if isinstance(changed, str) else json.dumps(changed))
+    with pytest.raises(EvaluationError, match=message):
+        run(dataset, file)
+
+
+def test_a_split_without_captions_and_ids_beside_captions_are_refused(dataset, captions, tmp_path):
+    file = tmp_path / "captions.json"
+    file.write_text(json.dumps(captions))
+    with pytest.raises(EvaluationError, match="captions have their ids beside them"):
+        run(dataset, file, f"--ids={file}")
+    out = writer.DatasetWriter(tmp_path / "silent", "silent", dataset.contract)
+    out.add_video("test", "a", None, [writer.Segment(0.0, 1.0, "")])
+    with pytest.raises(EvaluationError, match="has no example with a caption, so nothing to comp"):
+        run(out.finish(), file)
+
+
+def test_a_caption_is_exact_where_it_names_its_label_and_no_other(dataset):
+    split = dataset.split("test")
+    own = {kind: of.names[of.ids[0]] for kind, of in split.labels.items()}
+    verb, thing = own["verb"], own["object"].replace("_", " ")
+    other = next(name for name in split.labels["verb"].names if name != verb)
+    told = [f"{verb} the {thing}", f"{verb} and {other} the {thing}", f"{other} it", ""]
+    found = caption_labels.exact(dataset, split, np.zeros(4, np.int64), told)
+    assert [of["verb"] for of in found] == [True, False, False, False]
+    assert [of["object"] for of in found] == [True, True, False, False]
+    assert [of["all"] for of in found] == [True, False, False, False]
+
+
+def test_words_of_one_kind_may_be_those_of_another(dataset, tmp_path):
+    forms = {
+        "verb": {"chop": ["chop"], "oil": ["oil"]},
+        "object": {"onion": ["onion"], "oil": ["oil"]},
+    }
+    metadata = {"label_surface_forms": forms}
+    out = writer.DatasetWriter(tmp_path / "oils", "oils", dataset.contract, metadata=metadata)
+    labels = {"verb": "chop", "object": "onion"}
+    out.add_video("train", "a", None, [writer.Segment(0.0, 1.0, "now chop the onion", labels)])
+    other = {"verb": "oil", "object": "oil"}
+    out.add_video("train", "b", None, [writer.Segment(0.0, 1.0, "shine on", other)])
+    made = out.finish()
+    patterns = caption_labels.Patterns(made, made.split("train"), ["verb", "object"])
+    assert patterns.captions == {("chop", "onion"): ["now chop the onion"]}
+    assert patterns.in_words(("oil", "oil")) == "now oil the oil"
+    assert patterns.in_words(("chop", "oil")) == "now chop the oil"

@@ -1,0 +1,77 @@
+"""Files that lines and records are added to, while a bucket's objects are written whole."""
+
+import concurrent.futures
+import pathlib
+import time
+from typing import BinaryIO
+
+from videobert_jax.files import storage
+
+_SECONDS = 30.0  # between two uploads; a bucket takes one a second of an object
+
+
+class GrowingFile:
+    """A file to add to.
+
+    On a disk what is flushed is there. In a bucket the whole object is written anew in the
+    background, now and then, and whenever `sync` or `close` say so: what is lost with the process
+    is what came after the last of them.
+    """
+
+    def __init__(self, path: storage.Path) -> None:
+        """Goes on behind what the file holds."""
+        self._path = path
+        self._file: BinaryIO | None = None
+        if isinstance(path, pathlib.Path):
+            self._file = open(path, "ab")  # noqa: SIM115
+            return
+        self._content = bytearray(path.read_bytes() if path.exists() else b"")
+        self._uploader = concurrent.futures.ThreadPoolExecutor(1, "upload")
+        self._upload: concurrent.futures.Future | None = None
+        self._uploaded_bytes, self._uploaded_at = len(self._content), time.monotonic()
+
+    def write(self, content: bytes) -> int:
+        """Adds bytes; they are in the file after `flush` or, in a bucket, `sync`."""
+        if self._file is not None:
+            return self._file.write(content)
+        self._content += content
+        return len(content)
+
+    def flush(self) -> None:
+        """Hands over what was written, to a bucket when it is time; what fails there is tried
+        again, and raised by `sync` alone."""
+        if self._file is not None:
+            self._file.flush()
+        elif self._upload is not None and self._upload.done():
+            failed, self._upload = self._upload.exception() is not None, None
+            self._uploaded_bytes = -1 if failed else self._uploaded_bytes
+        elif self._upload is None and time.monotonic() - self._uploaded_at > _SECONDS:
+            self._begin_upload()
+
+    def sync(self) -> None:
+        """Returns once all that was written is in the file."""
+        if self._file is not None:
+            self._file.flush()
+            return
+        self._finish_upload()
+        self._begin_upload()
+        self._finish_upload()
+
+    def close(self) -> None:
+        """Syncs and lets go of the file."""
+        self.sync()
+        if self._file is not None:
+            self._file.close()
+        else:
+            self._uploader.shutdown()
+
+    def _begin_upload(self) -> None:
+        if len(self._content) > self._uploaded_bytes:
+            self._uploaded_bytes, self._uploaded_at = len(self._content), time.monotonic()
+            content = bytes(self._content)
+            self._upload = self._uploader.submit(lambda: self._path.write_bytes(content))
+
+    def _finish_upload(self) -> None:
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            upload.result()

@@ -1,0 +1,172 @@
+"""Captions of a split's segments, whoever wrote them, measured beside baselines.
+
+Examples of one video with the same times are one segment, with all of their captions as references.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from videobert_jax.tasks import caption_labels, prior_captions
+from videobert_jax.tasks.context import EvaluationContext, PredictionContext
+from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.tasks.metrics import caption_meteor, caption_pairs, caption_scores
+from videobert_jax.tasks.metrics.caption_scores import CaptionScores
+from videobert_jax.tasks.metrics.caption_tokens import tokenize
+from videobert_jax.tasks.metrics.statistic import Statistic
+from videobert_jax.tasks.report import TaskResult
+
+NAME = "captioning"
+EXACT = "exact"  # of lines, and before the kinds of labels in the figures' names
+
+
+@dataclasses.dataclass(frozen=True)
+class References:
+    """What segments are called: ids of the first example of each, all examples of it, and its
+    captions that hold a word. num_wordless: segments that have none, which are left out."""
+
+    ids: Int[np.ndarray, " n"]
+    examples: list[list[int]]
+    captions: list[list[str]]
+    num_wordless: int
+
+    @classmethod
+    def of(
+        cls, context: EvaluationContext | PredictionContext, *, needs_clips: bool
+    ) -> "References":
+        """Those of the examples under evaluation. Raises EvaluationError where there are none."""
+        split = context.split
+        kept = split.caption_hash[context.ids] != 0
+        if needs_clips:
+            kept &= split.clip_count[context.ids] > 0
+        ids = context.ids[kept]
+        segments: dict[tuple, list[int]] = {}
+        for example in ids.tolist():
+            times = float(split.start[example]), float(split.end[example])
+            segments.setdefault((int(split.video[example]), *times), []).append(example)
+        captions = dict(zip(ids.tolist(), split.texts(ids.tolist()), strict=True))
+        found = [
+            (examples, [captions[e] for e in examples if tokenize(captions[e])])
+            for examples in segments.values()
+        ]
+        told = [(examples, of) for examples, of in found if of]
+        if not told:
+            raise EvaluationError(
+                f"split {split.name!r} of {context.dataset.path} has no example with a caption"
+                f"{' and clips' if needs_clips else ''}, so nothing to compare captions with; "
+                "evaluate another split."
+            )
+        return cls(
+            np.array([examples[0] for examples, _ in told], np.int64),
+            [examples for examples, _ in told],
+            [of for _, of in told],
+            len(found) - len(told),
+        )
+
+    @property
+    def protocol(self) -> str:
+        """What a record says of them and of the metrics."""
+        most = max(map(len, self.captions))
+        return f"up to {most} reference{'s' * (most > 1)} a segment; {caption_scores.PROTOCOL}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measured:
+    """Captions of all segments, their figures, and what each is exact in."""
+
+    captions: Sequence[str]
+    scores: CaptionScores
+    exact: list[caption_labels.Exact]
+
+    def summary(self) -> dict[str, float]:
+        found: dict[str, list[bool]] = {}
+        for of in self.exact:
+            for kind, value in of.items():
+                found.setdefault(kind, []).append(value)
+        accuracies = {f"{EXACT}_{kind}": float(np.mean(of)) for kind, of in found.items()}
+        return {**self.scores.summary(), **accuracies}
+
+    def line(self, row: int) -> dict[str, Any]:
+        figures = {key: float(of[row]) for key, of in self.scores.examples.items()}
+        exact = {kind: float(of) for kind, of in self.exact[row].items()}
+        return {"caption": self.captions[row], **figures, **({EXACT: exact} if exact else {})}
+
+
+def result(
+    context: EvaluationContext | PredictionContext,
+    references: References,
+    written: Sequence[str],
+    *,
+    protocol: str,
+    truncation: Mapping[str, int],
+    details: Mapping[str, Any],
+    wordless: bool,
+) -> TaskResult:
+    """Figures of the captions `written` of the references' segments, beside those of baselines.
+
+    wordless: a caption may hold no word, as a network's; it has 0. Raises EvaluationError as
+    `caption_pairs.pair` does.
+    """
+    ids = references.ids
+    priors, notes = prior_captions.of(context, ids, written)
+    own, pairs = _measure(context, references, written, wordless=wordless)
+    others = {
+        name: _measure(context, references, of, wordless=True)[0] for name, of in priors.items()
+    }
+    meteor = caption_meteor.score(pairs)
+    metrics = own.summary()
+    statistics = caption_scores.statistics()
+    for kind in dict.fromkeys(kind for of in own.exact for kind in of):
+        statistics[f"{EXACT}_{kind}"] = Statistic.mean(EXACT, kind)
+    if meteor.value is not None:
+        metrics[caption_meteor.NAME] = meteor.value
+    if references.num_wordless:
+        left_out = f"{references.num_wordless} examples whose captions hold no word were left out"
+        notes = [*notes, left_out]
+    return TaskResult(
+        task=NAME,
+        expected=ids,
+        protocol=protocol,
+        averaging=caption_scores.AVERAGING,
+        truncation=dict(truncation),
+        metrics=metrics,
+        baselines={name: of.summary() for name, of in others.items()},
+        examples=[
+            {
+                **context.line(example),
+                "references": list(references.captions[row]),
+                **own.line(row),
+                "baselines": {name: of.line(row) for name, of in others.items()},
+            }
+            for row, example in enumerate(ids.tolist())
+        ],
+        details={
+            **details,
+            "meteor": {"value": meteor.value, "reason": meteor.reason},
+            "num_references": sum(map(len, references.captions)),
+            "num_distinct_captions": len(set(written)),
+            "num_wordless_captions": pairs.candidates.count(""),
+        },
+        notes=notes,
+        statistics=statistics,
+    )
+
+
+def _measure(
+    context: EvaluationContext | PredictionContext,
+    references: References,
+    captions: Sequence[str],
+    *,
+    wordless: bool,
+) -> tuple[_Measured, caption_pairs.CaptionPairs]:
+    ids = references.ids
+    pairs = caption_pairs.pair(
+        zip(ids.tolist(), captions, strict=True),
+        zip(ids.tolist(), references.captions, strict=True),
+        wordless_candidates=wordless,
+    )
+    exact = caption_labels.exact(context.dataset, context.split, ids, captions)
+    return _Measured(captions, caption_scores.score(pairs), exact), pairs
