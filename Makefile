@@ -72,10 +72,10 @@ test: setup
 	$(RUN) -m pytest tests --ignore=tests/parity -q -n 2 --dist loadfile \
 	  --no-loadscope-reorder
 
-# The tests of rooms that need an extra, which `make test` skips, run here too.
+# The files in which a test needs an extra, and so is skipped by `make test`, run here too.
 test-parity: setup-parity
-	$(RUN) -m pytest tests/parity tests/video tests/weights tests/kitchen tests/inference \
-	  tests/cli tests/data/distributed tests/tasks/metrics -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(RUN) -m pytest tests/parity $$(grep -rl importorskip tests --include='test_*.py' --exclude-dir=parity) \
+	  -q -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: setup-parity
 	$(RUN) -m tests.drills.kill_and_resume --kills 20

@@ -2,7 +2,6 @@
 
 import pathlib
 import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from videobert_jax.export import safetensors as export
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.text.tokenizer import Tokenizer
-from videobert_jax.training import checkpoint, initialization, run_record, steps
+from videobert_jax.training import checkpoint, initialization, run_record
 from videobert_jax.weights import bert
 
 SETTINGS: dict[str, Any] = {
@@ -30,14 +29,6 @@ SETTINGS: dict[str, Any] = {
     "objectives.matching.weight": 0.0,
     "objectives.bag_of_words.weight": 0.0,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_start() -> Iterator[None]:
-    """Leaves out the gradient norms of step 0, as tests of resuming do."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "objective_gradient_norms", lambda *_, **__: {"all": 1.0})
-        yield
 
 
 @pytest.fixture(scope="module")

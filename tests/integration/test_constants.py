@@ -4,7 +4,6 @@ export: it tells hidden clips by their words, and its text tower reads the BERT'
 import json
 import pathlib
 import shutil
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +18,7 @@ from videobert_jax.data import clip_stream, index
 from videobert_jax.export import safetensors as export
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.models.videobert import VideoBert
-from videobert_jax.training import checkpoint, initialization, manifest, steps
+from videobert_jax.training import checkpoint, initialization, manifest
 from videobert_jax.video import visual_words
 from videobert_jax.video.visual_words import VisualWords, VisualWordsError
 from videobert_jax.weights import bert
@@ -41,14 +40,6 @@ SETTINGS: dict[str, Any] = {
     "training.num_steps": 3,
     "training.save_every": 1,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_start() -> Iterator[None]:
-    """Leaves out the gradient norms of step 0, as tests of resuming do."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "objective_gradient_norms", lambda *_, **__: {"all": 1.0})
-        yield
 
 
 class Run(NamedTuple):

@@ -24,14 +24,6 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_start() -> Iterator[None]:
-    """Leaves out the gradient norms of step 0, as in the tests of resuming."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "objective_gradient_norms", lambda *_, **__: {"all": 1.0})
-        yield
-
-
 class Counting:
     """An evaluator that says at which step it was."""
 

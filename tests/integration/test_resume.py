@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,17 +19,7 @@ from videobert_jax.training import (
     checkpoint_folder,
     checkpoint_verification,
     run_record,
-    steps,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_start() -> Iterator[None]:
-    """Leaves out the gradient norms of step 0: tracing them takes longer than all the rest.
-    The runs in processes of their own show them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "objective_gradient_norms", lambda *_, **__: {"all": 1.0})
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -77,8 +77,8 @@ def train(workdir: pathlib.Path, config: Any, **rest: Any) -> loop.TrainResult:
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled() -> Iterator[list[int]]:
-    """One device, since time is compile time, and no gradient norms of step 0. Number of blocks of
-    every training step that is traced."""
+    """One device, since time is compile time. Number of blocks of every training step that is
+    traced."""
     traced: list[int] = []
     step = steps.train_step
 
@@ -88,7 +88,6 @@ def compiled() -> Iterator[list[int]]:
 
     on_one = functools.partial(meshes.create_mesh, devices=jax.devices()[:1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "objective_gradient_norms", lambda *_, **__: {"all": 1.0})
         patch.setattr(steps, "train_step", counted)
         patch.setattr(meshes, "create_mesh", on_one)
         yield traced

@@ -54,20 +54,20 @@ def _boxed_variables(model: VideoBert, key: jax.Array) -> Any:
 
 
 @functools.lru_cache(maxsize=8)
-def _boxed_params(config: ModelConfig) -> Any:
+def _boxed_structs(config: ModelConfig) -> Any:
+    """`ShapeDtypeStruct`s, boxed, of a network's variables."""
     model = VideoBert(config)
-    boxed = jax.eval_shape(lambda key: _boxed_variables(model, key), jax.random.key(0))
-    return boxed["params"]
+    return jax.eval_shape(lambda key: _boxed_variables(model, key), jax.random.key(0))
 
 
 def parameter_axes(model: VideoBert) -> Any:
     """Tuple of logical axis names a parameter."""
-    return partitioning.logical_axes(_boxed_params(model.config))
+    return partitioning.logical_axes(_boxed_structs(model.config)["params"])
 
 
 def parameter_shapes(model: VideoBert) -> Any:
     """`ShapeDtypeStruct` a parameter."""
-    return nn.unbox(_boxed_params(model.config))
+    return nn.unbox(_boxed_structs(model.config)["params"])
 
 
 def laid_out_for_update(tree: dict[str, Any], model: VideoBert, rule: UpdateRule) -> dict[str, Any]:
@@ -87,8 +87,7 @@ def laid_out_for_update(tree: dict[str, Any], model: VideoBert, rule: UpdateRule
     return jax.tree.map(constrain, tree, {name: axes[name] for name in tree})
 
 
-def _boxed_state(model: VideoBert, rule: UpdateRule, key: jax.Array) -> TrainState:
-    variables = _boxed_variables(model, key)
+def _boxed_state(variables: Any, rule: UpdateRule) -> TrainState:
     params = variables["params"]
     opt_state, average = rule.begin(nn.unbox(params))
     return TrainState(
@@ -123,7 +122,7 @@ def _boxed_like(tree: Any, params: Any) -> Any:
 
 def state_structs(model: VideoBert, rule: UpdateRule, mesh: Mesh | AbstractMesh) -> TrainState:
     """TrainState of `ShapeDtypeStruct` with shardings: what restoring aims at."""
-    boxed = jax.eval_shape(lambda key: _boxed_state(model, rule, key), jax.random.key(0))
+    boxed = jax.eval_shape(lambda of: _boxed_state(of, rule), _boxed_structs(model.config))
     shardings: TrainState = partitioning.tree_shardings(mesh, boxed)
     if rule.shard_over_data:
         only_updated = (shardings.opt_state, shardings.ema)
@@ -163,7 +162,7 @@ def create_state(
     shardings = state_shardings(state_structs(model, rule, mesh))
 
     def create(key: jax.Array) -> TrainState:
-        created = nn.unbox(_boxed_state(model, rule, key))
+        created = nn.unbox(_boxed_state(_boxed_variables(model, key), rule))
         if statistics is not None:
             created.constants["video_embedding"] = {
                 "mean": jnp.asarray(statistics.mean, jnp.float32),

@@ -66,7 +66,8 @@ def best_threshold(
     """The score below which a clip is background, so that most clips are told right.
 
     scores: of the best label of each clip; right: whether that is its own, background: whether it
-    has none. Of equally good ones the lowest.
+    has none. Of equally good ones the lowest. It lies halfway between scores, or as far outside
+    of them as they lie apart in the mean, so that rounding moves no clip over it.
     """
     order = np.argsort(scores, kind="stable")
     values = scores[order]
@@ -77,6 +78,6 @@ def best_threshold(
     # equal scores are on one side
     total[1:-1] = np.where(values[1:] > values[:-1], total[1:-1], -1)
     best = int(np.argmax(total))
-    if best == len(values):
-        return float(np.nextafter(values[-1], np.inf))
-    return float(values[0] if best == 0 else (values[best - 1] + values[best]) / 2)
+    apart = float(values[-1] - values[0]) / len(values) or 1.0
+    edges = np.concatenate([values[:1] - 2 * apart, values, values[-1:] + 2 * apart])
+    return float(edges[best : best + 2].mean())
