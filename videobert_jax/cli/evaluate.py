@@ -27,6 +27,7 @@ from videobert_jax.tasks import (
     captioning,
     fill_mask,
     labels,
+    linear_probe,
     multiple_choice,
     predictions,
     question_answering,
@@ -43,6 +44,7 @@ from videobert_jax.training import checkpoint_name, hardware
 HELP = "measure a checkpoint or an export beside its baselines"
 TASKS = (
     zero_shot_classification.NAME,
+    linear_probe.NAME,
     retrieval.NAME,
     fill_mask.NAME,
     captioning.NAME,
@@ -244,6 +246,8 @@ def evaluate(context: EvaluationContext, task: str, arguments: argparse.Namespac
         return retrieval.evaluate(
             context, shortlist=arguments.shortlist, normalization=arguments.normalization
         )
+    if task == linear_probe.NAME:
+        return linear_probe.evaluate(context)
     if task == fill_mask.NAME:
         return fill_mask.evaluate(context)
     if task == captioning.NAME:

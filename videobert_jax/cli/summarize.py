@@ -13,6 +13,7 @@ from videobert_jax.training import run_record
 HELP = "say in a few lines what a run has learnt and where everything is"
 METRICS = {  # the lines that are shown of each task; of labels, those of every kind
     "zero_shot_classification": ("*_top1", "*_top5"),
+    "linear_probe": ("*_top1",),
     "retrieval": (
         "text_to_video_R1",
         "text_to_video_R5",

@@ -31,6 +31,7 @@ class Functions:
     texts: Callable[..., jax.Array]
     videos: Callable[..., jax.Array]
     clip_labels: Callable[..., jax.Array]
+    vectors_of_clips: Callable[..., dict[str, jax.Array]]
 
 
 @functools.lru_cache(maxsize=4)
@@ -64,6 +65,7 @@ def compiled(config: ModelConfig, mesh: Mesh) -> Functions:
         texts=over_blocks(embed_texts, ()),
         videos=over_blocks(embed_videos, ()),
         clip_labels=over_blocks(tell_clip_labels, ()),
+        vectors_of_clips=over_blocks(vectors_of_clips, ()),
     )
 
 
@@ -151,6 +153,30 @@ def tell_clip_labels(
     """The likeliest label of every clip, by the network's head. Needs `config.clip_labels`."""
     video = model.encode_video(features, segment_ids, _positions(segment_ids), hidden)
     return model.clip_label_logits(video).argmax(-1).astype(jnp.int32)
+
+
+def vectors_of_clips(model: VideoBert, block: schema.Batch) -> dict[str, jax.Array]:
+    """Example ids, and vectors of each example's clips, float32 `[r, k]`: in the joint space, the
+    mean of the video tower's states, and that of the cross-modal encoder's without text."""
+    example_ids, video = video_states(model, block)
+    segment_ids = block.video_segment_ids
+    fused = fuse_without_text(model, video, segment_ids)
+    return {
+        "example_ids": example_ids,
+        "joint_embedding": model.video_embeddings(video, segment_ids, 1)[:, 0],
+        "video_tower": heads.example_means(video, segment_ids, 1)[:, 0],
+        "cross_modal": heads.example_means(fused, segment_ids, 1)[:, 0],
+    }
+
+
+def fuse_without_text(
+    model: VideoBert, video: Float[Array, "b v d"], segment_ids: Int[Array, "b v"]
+) -> Float[Array, "b v d"]:
+    """What the cross-modal encoder says of each clip where no text is to be read, as in training of
+    examples without any: clips attend to each other, and what they read of text is 0."""
+    nothing = jnp.zeros((len(video), 1), jnp.int32)  # a place of padding
+    text = jnp.zeros((*nothing.shape, video.shape[-1]), video.dtype)
+    return model.fuse(text, nothing, video, segment_ids)[1]
 
 
 def _positions(ids: Int[Array, "b t"]) -> Int[Array, "b t"]:

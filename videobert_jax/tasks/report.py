@@ -41,6 +41,7 @@ INTERVALS = (
     "95 %, percentile bootstrap: videos drawn whole, since examples of one depend on each other; "
     f"{bootstrap.DRAWS} draws from the record's seed"
 )
+ZERO_SHOT = "zero_shot"
 PREDICTIONS = "predictions"  # the setting of another system, of whose training nothing is known
 KITCHEN_NOTE = "drawn in 2D by one renderer; this figure says nothing about real cooking video"
 
@@ -50,7 +51,8 @@ class TaskResult:
     """What a task hands over: figures, and what only the task knows about them.
 
     expected: example ids that the protocol is about. examples: one JSON object for each.
-    setting_if_seen: setting where the network was trained on another split of this dataset.
+    setting_if_seen: setting where the network was trained on another split of this dataset,
+    setting_if_unseen where it was not.
     statistics: how figures are read off the lines of the examples; those without one, which no
     line tells, have no interval.
     """
@@ -64,6 +66,7 @@ class TaskResult:
     baselines: dict[str, dict[str, float]]
     examples: list[dict[str, Any]]
     setting_if_seen: str = "from_scratch"
+    setting_if_unseen: str = ZERO_SHOT
     templates: Sequence[str] = ()
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
@@ -99,7 +102,7 @@ def record(context: EvaluationContext | PredictionContext, result: TaskResult) -
         "format": FORMAT,
         "task": result.task,
         "dataset": context.describe_split(result.expected, len(result.examples)),
-        **_system(context, result.setting_if_seen),
+        **_system(context, result),
         "protocol": result.protocol,
         "ties": ranking.TIES,
         "averaging": result.averaging,
@@ -117,14 +120,14 @@ def record(context: EvaluationContext | PredictionContext, result: TaskResult) -
     }
 
 
-def _system(context: EvaluationContext | PredictionContext, setting_if_seen: str) -> dict[str, Any]:
+def _system(context: EvaluationContext | PredictionContext, result: TaskResult) -> dict[str, Any]:
     """What was evaluated: a checkpoint and what it was trained on, or predictions by others, of
     which that is not known."""
     if isinstance(context, PredictionContext):
         return {"setting": PREDICTIONS, "predictions": context.predictions}
     bundle = context.bundle
     return {
-        "setting": setting(context, setting_if_seen),
+        "setting": setting(context, result),
         "trained_on": _trained_on(bundle.trained_on),
         "overlap": {"num_videos": len(context.overlap), "videos": context.overlap[:20]},
         "contract_verified": context.contract_verified,
@@ -163,15 +166,17 @@ def _intervals(result: TaskResult, seed: int) -> dict[str, list[float]]:
     return {name: [low, high] for name, (low, high) in found.items()}
 
 
-def setting(context: EvaluationContext, setting_if_seen: str) -> str:
+def setting(context: EvaluationContext, result: TaskResult) -> str:
     """ "zero_shot"; "from_scratch", or "fine_tuned" where the run began with another's parameters;
-    "in_sample" where training saw some of the videos."""
+    "linear_probe" where a linear map alone learnt of labels; "in_sample" where training saw some
+    of the videos."""
     if context.overlap:
         return "in_sample"
     if not context.seen_dataset:
-        return "zero_shot"
+        return result.setting_if_unseen
     fine_tuned = context.bundle.trained_on.get("initialized_from") is not None
-    return "fine_tuned" if fine_tuned and setting_if_seen == "from_scratch" else setting_if_seen
+    by_training = result.setting_if_seen == "from_scratch"
+    return "fine_tuned" if fine_tuned and by_training else result.setting_if_seen
 
 
 def _trained_on(trained_on: dict[str, Any]) -> dict[str, Any]:

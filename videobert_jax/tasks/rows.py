@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from jaxtyping import Int
 
 from videobert_jax.data import block as blocks
 from videobert_jax.data.config import DataConfig
@@ -10,6 +11,7 @@ from videobert_jax.data.index import Split
 from videobert_jax.text.tokenizer import Tokenizer
 
 ROWS = 32  # rows a block, of one example each
+_NO_TEXT = 8  # pieces of room for texts that are not read
 
 
 def evaluation_builder(
@@ -24,6 +26,15 @@ def evaluation_builder(
     clips = int(split.clip_count[ids].max(initial=1))
     settings = rows_of_one(data, text_length, clips, split.contract.dim)
     return blocks.EvaluationBuilder(split, tokenizer, settings)
+
+
+def clips_builder(
+    tokenizer: Tokenizer, data: DataConfig, split: Split, ids: Int[np.ndarray, " n"] | None = None
+) -> blocks.EvaluationBuilder:
+    """Blocks of the clips of one example a row, with no text beside them; `ids`: of these alone."""
+    clips = int(split.clip_count.max(initial=1))
+    settings = rows_of_one(data, _NO_TEXT, clips, split.contract.dim)
+    return blocks.EvaluationBuilder(split, tokenizer, settings, "video_only", ids)
 
 
 def rows_of_one(

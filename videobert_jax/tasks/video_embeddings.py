@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from videobert_jax import schema
-from videobert_jax.data import block as blocks
 from videobert_jax.data import device_feed
 from videobert_jax.data.index import Split
 from videobert_jax.models.videobert import VideoBert
@@ -17,8 +16,6 @@ from videobert_jax.sharding import partitioning
 from videobert_jax.tasks import rows
 from videobert_jax.tasks.encoding import ModelRunner
 
-_NO_TEXT = 8  # pieces of room for texts that are not read
-
 
 def of_videos(runner: ModelRunner, split: Split) -> Float[np.ndarray, "v j"]:
     """Mean of the embeddings of each video's examples, float32, of norm 1; 0 where none of them has
@@ -26,9 +23,7 @@ def of_videos(runner: ModelRunner, split: Split) -> Float[np.ndarray, "v j"]:
 
     No more than a batch of examples is in memory. Raises DatasetError where a shard is damaged.
     """
-    data, clips = runner.bundle.data, int(split.clip_count.max(initial=1))
-    settings = rows.rows_of_one(data, _NO_TEXT, clips, split.contract.dim)
-    builder = blocks.EvaluationBuilder(split, runner.tokenizer, settings, "video_only")
+    builder = rows.clips_builder(runner.tokenizer, runner.bundle.data, split)
     embed = jax.jit(
         functools.partial(_of_blocks, VideoBert(runner.bundle.config)),
         out_shardings=partitioning.replicated(runner.mesh),
