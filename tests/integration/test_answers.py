@@ -13,10 +13,7 @@ from videobert_jax.data.writer import DatasetWriter
 from videobert_jax.export import safetensors
 from videobert_jax.training import checkpoint, inputs
 
-ALONE = {
-    f"objectives__{name}__weight": 0.0
-    for name in ("masked_language", "masked_video", "matching", "contrastive", "bag_of_words")
-}
+ALONE = {f"objectives__{name}__weight": 0.0 for name in ("masked_language", "contrastive")}
 QUESTIONS = {**ALONE, "objectives__answering__weight": 1.0, "model__answers": 2}
 
 

@@ -24,10 +24,6 @@ SETTINGS: dict[str, Any] = {
     "training.num_steps": 3,
     "training.save_every": 1,
     "training.eval_every": 1,
-    # what a BERT teaches needs none of them, and to compile them takes a minute
-    "objectives.masked_video.weight": 0.0,
-    "objectives.matching.weight": 0.0,
-    "objectives.bag_of_words.weight": 0.0,
 }
 
 

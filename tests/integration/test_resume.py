@@ -73,7 +73,11 @@ def test_a_finished_run_is_left_alone(reference: pathlib.Path, tiny_dataset: pat
         ("training__num_steps", 80, "training.num_steps: 8 there, 80 now"),
         ("data__text_length", 24, "data.text_length: 16 there, 24 now"),
         ("model__joint_dim", 8, "model.joint_dim: 16 there, 8 now"),
-        ("objectives__matching__weight", 0.0, "objectives.matching.weight: 1.0 there, 0.0 now"),
+        (
+            "objectives__contrastive__weight",
+            2.0,
+            "objectives.contrastive.weight: 1.0 there, 2.0 now",
+        ),
     ],
 )
 def test_other_settings_are_an_error_that_names_them(

@@ -54,6 +54,7 @@ def test_dropout_is_on_exactly_where_a_key_is_given(tiny_model_config, model_and
     model, variables = model_and_variables
     block = fakes.on_device(fakes.block(4))
 
+    @jax.jit
     def run(key):
         return model.apply(variables, block, rngs={} if key is None else {"dropout": key})
 
