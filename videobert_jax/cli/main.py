@@ -24,6 +24,7 @@ COMMANDS = (
     "fit-packing",
     "content-words",
     "cluster-videos",
+    "encode",
     "evaluate",
     "summarize",
     "compare",

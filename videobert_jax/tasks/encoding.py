@@ -224,6 +224,24 @@ class ModelRunner:
             lambda rows: (features[rows], shown[rows].astype(np.int32), shown[rows] & hidden),
         )
 
+    def clip_states(
+        self,
+        features: Float16[np.ndarray, "n v c"],
+        shown: Bool[np.ndarray, "n v"],
+        sentence: Sequence[int] = (),
+    ) -> Float[np.ndarray, "n v e"]:
+        """What the cross-modal encoder says of every clip of rows, float32: without text, or beside
+        a sentence, piece ids with [CLS] and [SEP], and then with the mean state of its masks."""
+        function: Callable[..., jax.Array] = self._functions.clip_states
+        if sentence:
+            ids = np.array(sentence, np.int32)
+            text = ids, ids == self.tokenizer.mask_id
+            whole = self._functions.clip_states_with_text
+            function = lambda variables, *arrays: whole(variables, *arrays, *text)  # noqa: E731
+        return self._by_rows(
+            function, len(features), lambda rows: (features[rows], shown[rows].astype(np.int32))
+        )
+
     def _by_rows(
         self,
         function: Callable[..., jax.Array],

@@ -32,6 +32,8 @@ class Functions:
     videos: Callable[..., jax.Array]
     clip_labels: Callable[..., jax.Array]
     vectors_of_clips: Callable[..., dict[str, jax.Array]]
+    clip_states: Callable[..., jax.Array]
+    clip_states_with_text: Callable[..., jax.Array]
 
 
 @functools.lru_cache(maxsize=4)
@@ -66,6 +68,8 @@ def compiled(config: ModelConfig, mesh: Mesh) -> Functions:
         videos=over_blocks(embed_videos, ()),
         clip_labels=over_blocks(tell_clip_labels, ()),
         vectors_of_clips=over_blocks(vectors_of_clips, ()),
+        clip_states=over_blocks(tell_clip_states, ()),
+        clip_states_with_text=over_blocks(tell_clip_states_with_text, (2, 3)),
     )
 
 
@@ -177,6 +181,32 @@ def fuse_without_text(
     nothing = jnp.zeros((len(video), 1), jnp.int32)  # a place of padding
     text = jnp.zeros((*nothing.shape, video.shape[-1]), video.dtype)
     return model.fuse(text, nothing, video, segment_ids)[1]
+
+
+def tell_clip_states(
+    model: VideoBert, features: Float[Array, "b v c"], segment_ids: Int[Array, "b v"]
+) -> Float[Array, "b v d"]:
+    """What the cross-modal encoder says of each clip where no text is to be read, float32."""
+    video = model.encode_video(features, segment_ids, _positions(segment_ids), segment_ids < 0)
+    return fuse_without_text(model, video, segment_ids).astype(jnp.float32)
+
+
+def tell_clip_states_with_text(
+    model: VideoBert,
+    features: Float[Array, "b v c"],
+    segment_ids: Int[Array, "b v"],
+    ids: Int[Array, " t"],
+    hidden: Bool[Array, " t"],
+) -> Float[Array, "b v e"]:
+    """What the cross-modal encoder says of each clip that reads a sentence and, behind it, the mean
+    of what it says of the sentence's hidden pieces: float32, twice as wide."""
+    video = model.encode_video(features, segment_ids, _positions(segment_ids), segment_ids < 0)
+    ids = jnp.broadcast_to(ids[None], (len(features), *ids.shape))
+    text = model.encode_text(ids, jnp.ones_like(ids), _positions(ids))
+    fused_text, fused = model.fuse(text, jnp.ones_like(ids), video, segment_ids)
+    told = jnp.where(hidden[None, :, None], fused_text.astype(jnp.float32), 0.0).sum(1)
+    told = jnp.broadcast_to((told / hidden.sum())[:, None], fused.shape)
+    return jnp.concatenate([fused.astype(jnp.float32), told], axis=-1)
 
 
 def _positions(ids: Int[Array, "b t"]) -> Int[Array, "b t"]:

@@ -5,13 +5,15 @@ A blank is shown to the model as one [MASK] for each piece of the candidate that
 
 import dataclasses
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from videobert_jax.text.tokenizer import Tokenizer
 
 MASKS = ("verb", "object")  # what the two [MASK] of a template without names stand for
 # Sun et al. 2019, section 4.3
 PAPER_TEMPLATE = "now let me show you how to {verb} the {object}"
+# Section 4.6, of features for captioning
+PAPER_FEATURE_TEMPLATE = "now let's [MASK] the [MASK] to the [MASK], and then [MASK] the [MASK]"
 _SLOT = re.compile(r"\{(\w+)\}|\[MASK\]")  # without a name: a mask that no candidate is tried in
 
 
@@ -57,30 +59,47 @@ def slots(template: str) -> list[str]:
 
 def blank(template: str, slot: str, tokenizer: Tokenizer) -> Blank:
     """The template with candidates tried in `slot` and one [MASK] in every other slot."""
-    parts: dict[bool, list[int]] = {False: [], True: []}
+    parts: tuple[list[int], list[int]] = ([], [])
     seen = False
+    for name, pieces in _parts(template, tokenizer):
+        if name == slot:
+            seen = True
+        elif name is not None:
+            parts[seen].append(tokenizer.mask_id)
+        parts[seen].extend(pieces)
+    if not seen:
+        raise TemplateError(f"template {template!r} has no slot {{{slot}}} that begins a word.")
+    return Blank(tuple(parts[False]), tuple(parts[True]))
+
+
+def masked(template: str, tokenizer: Tokenizer) -> list[int]:
+    """Piece ids, [CLS] and [SEP] around them, of the template with one [MASK] in every slot.
+
+    Raises TemplateError where it has none.
+    """
+    ids = [tokenizer.cls_id]
+    for name, pieces in _parts(template, tokenizer):
+        ids += pieces if name is None else [tokenizer.mask_id, *pieces]
+    if tokenizer.mask_id not in ids:
+        raise TemplateError(f"template {template!r} has no [MASK] that begins a word.")
+    return [*ids, tokenizer.sep_id]
+
+
+def _parts(template: str, tokenizer: Tokenizer) -> Iterator[tuple[str | None, list[int]]]:
+    """Yields (None, pieces of words in a row) and (a slot's name, "" of a [MASK], pieces of the
+    punctuation behind it)."""
     literal: list[str] = []
-
-    def flush() -> None:
-        if literal:
-            parts[seen].extend(tokenizer.encode([" ".join(literal)])[0])
-            literal.clear()
-
     for word in template.split():
         match = _SLOT.match(word)
         if match is None:
             literal.append(word)
             continue
-        flush()
-        if match.group(1) == slot:
-            seen = True
-        else:
-            parts[seen].append(tokenizer.mask_id)
-        parts[seen].extend(_attached(word[match.end() :], tokenizer))
-    flush()
-    if not seen:
-        raise TemplateError(f"template {template!r} has no slot {{{slot}}} that begins a word.")
-    return Blank(tuple(parts[False]), tuple(parts[True]))
+        if literal:
+            yield None, _encode(literal, tokenizer)
+            literal = []
+        yield match.group(1) or "", _attached(word[match.end() :], tokenizer)
+    if literal:
+        yield None, _encode(literal, tokenizer)
 
 
 def filled(template: str, words: Mapping[str, str], tokenizer: Tokenizer) -> list[int]:

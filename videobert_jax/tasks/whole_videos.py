@@ -93,31 +93,71 @@ def embed(runner: ModelRunner, clips: VideoClips, neighbours: int) -> Float[np.n
     )
 
 
-def clip_labels(runner: ModelRunner, clips: VideoClips, *, hidden: bool) -> Int[np.ndarray, " n"]:
-    """Number of the likeliest label of each clip, by the network's head.
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """Overlapping runs of the clips of videos, and which of them tells of each clip.
 
-    Windows as long as the runs of training, a quarter of one apart; of several that hold a clip the
-    one in whose middle it lies.
+    at: clips int [k, length], where `shown`; the window of a clip, and its place in that, int [n].
     """
-    length = longest_run(runner.bundle)
-    counts = np.diff(clips.starts)
-    owners = np.repeat(np.arange(len(counts)), counts)
-    clip = np.arange(len(owners)) - clips.starts[owners]
-    apart = max(1, length // 4)
-    first = np.rint((clip - length // 2) / apart).astype(np.int64) * apart
-    first = np.clip(first, 0, np.maximum(counts[owners] - length, 0))
-    windows, of = np.unique(clips.starts[owners] + first, return_inverse=True)
-    places = np.arange(length)[None]
-    ends = clips.starts[np.searchsorted(clips.starts, windows, side="right")]
-    shown = windows[:, None] + places < ends[:, None]
-    at = np.where(shown, windows[:, None] + places, 0)
+
+    at: np.ndarray
+    shown: np.ndarray
+    window: np.ndarray
+    place: np.ndarray
+
+    @classmethod
+    def of(cls, starts: Int[np.ndarray, " w"], length: int) -> "Windows":
+        """Windows of `length` clips, a quarter of one apart, none beyond its video; of several that
+        hold a clip the one in whose middle it lies."""
+        counts = np.diff(starts)
+        owners = np.repeat(np.arange(len(counts)), counts)
+        clip = np.arange(len(owners)) - starts[owners]
+        apart = max(1, length // 4)
+        first = np.rint((clip - length // 2) / apart).astype(np.int64) * apart
+        first = np.clip(first, 0, np.maximum(counts[owners] - length, 0))
+        begins, window = np.unique(starts[owners] + first, return_inverse=True)
+        places = np.arange(length)[None]
+        ends = starts[np.searchsorted(starts, begins, side="right")]
+        shown = begins[:, None] + places < ends[:, None]
+        at = np.where(shown, begins[:, None] + places, 0)
+        return cls(at, shown, window.reshape(-1), clip - first)
+
+
+def clip_labels(runner: ModelRunner, clips: VideoClips, *, hidden: bool) -> Int[np.ndarray, " n"]:
+    """Number of the likeliest label of each clip, by the network's head, in `Windows` as long as
+    the runs of training."""
+    windows = Windows.of(clips.starts, longest_run(runner.bundle))
     told = np.concatenate(
         [
-            runner.clip_labels(clips.features[at[rows]], shown[rows], hidden=hidden)
-            for rows in _parts(at)
+            runner.clip_labels(clips.features[windows.at[rows]], windows.shown[rows], hidden=hidden)
+            for rows in _parts(windows.at)
         ]
     )
-    return told[of.reshape(-1), clip - first]
+    return told[windows.window, windows.place]
+
+
+def clip_states(
+    runner: ModelRunner, clips: VideoClips, length: int, sentence: Sequence[int] = ()
+) -> Float16[np.ndarray, "n e"]:
+    """What the cross-modal encoder says of each clip (`ModelRunner.clip_states`), in `Windows` of
+    `length` clips, float16.
+
+    Raises EvaluationError where a state is NaN or beyond float16.
+    """
+    windows = Windows.of(clips.starts, length)
+    out: list[np.ndarray] = []
+    for rows in _parts(windows.at):
+        made = runner.clip_states(clips.features[windows.at[rows]], windows.shown[rows], sentence)
+        told = slice(*np.searchsorted(windows.window, [rows[0], rows[-1] + 1]))  # in order
+        with np.errstate(over="ignore"):
+            states = made[windows.window[told] - rows[0], windows.place[told]].astype(np.float16)
+        if damaged := int((~np.isfinite(states).all(axis=1)).sum()):
+            raise EvaluationError(
+                f"{damaged} of {len(states)} clips have states that are NaN or beyond float16's "
+                f"65,504; look for NaN in the parameters of {runner.bundle.name}."
+            )
+        out.append(states)
+    return np.concatenate(out)
 
 
 def longest_run(bundle: ModelBundle) -> int:
