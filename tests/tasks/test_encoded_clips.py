@@ -55,7 +55,7 @@ def fused(bundle, clips, ids, reads: bool) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_segment_has_the_states_of_its_clips_alone(runner, bundle, dataset, features, tmp_path):
     split = dataset.split("test")
-    encoded = EncodedClips(runner, dataset, split, Settings("segment"))
+    encoded = EncodedClips(runner, dataset, [split], Settings("segment"))
     assert encoded.write(tmp_path) == [] and len(encoded.files) == len(split)
     said = runner.tokenizer.encode(["the clips read nothing of this"])[0]
     for example in (0, 7, 29):
@@ -74,7 +74,7 @@ def test_a_segment_has_the_states_of_its_clips_alone(runner, bundle, dataset, fe
 
 def test_clips_of_whole_videos_are_told_in_windows(runner, bundle, dataset, features, tmp_path):
     split = dataset.split("test")
-    EncodedClips(runner, dataset, split, Settings(window=5)).write(tmp_path)
+    EncodedClips(runner, dataset, [split], Settings(window=5)).write(tmp_path)
     for video in (0, 3):
         clips, found = features[video], np.load(tmp_path / f"test_{video}.npy")
         assert len(found) == len(clips) > 5
@@ -92,7 +92,7 @@ def test_a_template_is_read_and_its_masks_stand_behind_each_clip(
     runner, bundle, dataset, features, tmp_path
 ):
     split, tokenizer = dataset.split("test"), runner.tokenizer
-    encoded = EncodedClips(runner, dataset, split, Settings("segment", TEMPLATE))
+    encoded = EncodedClips(runner, dataset, [split], Settings("segment", TEMPLATE))
     encoded.write(tmp_path)
     (now, the, comma, then, it) = tokenizer.encode(["now", "the", "a,", "then", "it"])
     mask = [tokenizer.mask_id]
@@ -117,7 +117,7 @@ def test_the_second_start_writes_nothing_and_a_stopped_one_goes_on(
 ):
     split = dataset.split("test")
     monkeypatch.setattr(encoded_clips, "_CLIPS_AT_A_TIME", 20)
-    encoded = EncodedClips(runner, dataset, split, Settings())
+    encoded = EncodedClips(runner, dataset, [split], Settings())
     encoded.write(tmp_path)
     whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     asked = []
@@ -140,34 +140,34 @@ def test_the_second_start_writes_nothing_and_a_stopped_one_goes_on(
 
 def test_states_that_were_made_otherwise_are_not_mixed(runner, bundle, dataset, tmp_path):
     split = dataset.split("validation")
-    EncodedClips(runner, dataset, split, Settings()).write(tmp_path / "a")
+    EncodedClips(runner, dataset, [split], Settings()).write(tmp_path / "a")
     for settings, name in ((Settings(window=3), "window_clips"), (Settings("segment"), "unit")):
         with pytest.raises(EvaluationError, match=f"otherwise: .*{name}=.*another --output"):
-            EncodedClips(runner, dataset, split, settings).write(tmp_path / "a")
+            EncodedClips(runner, dataset, [split], settings).write(tmp_path / "a")
     other = ModelRunner(dataclasses.replace(bundle, digest="1" * 64))
     with pytest.raises(EvaluationError, match="checkpoint="):
-        EncodedClips(other, dataset, split, Settings()).write(tmp_path / "a")
+        EncodedClips(other, dataset, [split], Settings()).write(tmp_path / "a")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "notes.txt").write_text("mine")
     with pytest.raises(EvaluationError, match="holds something else"):
-        EncodedClips(runner, dataset, split, Settings()).write(tmp_path / "b")
+        EncodedClips(runner, dataset, [split], Settings()).write(tmp_path / "b")
     assert len(list((tmp_path / "b").iterdir())) == 1
 
 
 def test_settings_that_the_network_cannot_take_are_named(runner, dataset):
     split = dataset.split("test")
     with pytest.raises(EvaluationError, match="--window=9 clips; tiny reads 1 to 8"):
-        EncodedClips(runner, dataset, split, Settings(window=9))
+        EncodedClips(runner, dataset, [split], Settings(window=9))
     with pytest.raises(templates.TemplateError, match="no \\[MASK\\]"):
-        EncodedClips(runner, dataset, split, Settings(template="cut the onion"))
+        EncodedClips(runner, dataset, [split], Settings(template="cut the onion"))
     with pytest.raises(templates.TemplateError, match="pieces; tiny reads 32 at most"):
-        EncodedClips(runner, dataset, split, Settings(template="[MASK] it " * 20))
+        EncodedClips(runner, dataset, [split], Settings(template="[MASK] it " * 20))
     videos = ["a/b", *split.videos[1:]]
     with pytest.raises(EvaluationError, match="'a/b' cannot name a file"):
-        EncodedClips(runner, dataset, dataclasses.replace(split, videos=videos), Settings())
+        EncodedClips(runner, dataset, [dataclasses.replace(split, videos=videos)], Settings())
     bare = dataclasses.replace(split, num_clips=np.zeros_like(split.num_clips))
     with pytest.raises(EvaluationError, match="no clips to encode"):
-        EncodedClips(runner, dataset, bare, Settings())
+        EncodedClips(runner, dataset, [bare], Settings())
 
 
 def test_states_beyond_float16_are_refused(bundle, dataset, tmp_path):
@@ -177,16 +177,37 @@ def test_states_beyond_float16_are_refused(bundle, dataset, tmp_path):
     variables = {**bundle.variables, "params": params}
     wrong = ModelRunner(dataclasses.replace(bundle, variables=variables))
     with pytest.raises(EvaluationError, match="NaN or beyond float16"):
-        EncodedClips(wrong, dataset, dataset.split("test"), Settings()).write(tmp_path)
+        EncodedClips(wrong, dataset, [dataset.split("test")], Settings()).write(tmp_path)
 
 
 def test_damaged_videos_are_named_and_the_others_written(runner, tmp_path):
     dataset = conftest.write_dataset(tmp_path / "damaged", damaged=True, absent=False)
     output, split = tmp_path / "out", dataset.split("test")
-    encoded = EncodedClips(runner, dataset, split, Settings())
+    encoded = EncodedClips(runner, dataset, [split], Settings())
     (failure,) = encoded.write(output)
     assert failure["video"] == "test_2" and "NaN" in failure["reason"]
     assert json.loads((output / "failures.jsonl").read_text()) == failure
     assert len(list(output.glob("*.npy"))) == 5 and not (output / "test_2.npy").exists()
     absent = conftest.write_dataset(tmp_path / "absent", absent=True)
-    assert len(EncodedClips(runner, absent, absent.split("test"), Settings("segment")).files) == 25
+    assert (
+        len(EncodedClips(runner, absent, [absent.split("test")], Settings("segment")).files) == 25
+    )
+
+
+def test_several_splits_are_one_folder_and_a_video_of_two_is_written_once(
+    runner, dataset, tmp_path
+):
+    split, other = dataset.split("test"), dataset.split("validation")
+    again = dataclasses.replace(split)  # as a split of retrieval has the videos of another one
+    encoded = EncodedClips(runner, dataset, [split, other, again], Settings())
+    encoded.write(tmp_path / "all")
+    EncodedClips(runner, dataset, [other], Settings()).write(tmp_path / "one")
+    names = {path.name for path in (tmp_path / "all").glob("*.npy")}
+    assert names == {f"{name}.npy" for name in (*split.videos, *other.videos)}
+    for path in (tmp_path / "one").glob("*.npy"):
+        np.testing.assert_array_equal(np.load(path), np.load(tmp_path / "all" / path.name))
+    lines = map(json.loads, (tmp_path / "all" / "files.jsonl").read_text().splitlines())
+    told = [(line["split"], line["file"]) for line in lines]
+    assert len(told) == 6 + 4 + 6 and told.count(("test", "test_5.npy")) == 2
+    with pytest.raises(EvaluationError, match="'test' and 'test' both have segments"):
+        EncodedClips(runner, dataset, [split, again], Settings("segment"))

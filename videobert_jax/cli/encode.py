@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint", required=True, help="WORKDIR, WORKDIR@STEP or the folder of an export"
     )
     parser.add_argument("--dataset", required=True, help="a prepared dataset")
-    parser.add_argument("--split", required=True, help="whose videos")
+    parser.add_argument("--split", required=True, help="whose videos; one or several")
     parser.add_argument("--output", type=pathlib.Path, required=True, help="folder to write")
     parser.add_argument(
         "--unit",
@@ -67,7 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     from videobert_jax.training import hardware
 
     dataset = index.open_dataset(arguments.dataset)
-    split = dataset.split(arguments.split)
+    names = dict.fromkeys(name.strip() for name in arguments.split.split(","))
+    splits = [dataset.split(name) for name in names]
     print(hardware.start(arguments.platform))
     bundle = evaluate.load_bundle(arguments.checkpoint, arguments.weights)
     dataset.contract.verify_against(
@@ -77,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     if template == PAPER:
         template = templates.PAPER_FEATURE_TEMPLATE
     settings = encoded_clips.Settings(arguments.unit, template, arguments.window)
-    encoded = EncodedClips(ModelRunner(bundle), dataset, split, settings)
+    encoded = EncodedClips(ModelRunner(bundle), dataset, splits, settings)
     output = arguments.output
     failures = encoded.write(output)
     count = len(encoded.files)

@@ -7,13 +7,14 @@ import io
 import json
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float16
 
 from videobert_jax.data import clip_stream, segments
+from videobert_jax.data.clip_stream import WholeVideos
 from videobert_jax.data.index import Dataset, Split
 from videobert_jax.files import atomic, progress
 from videobert_jax.schema import FeatureContract
@@ -36,8 +37,8 @@ _CLIPS_AT_A_TIME = 2048  # what a stop costs
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """unit: what a file is of. template: sentence with [MASK] that clips read, "" for no text.
-    window: clips that are encoded together; None: the longest segment of the split, of whole videos
-    the longest run of training."""
+    window: clips that are encoded together; None: the longest segment, of whole videos the longest
+    run of training."""
 
     unit: str = VIDEO
     template: str = ""
@@ -46,9 +47,10 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """Clips of a video that are a file's, and the examples that lie in it."""
+    """Clips of a split's video that are a file's, and the examples that lie in it."""
 
     name: str
+    split: Split
     video: int
     first_clip: int
     num_clips: int
@@ -56,21 +58,27 @@ class File:
 
 
 class EncodedClips:
-    """What a folder of states of one split holds, by one network and settings."""
+    """What a folder of states of splits holds, by one network and settings.
 
-    def __init__(self, runner: ModelRunner, dataset: Dataset, split: Split, settings: Settings):
-        """Raises EvaluationError and TemplateError on settings that the network cannot take, and
-        where the split has no clips."""
-        self.runner, self.dataset, self.split = runner, dataset, split
+    files: those to be written; `listed`: with those that a second split has of the same video.
+    """
+
+    def __init__(
+        self, runner: ModelRunner, dataset: Dataset, splits: Sequence[Split], settings: Settings
+    ):
+        """Raises EvaluationError and TemplateError on settings that the network cannot take, where
+        a split has no clips, and where two have segments of one video."""
+        self.runner, self.dataset, self.splits = runner, dataset, splits
         self.settings = settings
         self.sentence = _sentence(runner, settings.template)
-        self.window = _window(runner, split, settings)
-        self.files = _files(split, settings.unit)
+        self.window = _window(runner, splits, settings)
+        self.listed = [file for split in splits for file in _files(split, settings.unit)]
+        self.files = _once(self.listed, settings.unit)
 
     @property
     def contract(self) -> FeatureContract:
         """How the states are made, as of any clip features."""
-        made = self.split.contract
+        made = self.dataset.contract
         text = f"beside {self.settings.template!r}, and its masks" if self.sentence else "no text"
         width = self.runner.bundle.config.embed_dim
         return dataclasses.replace(
@@ -86,7 +94,7 @@ class EncodedClips:
     @property
     def about(self) -> dict[str, Any]:
         """How the states were made, in full, and how clips lie in time."""
-        bundle, contract = self.runner.bundle, self.split.contract
+        bundle, contract = self.runner.bundle, self.dataset.contract
         width = bundle.config.embed_dim
         columns = {"clip": [0, width]}
         if self.sentence:
@@ -98,7 +106,7 @@ class EncodedClips:
             "dataset": {
                 "name": self.dataset.name,
                 "digest": self.dataset.digest,
-                "split": self.split.name,
+                "splits": [split.name for split in self.splits],
             },
             "unit": self.settings.unit,
             "template": self.settings.template or None,
@@ -124,7 +132,7 @@ class EncodedClips:
         shown = progress.Progress("clips", sum(file.num_clips for file in left))
         for file, states in self._states(left):
             if states is None:
-                name = self.split.videos[file.video]
+                name = file.split.videos[file.video]
                 failures.append({"video": name, "file": file.name, "reason": "clips with NaN"})
             else:
                 buffer = io.BytesIO()
@@ -157,18 +165,19 @@ class EncodedClips:
         else:
             atomic.write_json(path, about)
         atomic.write_json(output / CONTRACT_FILE, self.contract.to_json())
-        lines = [json.dumps(self._times(file), ensure_ascii=False) for file in self.files]
+        lines = [json.dumps(self._times(file), ensure_ascii=False) for file in self.listed]
         atomic.write_text(output / TIMES_FILE, "\n".join(lines) + "\n")
 
     def _times(self, file: File) -> dict[str, Any]:
         """A line of files.jsonl: seconds of the file in its video, and of the segments in it with
         the rows that are theirs."""
-        split, begin = self.split, file.first_clip
+        split, begin = file.split, file.first_clip
         stride = split.contract.stride_seconds
         covered = segments.covered_seconds(file.num_clips, split.contract)
         examples = file.examples.tolist()
         return {
             "file": file.name,
+            "split": split.name,
             "video": split.videos[file.video],
             "first_clip": begin,
             "num_clips": file.num_clips,
@@ -190,28 +199,35 @@ class EncodedClips:
         self, files: Sequence[File]
     ) -> Iterator[tuple[File, Float16[np.ndarray, "n e"] | None]]:
         """Yields each file with its states, None where its video's clips are damaged."""
-        of_videos: dict[int, list[File]] = {}
-        for file in files:
-            of_videos.setdefault(file.video, []).append(file)
-        groups = clip_stream.whole_videos(
-            self.split,
-            np.array(sorted(of_videos), np.int64),
-            clips_at_a_time=_CLIPS_AT_A_TIME,
-            parallel_reads=self.runner.bundle.data.parallel_reads,
-        )
-        for of in groups:
-            chosen: list[File] = []
-            parts: list[np.ndarray] = []
-            for place, video in enumerate(of.videos.tolist()):
-                for file in of_videos[video]:
-                    if of.damaged[place]:
-                        yield file, None
-                        continue
-                    begin = int(of.starts[place]) + file.first_clip
-                    chosen.append(file)
-                    parts.append(of.features[begin : begin + file.num_clips])
-            if not chosen:
-                continue
+        for split in self.splits:
+            of_videos: dict[int, list[File]] = {}
+            for file in files:
+                if file.split is split:
+                    of_videos.setdefault(file.video, []).append(file)
+            groups = clip_stream.whole_videos(
+                split,
+                np.array(sorted(of_videos), np.int64),
+                clips_at_a_time=_CLIPS_AT_A_TIME,
+                parallel_reads=self.runner.bundle.data.parallel_reads,
+            )
+            for of in groups:
+                yield from self._states_of(of, of_videos)
+
+    def _states_of(
+        self, of: WholeVideos, of_videos: Mapping[int, Sequence[File]]
+    ) -> Iterator[tuple[File, Float16[np.ndarray, "n e"] | None]]:
+        """As `_states`, of some videos that were read."""
+        chosen: list[File] = []
+        parts: list[np.ndarray] = []
+        for place, video in enumerate(of.videos.tolist()):
+            for file in of_videos[video]:
+                if of.damaged[place]:
+                    yield file, None
+                    continue
+                begin = int(of.starts[place]) + file.first_clip
+                chosen.append(file)
+                parts.append(of.features[begin : begin + file.num_clips])
+        if chosen:
             starts = np.cumsum([0, *map(len, parts)])
             clips = VideoClips(np.arange(len(parts)), starts, np.concatenate(parts))
             states = whole_videos.clip_states(self.runner, clips, self.window, self.sentence)
@@ -230,7 +246,7 @@ def _sentence(runner: ModelRunner, template: str) -> list[int]:
     return sentence
 
 
-def _window(runner: ModelRunner, split: Split, settings: Settings) -> int:
+def _window(runner: ModelRunner, splits: Sequence[Split], settings: Settings) -> int:
     bundle = runner.bundle
     most = min(bundle.data.video_length, bundle.config.video.max_length)
     if settings.window is not None:
@@ -241,7 +257,7 @@ def _window(runner: ModelRunner, split: Split, settings: Settings) -> int:
         return settings.window
     if settings.unit == VIDEO:
         return whole_videos.longest_run(bundle)
-    return min(most, int(split.clip_count.max(initial=1)))
+    return min(most, max(int(split.clip_count.max(initial=1)) for split in splits))
 
 
 def _files(split: Split, unit: str) -> list[File]:
@@ -262,12 +278,36 @@ def _files(split: Split, unit: str) -> list[File]:
         examples = np.arange(bounds[video], bounds[video + 1])
         examples = examples[split.clip_count[examples] > 0]
         if unit == VIDEO:
-            found.append(File(f"{name}.npy", video, 0, int(split.num_clips[video]), examples))
+            found.append(
+                File(f"{name}.npy", split, video, 0, int(split.num_clips[video]), examples)
+            )
             continue
         for one in examples.tolist():
             number = one - int(bounds[video])
             first, count = int(split.first_clip[one]), int(split.clip_count[one])
-            found.append(File(f"{name}_{number:04}.npy", video, first, count, np.array([one])))
+            found.append(
+                File(f"{name}_{number:04}.npy", split, video, first, count, np.array([one]))
+            )
     if not found:
         raise EvaluationError(f"{split.path}: split {split.name!r} has no clips to encode.")
     return found
+
+
+def _once(files: Sequence[File], unit: str) -> list[File]:
+    """The files without those of videos that an earlier split has: the same clips.
+
+    Raises EvaluationError where they are segments, which two splits may cut otherwise.
+    """
+    owners: dict[str, Split] = {}
+    kept = []
+    for file in files:
+        name = file.split.videos[file.video]
+        owner = owners.setdefault(name, file.split)
+        if owner is file.split:
+            kept.append(file)
+        elif unit == SEGMENT:
+            raise EvaluationError(
+                f"splits {owner.name!r} and {file.split.name!r} both have segments of {name}; "
+                "encode them by themselves, each to an --output of its own."
+            )
+    return kept
