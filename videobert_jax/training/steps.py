@@ -6,9 +6,11 @@ accumulation the step has two phases (GradCache, Gao et al. 2021): embeddings mi
 micro-batch; loss and cotangents on the gathered matrix; then the backward passes, each fed its
 rows of the cotangents. So accumulation changes memory and nothing else.
 
-Gradients are summed over `data` once a step. To the partitioner every shard of `data` has
-parameters of its own, `_copies` of the one, which cost nothing; else it would sum a gradient at
-each use of a parameter, in every pass of the cross-modal encoder and every micro-batch.
+Without fsdp gradients are summed over `data` once a step, in float32. To the partitioner every
+shard of `data` has parameters of its own, `_copies` of the one, which cost nothing; else it would
+sum a gradient at each use of a parameter, in every pass of the cross-modal encoder and every
+micro-batch. With fsdp it does: the TPU compiler makes a reduce-scatter of a gradient alone, and of
+copies' gradients a whole sum, twice the bytes; a device's part of them is then summed over `data`.
 """
 
 from collections.abc import Callable, Collection
@@ -132,7 +134,10 @@ def over_blocks(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _num_copies() -> int:
-    return jax.sharding.get_abstract_mesh().shape.get(meshes.BLOCK_AXES[0], 1)
+    """Shards of `data`, where fsdp splits no parameters; else 1."""
+    sizes = jax.sharding.get_abstract_mesh().shape
+    data, fsdp = (sizes.get(axis, 1) for axis in meshes.BLOCK_AXES)
+    return data if fsdp == 1 else 1
 
 
 def _copies(params: Any) -> Any:
