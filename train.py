@@ -6,15 +6,15 @@ Any setting of configs/base.py is a flag: `--config.optimizer.learning_rate=3e-4
 import argparse
 import sys
 
+from videobert_jax.cli import process_options
+
 
 def main() -> int:
     """Exit code: 0 when finished or stopped after saving, 2 after an error in the input."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--config", required=True, help="a file of configs/")
     parser.add_argument("--workdir", required=True, help="folder of the run, or gs://BUCKET/FOLDER")
-    parser.add_argument("--coordinator", help="HOST:PORT of process 0, with several processes")
-    parser.add_argument("--num_processes", type=int)
-    parser.add_argument("--process_id", type=int, help="0 to num_processes - 1")
+    process_options.add(parser)
     arguments, rest = parser.parse_known_args()
 
     from videobert_jax.cli import failures
@@ -45,8 +45,7 @@ def run(arguments: argparse.Namespace, settings: list[tuple[str, str]]) -> int:
         configuration.apply_override(config, key, text)
     parsed = configuration.parse(config)
     evaluators.require_known(parsed.training.eval_tasks, evaluate.TASKS)
-    processes = (arguments.coordinator, arguments.num_processes, arguments.process_id)
-    print(hardware.start(parsed.platform, *processes), flush=True)
+    print(hardware.start(parsed.platform, *process_options.of(arguments)), flush=True)
     periodic = []
     if parsed.training.eval_every:
         asked = parsed.training.eval_tasks

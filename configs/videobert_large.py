@@ -17,6 +17,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.cross.num_layers = 4
     config.model.remat = "full"
     config.optimizer.learning_rate = 5e-5
-    # Of 4, 16 and the whole slice the least is sent with 4, and its state fits a v5e (docs/results.md).
+    # With 4 devices less is sent than with 16, and the state fits a v5e (docs/results.md).
     config.mesh.fsdp = 4
     return config

@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from videobert_jax.cli import result_files, task_options
+from videobert_jax.cli import process_options, result_files, task_options
 from videobert_jax.data import index, local_copy
 from videobert_jax.files import storage
 from videobert_jax.models.bundle import ModelBundle
@@ -111,6 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--platform", default="", help="'cpu' says that an accelerator is left unused on purpose"
     )
+    process_options.add(parser)
     task_options.add_retrieval(parser)
     task_options.add_zero_shot(parser)
     task_options.add_captioning(parser)
@@ -125,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.ids is not None:
         raise EvaluationError("--ids says what rows of --predictions are of; name those too.")
-    devices = hardware.start(arguments.platform)
+    devices = hardware.start(arguments.platform, *process_options.of(arguments))
     if arguments.follow is not None:
         from videobert_jax.cli import follow
 

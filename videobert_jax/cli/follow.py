@@ -23,7 +23,8 @@ EVALUATED_FILE = "evaluated.json"
 # Where things are, and how the command was called. All else decides figures: said otherwise, a
 # step is evaluated again.
 _NO_FIGURES = frozenset(
-    "checkpoint workdir predictions ids output report follow platform command settings".split()
+    "checkpoint workdir predictions ids output report follow platform command settings "
+    "coordinator num_processes process_id".split()
 )
 
 
