@@ -173,7 +173,9 @@ def run(arguments: argparse.Namespace) -> int:
             overrides = {"seed": seed, "data.path": arguments.dataset.resolve(), **of.overrides}
             if of.file:
                 overrides[of.file] = kitchen_runs.file_of(arguments.dataset.resolve(), of.file)
-            kitchen_runs.train_and_evaluate(workdir, CONFIG, overrides, SCORING)
+            kitchen_runs.train_and_evaluate(
+                workdir, CONFIG, overrides, kitchen_runs.learning(SCORING)
+            )
             runs.setdefault(of.name, []).append(workdir)
     results = {of.name: adds(of, runs[RECIPE], runs[of.name]) for of in chosen}
     print(table(results))

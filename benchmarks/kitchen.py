@@ -118,7 +118,9 @@ def run_seed(recipe: str, seed: int, dataset: pathlib.Path, workdir: pathlib.Pat
     """Workdir of a seed, trained and evaluated; what is there already is kept."""
     run = workdir / f"{recipe}-{seed}"
     overrides = {"seed": seed, "data.path": dataset}
-    kitchen_runs.train_and_evaluate(run, RECIPES[recipe], overrides, SCORINGS[recipe])
+    kitchen_runs.train_and_evaluate(
+        run, RECIPES[recipe], overrides, kitchen_runs.learning(SCORINGS[recipe])
+    )
     return run
 
 

@@ -1,16 +1,17 @@
 """Training runs on the embedded corpus and what their records say: for benchmarks of learning.
 
-A run is a workdir: trained and evaluated on three tests, the harder two first, and on clips frozen
-at their middle frame. What is finished is not run again. Intervals are of 95 %, by a paired
-bootstrap that draws whole test videos, since steps of one video share cook, light and worktop; each
-of its examples counts with its mean over the seeds.
+A run is a workdir: trained and evaluated, most often on three tests, the harder two first, and on
+clips frozen at their middle frame. What is finished is not run again. Intervals are of 95 %, by a
+paired bootstrap that draws whole test videos, since steps of one video share cook, light and
+worktop; each of its examples counts with its mean over the seeds.
 """
 
+import dataclasses
 import json
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,21 +54,57 @@ def file_of(dataset: pathlib.Path, setting: str) -> pathlib.Path:
     return file
 
 
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Tasks that one call of eval.py measures on `splits`.
+
+    flags: of it. scoring: of zero-shot labels, "" where none are told.
+    """
+
+    tasks: tuple[str, ...]
+    splits: tuple[str, ...] = TESTS
+    flags: tuple[str, ...] = ()
+    scoring: str = ""
+
+    def arguments(self) -> list[str]:
+        """Of eval.py, but which run."""
+        scoring = [f"--scoring={self.scoring}"] if self.scoring else []
+        tasks, splits = ",".join(self.tasks), ",".join(self.splits)
+        return [*scoring, *self.flags, f"--task={tasks}", f"--split={splits}"]
+
+    def records(self, run: pathlib.Path) -> list[pathlib.Path]:
+        return [_record(run, task, split) for task in self.tasks for split in self.splits]
+
+    def is_done(self, run: pathlib.Path) -> bool:
+        """Whether its records are there, zero-shot labels told by `scoring`."""
+        return all(_is_measured(record, self.scoring) for record in self.records(run))
+
+
+def learning(scoring: str = "") -> tuple[Evaluation, ...]:
+    """What tells how well a run has learnt."""
+    return (
+        Evaluation(TASKS[:1], (FROZEN,), scoring=scoring),
+        Evaluation(TASKS, scoring=scoring),
+    )
+
+
 def train_and_evaluate(
-    run: pathlib.Path, config: str, overrides: Mapping[str, Any], scoring: str
+    run: pathlib.Path,
+    config: str,
+    overrides: Mapping[str, Any],
+    evaluations: Sequence[Evaluation],
 ) -> None:
     """Trains a run and evaluates it; what is there already is kept.
 
-    overrides: of config fields. scoring: of zero-shot labels. Raises BenchmarkError where a
-    command fails.
+    overrides: of config fields. Raises BenchmarkError where a command fails.
     """
-    if all(_is_measured(record, scoring) for record in _records(run)):
+    missing = [evaluation for evaluation in evaluations if not evaluation.is_done(run)]
+    if not missing:
         return
     given = [f"--config.{field}={value}" for field, value in overrides.items()]
     run_command("train.py", f"--config={config}", f"--workdir={run}", *given)
-    evaluate = ("eval.py", f"--workdir={run}", f"--scoring={scoring}")
-    run_command(*evaluate, f"--task={TASKS[0]}", f"--split={FROZEN}")
-    run_command(*evaluate, f"--task={','.join(TASKS)}", f"--split={','.join(TESTS)}")
+    for evaluation in missing:
+        run_command("eval.py", f"--workdir={run}", *evaluation.arguments())
 
 
 def run_command(*arguments: str) -> None:
@@ -81,12 +118,14 @@ def run_command(*arguments: str) -> None:
         )
 
 
-def measured_checkpoint(run: pathlib.Path) -> dict[str, Any]:
-    """Step and digest of the parameters that all records of a run are of.
+def measured_checkpoint(
+    run: pathlib.Path, evaluations: Sequence[Evaluation] = learning()
+) -> dict[str, Any]:
+    """Step and digest of the parameters that the records of a run are of.
 
     Raises BenchmarkError where they are of several.
     """
-    records = _records(run)
+    records = _records(run, evaluations)
     found = [json.loads(record.read_text(encoding="utf-8"))["checkpoint"] for record in records]
     if any(checkpoint != found[0] for checkpoint in found):
         raise alternate.BenchmarkError(
@@ -96,10 +135,11 @@ def measured_checkpoint(run: pathlib.Path) -> dict[str, Any]:
     return found[0]
 
 
-def _records(run: pathlib.Path) -> list[pathlib.Path]:
+def _records(
+    run: pathlib.Path, evaluations: Sequence[Evaluation] = learning()
+) -> list[pathlib.Path]:
     """All records of a run that are compared."""
-    of_tests = [_record(run, task, split) for task in TASKS for split in TESTS]
-    return [*of_tests, _record(run, TASKS[0], FROZEN)]
+    return [record for evaluation in evaluations for record in evaluation.records(run)]
 
 
 def _is_measured(record: pathlib.Path, scoring: str) -> bool:
@@ -112,6 +152,11 @@ def _is_measured(record: pathlib.Path, scoring: str) -> bool:
 
 def _record(run: pathlib.Path, task: str, split: str) -> pathlib.Path:
     return run / "eval" / f"{task}{split.removeprefix('test')}.json"
+
+
+def record(run: pathlib.Path, task: str, split: str) -> dict[str, Any]:
+    """The record of a task on a split."""
+    return json.loads(_record(run, task, split).read_text(encoding="utf-8"))
 
 
 def lines(run: pathlib.Path, task: str, split: str) -> list[Line]:
@@ -137,19 +182,26 @@ def mean_scores(
 
 
 def contrast(
-    ours: np.ndarray, peer: np.ndarray, videos: np.ndarray, *, as_points: bool
+    ours: np.ndarray,
+    peer: np.ndarray,
+    videos: np.ndarray,
+    *,
+    as_points: bool,
+    weights: np.ndarray | None = None,
 ) -> tuple[float, float, float]:
     """(ratio or difference of the means, lower and upper end of its 95 % interval).
 
-    Paired: a drawn video brings its examples of both sides.
+    Paired: a drawn video brings its examples of both sides. weights: what each example counts in
+    the means, None where all count alike.
     """
+    weights = np.ones(len(ours)) if weights is None else weights
 
     def of(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return first - second if as_points else first / np.maximum(second, 1e-9)
 
     samples = [
-        of(*(bootstrap.means(values, drawn) for values in (ours, peer)))
+        of(*(bootstrap.means(values, drawn * weights) for values in (ours, peer)))
         for drawn in bootstrap.weights(videos, seed=0)
     ]
-    value = float(of(ours.mean(), peer.mean()))
+    value = float(of(*(np.average(values, weights=weights) for values in (ours, peer))))
     return value, *bootstrap.interval(np.concatenate(samples))

@@ -35,6 +35,16 @@ def test_examples_of_one_video_count_as_one_draw():
     assert high - low == pytest.approx(2 * error, rel=0.15)
 
 
+def test_an_example_of_weight_three_counts_as_three_examples():
+    generator = np.random.default_rng(3)
+    ours, peer, weights = generator.random(60), generator.random(60), generator.integers(1, 4, 60)
+    videos = np.repeat(np.arange(20), 3)
+    weighted = kitchen_runs.contrast(ours, peer, videos, as_points=True, weights=weights)
+    sides = [np.repeat(values, weights) for values in (ours, peer, videos)]
+    repeated = kitchen_runs.contrast(*sides, as_points=True)
+    assert weighted == pytest.approx(repeated, rel=1e-9)
+
+
 def test_scores_are_read_from_the_lines_of_a_record():
     line = {
         "verb": {"label": "stir", "rank": 2.0},
