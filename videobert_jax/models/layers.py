@@ -55,11 +55,14 @@ class Linear(nn.Module):
         kernel = parameter(self, "kernel", init, self.axes, shape)
         outer = inputs.shape[:-contracted]
         # A product of two flat dimensions: heads of 64 in a dimension of their own would each be
-        # padded to the 128 lanes of a TPU, and turned about in memory.
+        # padded to the 128 lanes of a TPU, and turned about in memory. The kernel is flat before it
+        # is gathered, so that its gradient is scattered flat: the first of the dimensions that
+        # become one is the one that is split.
         flat = math.prod(shape[:contracted]), math.prod(self.features)
+        flat_axes = (self.axes[0], self.axes[contracted])
         output = jax.lax.dot_general(
             inputs.astype(self.dtype).reshape(*outer, flat[0]),  # outer may be without length
-            gathered(kernel, self.axes, self.dtype).reshape(flat),
+            gathered(kernel.reshape(flat), flat_axes, self.dtype),
             (((len(outer),), (0,)), ((), ())),
         )
         output = checkpoint_name(output, PROJECTED)

@@ -35,8 +35,8 @@ def least_sent(
 
     parameters: gathered over fsdp in the compute dtype, in every forward and backward pass of a
     micro-batch. gradients: of each of these passes scattered over fsdp and, once a step, summed
-    over data, both in the compute dtype; of parameters that fsdp does not split summed in float32
-    once a step. embeddings: float32, gathered for the contrastive loss, their
+    over data, both in the compute dtype; where fsdp splits nothing summed once a step in float32.
+    embeddings: float32, gathered for the contrastive loss, their
     gradients scattered. activations: over tensor, summed behind every projection that contracts
     what is split, in both directions (Shoeybi et al. 2019, section 3). Modules that no objective
     uses send nothing.
@@ -51,7 +51,8 @@ def least_sent(
         if split:
             parameters += (forward + backward * trained) * elements * size * in_slice
             gradients += trained * backward * elements * size * in_slice
-            gradients += trained * 2 * size * elements / fsdp * _over_slices(data, slices)
+            summed_size = 4 if fsdp == 1 else size
+            gradients += trained * 2 * summed_size * elements / fsdp * _over_slices(data, slices)
         else:
             gradients += trained * 2 * 4 * elements * by_all
     if run.objectives.contrastive.weight > 0:
