@@ -48,12 +48,13 @@ def test_a_step_compiles_for_tpu_and_its_needs_are_told():
     assert parameters / 2 < memory["parameters"] < parameters
     assert memory["optimizer"] == pytest.approx(2 * memory["parameters"], rel=0.01)
     assert made["needed_bytes"] == sum(memory.values()) < made["available_bytes"]
-    # Gradients of what is trained, reduced over data as they lie; parameters gathered.
+    # Gradients of what is trained, reduced over data as they lie, of what is used twice (the
+    # embedding of pieces, by text tower and decoder) at every use; parameters gathered.
     sent = {(tuple(each["axes"]), each["kind"]): 0 for each in made["collectives"]}
     for each in made["collectives"]:
         sent[tuple(each["axes"]), each["kind"]] += each["bytes"] * each["count"]
     over_data = sum(size for (axes, _), size in sent.items() if "data" in axes)
-    assert 0.7 * memory["parameters"] < over_data < 1.05 * memory["parameters"]
+    assert 0.7 * memory["parameters"] < over_data < 1.2 * memory["parameters"]
     assert sent[("fsdp",), "all-gather"] > parameters / 2
     # Forward and backward of an encoder layer alone, on the 8 x 16 places of a device's block.
     matrices = 4 * 32 * 32 + 2 * 32 * 64
