@@ -136,7 +136,7 @@ class Ours:
         first, last = self._step, self._step + BLOCKS_A_RUN
         self._step = last
         with device_feed.DeviceFeed(
-            self._builder, self._mesh, 1, first, last, self._executor, WORKERS, PREFETCH
+            self._builder, self._mesh, 1, [range(first, last)], self._executor, WORKERS, PREFETCH
         ) as feed:
             return _rate((batch for batch, _ in feed), BLOCKS_A_RUN)
 
@@ -226,7 +226,7 @@ def training_wait(builder: block.BlockBuilder, mesh: jax.sharding.Mesh, executor
     with (
         jax.set_mesh(mesh),
         device_feed.DeviceFeed(
-            builder, mesh, 1, 0, TRAINING_STEPS, executor, WORKERS, PREFETCH
+            builder, mesh, 1, [range(TRAINING_STEPS)], executor, WORKERS, PREFETCH
         ) as feed,
     ):
         for number, (batch, report) in enumerate(feed):

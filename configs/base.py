@@ -300,6 +300,10 @@ def optimizer() -> ml_collections.ConfigDict:
             # too, each shard of it updates its part of the parameters, and all gather them: as many
             # bytes as summing the gradients alone, and memory for one copy of them in place of many
             "shard_over_data": False,
+            # An update changes nothing where loss, gradient norm or its own norm over the learning
+            # rate is more than so many times its median of the last 64 updates, or is not finite;
+            # 0: only where it is not finite
+            "spike_factor": 20.0,
         }
     )
 
@@ -320,6 +324,10 @@ def training() -> ml_collections.ConfigDict:
             "best_metric": "",
             "best_is_highest": True,  # False: the lowest is best, as of a median rank
             "keep_checkpoints": 3,  # newest ones
+            # After so many skipped updates in a row the run goes back to the newest verified
+            # checkpoint before them, and leaves out the batches that they were of
+            "max_skipped_updates": 20,
+            "max_rollbacks": 5,  # of a run; beyond it ends with an error
             "profile_first_step": 0,  # of a trace in WORKDIR/profile; 0: none
             "profile_steps": 5,
             "profile_memory_step": 0,  # before which device memory is written there; 0: never

@@ -20,7 +20,7 @@ def builder(dataset, tokenizer):
 
 
 def _feed(builder, mesh, first=0, last=3) -> device_feed.DeviceFeed:
-    return device_feed.DeviceFeed(builder, mesh, BLOCKS, first, last, "threads", 2, 1)
+    return device_feed.DeviceFeed(builder, mesh, BLOCKS, [range(first, last)], "threads", 2, 1)
 
 
 def _mesh(*sizes: int):

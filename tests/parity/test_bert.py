@@ -152,7 +152,12 @@ def test_vectors_of_a_frozen_bert_are_those_of_transformers(folder, tiny_model_c
     tokenizer = Tokenizer(word_pieces.model_of(loaded.vocabulary, SENTENCES))
     schedule = optax.constant_schedule(0.1)
     rule = UpdateRule(
-        optax.sgd(schedule), schedule, frozenset(), ema_decay=0.0, shard_over_data=False
+        optax.sgd(schedule),
+        schedule,
+        frozenset(),
+        ema_decay=0.0,
+        shard_over_data=False,
+        spike_factor=0.0,
     )
     model, mesh = VideoBert(config), meshes.create_mesh(meshes.MeshConfig(2, 2, 2), jax.devices())
     born = state.create_state(model, rule, mesh, 0, None)

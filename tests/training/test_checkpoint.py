@@ -41,6 +41,7 @@ def state_on(mesh: jax.sharding.Mesh, seed: int, averaged: bool = True) -> Train
         constants={"video_embedding": {"mean": put(kernel[0]), "scale": put(kernel[1])}},
         opt_state=({"mu": put(kernel * 2, "fsdp")}, {"count": put(np.int32(7))}),
         ema={"tower": {"kernel": put(kernel * 3, "fsdp")}} if averaged else None,
+        window=put(np.full((3, 64), seed, np.float32)),
     )
 
 

@@ -28,7 +28,7 @@ def params_of(value: float, **changed: Any) -> dict[str, Any]:
 
 def state_of(value: float) -> TrainState:
     constants = {"video_embedding": {"mean": jnp.full(2, value), "scale": jnp.full(2, value)}}
-    return TrainState(jnp.int32(0), params_of(value), constants, {}, None)
+    return TrainState(jnp.int32(0), params_of(value), constants, {}, None, None)
 
 
 def bundle_of(tiny_run: Any, params: dict[str, Any]) -> ModelBundle:
@@ -97,7 +97,12 @@ def test_shards_stay_where_they_were(tiny_run):
     mesh = jax.make_mesh((8,), ("fsdp",))
     layout = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("fsdp"))
     state = TrainState(
-        jnp.int32(0), {"text_encoder": jax.device_put(np.zeros((16, 2)), layout)}, {}, {}, None
+        jnp.int32(0),
+        {"text_encoder": jax.device_put(np.zeros((16, 2)), layout)},
+        constants={},
+        opt_state={},
+        ema=None,
+        window=None,
     )
     given = np.arange(32, dtype=state.params["text_encoder"].dtype).reshape(16, 2)
     bundle = bundle_of(tiny_run, {"text_encoder": given})
@@ -120,7 +125,7 @@ def test_first_rows_of_a_bert_are_taken_wherever_they_lie():
         "text_encoder": jax.device_put(born, layout),
         "video_encoder": {"stack": {"layers": {"layer": jax.device_put(born, layout)}}},
     }
-    state = TrainState(jnp.int32(0), params, {}, {}, None)
+    state = TrainState(jnp.int32(0), params, {}, {}, None, None)
     given = np.arange(32, dtype=np.float32).reshape(16, 2)
     found, taken = initialization.initialize_with_bert(
         state,

@@ -130,7 +130,12 @@ def test_a_whole_step_needs_nearly_all_that_the_program_does(tiny_run, tiny_mode
     model, block = VideoBert(config), whole_block(8)
     schedule = optax.constant_schedule(0.1)
     rule = UpdateRule(
-        optax.sgd(schedule), schedule, frozenset(), ema_decay=0.0, shard_over_data=False
+        optax.sgd(schedule),
+        schedule,
+        frozenset(),
+        ema_decay=0.0,
+        shard_over_data=False,
+        spike_factor=0.0,
     )
     objectives = only(tiny_run, "masked_language", "masked_video", "matching", "contrastive")
     batch = jax.tree.map(lambda leaf: leaf[None], block)

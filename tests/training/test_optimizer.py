@@ -173,9 +173,14 @@ def test_steps_are_those_of_a_network_that_is_not_scanned(config, objectives, st
     params = manifest.nested(unscanned(manifest.named_leaves(born.params)))
     stated = stated_optimizer(params)
     rule = UpdateRule(
-        stated, optax.constant_schedule(0.0), frozenset(), ema_decay=0.0, shard_over_data=False
+        stated,
+        optax.constant_schedule(0.0),
+        frozenset(),
+        ema_decay=0.0,
+        shard_over_data=False,
+        spike_factor=0.0,
     )
-    start = state.TrainState(born.step, params, born.constants, stated.init(params), None)
+    start = state.TrainState(born.step, params, born.constants, stated.init(params), None, None)
     expected = take_steps(model, rule, start, objectives)[-1].params
     before, found = (unscanned(manifest.named_leaves(s.params)) for s in (born, states[-1]))
     expected = manifest.named_leaves(expected)

@@ -10,7 +10,7 @@ import pytest
 
 from tests import transfers
 from videobert_jax.data.device_feed import FeedReport
-from videobert_jax.training import metrics, reporting, wall_time
+from videobert_jax.training import metrics, reporting, rollback, wall_time
 from videobert_jax.training.config import TrainingConfig
 
 FEED = FeedReport(damaged=1, cut_pieces=0, cut_clips=0, cut_targets=0, waited_seconds=0.0)
@@ -27,6 +27,8 @@ def reporter(workdir: pathlib.Path, num_steps: int = 100) -> reporting.Reporter:
         best_metric="",
         best_is_highest=True,
         keep_checkpoints=1,
+        max_skipped_updates=20,
+        max_rollbacks=5,
         profile_first_step=0,
         profile_steps=0,
         profile_memory_step=0,
@@ -49,6 +51,7 @@ def progress() -> metrics.Progress:
 
 def figures(skipped: float = 0.0) -> dict:
     found = {"loss": 2.0, "matching": math.nan, "tokens": 100.0, "model_flops": 1e9}
+    found |= {"gradient_norm": math.inf if skipped else 1.0}
     return {name: jnp.float32(value) for name, value in found.items()} | {"update_skipped": skipped}
 
 
@@ -91,9 +94,10 @@ def test_twenty_skipped_updates_in_a_row_end_the_run(tmp_path: pathlib.Path, cap
     report.dispatched(20, figures(skipped=0.0), FEED, progress())  # 19 were: not enough
     for step in range(21, 41):
         report.dispatched(step, figures(skipped=1.0), FEED, progress())
-    with pytest.raises(reporting.DivergenceError, match="last 20 steps, to step 40"):
+    with pytest.raises(rollback.DivergenceError, match="last 20 steps, to step 40") as caught:
         report.flush()
-    assert "step 1: its gradient is not finite" in capsys.readouterr().out
+    assert (caught.value.first_step, caught.value.step) == (20, 40)
+    assert "step 1: loss 2, gradient norm inf: not finite, or far" in capsys.readouterr().out
 
 
 def test_figures_come_to_the_host_explicitly_and_a_step_late(tmp_path: pathlib.Path):
@@ -102,7 +106,7 @@ def test_figures_come_to_the_host_explicitly_and_a_step_late(tmp_path: pathlib.P
         report.dispatched(1, found[0], FEED, progress())
         assert shapes == []  # nothing waits for a step that is under way
         report.dispatched(2, found[1], FEED, progress())
-        assert shapes == [()] * 4
+        assert shapes == [()] * 5
         with pytest.raises(RuntimeError, match="device-to-host"):
             float(found[2]["loss"])
     report.close()

@@ -114,6 +114,7 @@ def setting(tiny_run, tiny_model_config):
         frozenset({"pooler"}),
         ema_decay=0.5,
         shard_over_data=False,
+        spike_factor=20.0,
     )
     return Setting(model, rule, tiny_run.objectives)
 
@@ -276,7 +277,12 @@ def word_setting(tiny_run, tiny_model_config):
     objectives = dataclasses.replace(every, **changed)
     schedule = optax.constant_schedule(0.1)
     rule = UpdateRule(
-        optax.sgd(schedule), schedule, frozenset(), ema_decay=0.0, shard_over_data=False
+        optax.sgd(schedule),
+        schedule,
+        frozenset(),
+        ema_decay=0.0,
+        shard_over_data=False,
+        spike_factor=0.0,
     )
     return Setting(VideoBert(config), rule, objectives)
 

@@ -33,6 +33,7 @@ COMMANDS = (
     "demonstrate",
     "export",
     "plan",
+    "replay",
     "doctor",
     "reproduce",
 )

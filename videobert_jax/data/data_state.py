@@ -1,12 +1,19 @@
 """What a checkpoint says about the data: enough to go on with the very same examples."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from videobert_jax.data.block import BlockBuilder
+from videobert_jax.data.left_out import LeftOut, given_before
 
 _VERSION = 1
-_PROGRESS = ("step", "stage_step", "position")  # where the run is; all else is what it is a run of
+_PROGRESS = (
+    "step",
+    "stage_step",
+    "position",
+    "left_out",
+)  # where the run is; all else is what it is a run of
 
 
 class DataStateError(ValueError):
@@ -14,17 +21,26 @@ class DataStateError(ValueError):
 
 
 def data_state(
-    builder: BlockBuilder, blocks_per_batch: int, step: int, *, stage: int = 0, first_step: int = 0
+    builder: BlockBuilder,
+    blocks_per_batch: int,
+    step: int,
+    *,
+    stage: int = 0,
+    first_step: int = 0,
+    left_out: Sequence[LeftOut] = (),
 ) -> dict[str, Any]:
     """JSON object, a few hundred bytes, that with the run's config fixes every batch from `step`.
 
     builder, blocks_per_batch: of the stage that takes the step, of which first_step is the first.
+    left_out: batches that it goes without, said where there are any before the step.
     position: examples that each source has given. Processes, devices and workers are not in it:
     they change nothing.
     """
     settings = builder.settings
-    blocks = builder.blocks_given((step - first_step) * blocks_per_batch)
+    blocks = builder.blocks_given(given_before(left_out, first_step, step) * blocks_per_batch)
+    gone = [list(each) for each in left_out if each.step < step]
     return {
+        **({"left_out": gone} if gone else {}),
         "version": _VERSION,
         "step": step,
         "stage": stage,
@@ -71,7 +87,7 @@ def check_data_state(saved: dict[str, Any], current: dict[str, Any]) -> None:
             + ". Resume with the config and dataset it was made with, or start a new run from its "
             "weights with --config.init.checkpoint and another --workdir."
         )
-    there, here = ({name: state[name] for name in _PROGRESS} for state in (saved, current))
+    there, here = ({name: state.get(name) for name in _PROGRESS} for state in (saved, current))
     if there["step"] == here["step"] and there != here:
         raise DataStateError(
             f"the checkpoint is at {there} (positions are examples that each source has given), "

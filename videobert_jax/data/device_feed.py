@@ -59,26 +59,27 @@ class EvaluationBuilder(pipeline.Builder, Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class _BlockNumbers(Sequence):
-    """Numbers of the blocks that a process builds, step after step; `local` ones of each batch."""
+    """Numbers of the blocks that a process builds, batch after batch; `local` ones of each."""
 
-    start_step: int
-    num_steps: int
+    batches: tuple[range, ...]
     blocks_per_batch: int
     local: tuple[int, ...]
 
     def __len__(self) -> int:
-        return (self.num_steps - self.start_step) * len(self.local)
+        return sum(map(len, self.batches)) * len(self.local)
 
     def __getitem__(self, i: int) -> int:
-        if not 0 <= i < len(self):
-            raise IndexError(i)
-        step, place = divmod(i, len(self.local))
-        return (self.start_step + step) * self.blocks_per_batch + self.local[place]
+        batch, place = divmod(i, len(self.local))
+        for stretch in self.batches:
+            if 0 <= batch < len(stretch):
+                return stretch[batch] * self.blocks_per_batch + self.local[place]
+            batch -= len(stretch)
+        raise IndexError(i)
 
 
 class DeviceFeed:
-    """Iterator of (Batch of global arrays `[k, r, ...]`, FeedReport) of steps `start_step` to
-    `num_steps`; step s is blocks s k to (s + 1) k.
+    """Iterator of (Batch of global arrays `[k, r, ...]`, FeedReport) of `batches`, numbers in
+    stretches without a gap; batch b is blocks b k to (b + 1) k.
 
     Two batches are on the device ahead of the caller. Raises DamagedDataError where the budget of
     damaged examples is spent. Use it as a context manager, or close it.
@@ -89,19 +90,18 @@ class DeviceFeed:
         builder: TrainingBuilder,
         mesh: Mesh,
         blocks_per_batch: int,
-        start_step: int,
-        num_steps: int,
+        batches: Sequence[range],
         executor: str,
         workers: int,
         prefetch: int,
     ):
         self._settings = builder.settings
         self._layout = _Layout(mesh, blocks_per_batch)
-        numbers = _BlockNumbers(start_step, num_steps, blocks_per_batch, self._layout.local)
+        numbers = _BlockNumbers(tuple(batches), blocks_per_batch, self._layout.local)
         self._blocks = pipeline.iterate(
             builder, numbers, executor=executor, workers=workers, prefetch=prefetch
         )
-        self._left = max(num_steps - start_step, 0)
+        self._left = sum(map(len, batches))
         self._seen = self._damaged = 0
         # One thread, so that batches come in order; it touches no device but to copy to it.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="device-feed")
@@ -198,7 +198,7 @@ def evaluation_batches(
     local = tuple(range(blocks_per_batch)) if layout is None else layout.local
     padded = _PaddedBuilder(builder)
     num_batches = -(-builder.num_blocks // blocks_per_batch)
-    numbers = _BlockNumbers(0, num_batches, blocks_per_batch, local)
+    numbers = _BlockNumbers((range(num_batches),), blocks_per_batch, local)
     blocks = pipeline.iterate(
         padded, numbers, executor="threads", workers=_EVALUATION_WORKERS, prefetch=len(local)
     )

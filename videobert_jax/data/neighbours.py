@@ -110,13 +110,13 @@ class NearOrder:
         of_window, of_rest = (int(order.bits(seed, order.NEIGHBOURS, 0, i)) for i in (1, 2))
         rest = ~whole
         if rest.any():
-            shuffle = order.feistel(of_rest, epochs[rest], size - in_windows)
-            places[rest] = in_windows + shuffle(places[rest])
+            shuffled = order.feistel(of_rest, epochs[rest], size - in_windows, places[rest])
+            places[rest] = in_windows + shuffled
         if whole.any():
             number, place = np.divmod(inside[whole], window)
-            number = order.feistel(seed, epochs[whole], windows)(number)
-            shuffle = order.feistel(of_window, epochs[whole] * windows + number, window)
-            places[whole] = number * window + shuffle(place)
+            number = order.feistel(seed, epochs[whole], windows, number)
+            keys = epochs[whole] * windows + number
+            places[whole] = number * window + order.feistel(of_window, keys, window, place)
         return (places + order.integers(seed, order.NEIGHBOURS, epochs, 0, size)) % size
 
 

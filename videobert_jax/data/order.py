@@ -5,8 +5,6 @@ change between versions (NEP 19). A position counts the examples that a source h
 the start of the run; `epoch, rank = divmod(position, size)`.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Float64, Int64, Integer, UInt64
 
@@ -66,34 +64,32 @@ def _mix(x):
 
 
 def feistel(
-    seed: int, epoch: Count, size: int
-) -> Callable[[Integer[np.ndarray, " n"]], Int64[np.ndarray, " n"]]:
-    """Permutation of 0 ... size - 1, one an epoch; O(1) an element, no table.
+    seed: int, epoch: Count, size: int, ranks: Integer[np.ndarray, " n"]
+) -> Int64[np.ndarray, " n"]:
+    """Where a permutation of 0 ... size - 1, one an epoch, puts ranks; O(1) an element, no table.
 
-    `epoch` is one number or one for each rank that will be asked for. A balanced Feistel network
-    over the next power of 4; ranks that leave the domain walk on until they return (Black &
-    Rogaway 2002), in fewer than 4 rounds of walking on average.
+    `epoch` is one number or one for each rank. A balanced Feistel network over the next power of 4;
+    ranks that leave the domain walk on until they return (Black & Rogaway 2002), in fewer than 4
+    rounds of walking on average.
     """
     if size < 1:
         raise ValueError(f"a permutation of {size} elements; expected 1 or more")
     half = np.uint64(max(1, ((size - 1).bit_length() + 1) // 2))
+    epochs = np.broadcast_to(np.asarray(epoch), ranks.shape)
+    keys = bits(seed, ORDER, epochs[None], np.arange(ROUNDS)[:, None])
+    out = _network(ranks.astype(np.uint64), keys, half)
+    while (outside := np.flatnonzero(out >= np.uint64(size))).size:
+        out[outside] = _network(out[outside], keys[:, outside], half)
+    return out.astype(np.int64)
+
+
+def _network(ranks: np.ndarray, keys: np.ndarray, half: np.uint64) -> np.ndarray:
+    """Once through all rounds; half: bits of either side."""
     low = np.uint64((1 << int(half)) - 1)
-
-    def once(ranks: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        left, right = ranks >> half, ranks & low
-        for key in keys:
-            left, right = right, left ^ (_mix(right + key) >> np.uint64(32) & low)
-        return left << half | right
-
-    def permute(ranks: Integer[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
-        epochs = np.broadcast_to(np.asarray(epoch), ranks.shape)
-        keys = bits(seed, ORDER, epochs[None], np.arange(ROUNDS)[:, None])
-        out = once(ranks.astype(np.uint64), keys)
-        while (outside := np.flatnonzero(out >= np.uint64(size))).size:
-            out[outside] = once(out[outside], keys[:, outside])
-        return out.astype(np.int64)
-
-    return permute
+    left, right = ranks >> half, ranks & low
+    for key in keys:
+        left, right = right, left ^ (_mix(right + key) >> np.uint64(32) & low)
+    return left << half | right
 
 
 def example_ids(
@@ -106,12 +102,12 @@ def example_ids(
     """
     epochs, ranks = np.divmod(positions, size)
     if read_group == 1:
-        return feistel(seed, epochs, size)(ranks)
+        return feistel(seed, epochs, size, ranks)
     num_groups = size // read_group
     groups, within = np.divmod(ranks, read_group)
     whole = groups < num_groups
     ids = ranks.copy()
     if whole.any():
-        permute = feistel(seed, epochs[whole], num_groups)
-        ids[whole] = permute(groups[whole]) * read_group + within[whole]
+        of_groups = feistel(seed, epochs[whole], num_groups, groups[whole])
+        ids[whole] = of_groups * read_group + within[whole]
     return (ids + integers(seed, READ_GROUP, epochs, 0, size)) % size

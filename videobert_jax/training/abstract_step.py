@@ -54,7 +54,7 @@ class AbstractStep:
             "parameters": shard_bytes(self.state.params),
             "optimizer": shard_bytes(self.state.opt_state),
             "average": shard_bytes(self.state.ema),
-            "constants": shard_bytes((self.state.constants, self.state.step)),
+            "constants": shard_bytes((self.state.constants, self.state.step, self.state.window)),
             "batch": shard_bytes(self.batch),
         }
 

@@ -19,13 +19,18 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from videobert_jax.files import atomic, digests, storage
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.training import checkpoint_folder, checkpoint_name, manifest, run_record
+from videobert_jax.training import (
+    checkpoint_folder,
+    checkpoint_name,
+    manifest,
+    restoring,
+    run_record,
+)
 from videobert_jax.training.checkpoint_folder import CheckpointError
 
 _PARTS_SECONDS = 300.0  # within which all processes must have hashed what they hold
@@ -33,15 +38,6 @@ _PARTS_SECONDS = 300.0  # within which all processes must have hashed what they 
 # every shape and replica, seconds of the first save, so small ones are written by one.
 _SMALLEST_SLICE = 2**22
 _COMMIT_FILE = ocp.path.atomicity.CommitFileTemporaryPath
-
-
-@dataclasses.dataclass(frozen=True)
-class Restored:
-    """A state on its devices, and what was saved beside it."""
-
-    step: int
-    state: Any
-    data_state: dict[str, Any]
 
 
 @dataclasses.dataclass
@@ -76,36 +72,25 @@ class Checkpointer:
         self._before_writing = before_writing
         self._keep = keep
         self._config_sha256 = config_sha256
+        self._restorer = restoring.Restorer(self._workdir, config_sha256)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "manifest")
         self._manager: ocp.CheckpointManager | None = None
         self._pending: _Pending | None = None
         self._steps: list[int] = []  # saved or restored, ascending; the same in every process
         self._besides: int | None = None  # stays whatever its age
 
-    def restore_latest(self, structs_of: Callable[[int], Any]) -> Restored | None:
+    def restore_latest(self, structs_of: Callable[[int], Any]) -> restoring.Restored | None:
         """The newest verified step laid out as `structs_of` it say; None in a fresh workdir.
 
         Damaged and unfinished newer steps are said and set aside. Raises CheckpointError where the
         checkpoint is of another model, and where there are checkpoints but none verifies.
         """
         checkpoint_folder.require_known_steps(self._workdir)
-        damaged: list[str] = []
-        for step in reversed(checkpoint_folder.manifest_steps(self._workdir)):
-            structs = structs_of(step)
-            problems = self._problems(step, structs)
-            if not problems:
-                self._set_aside_after(step)
-                self._steps = checkpoint_folder.manifest_steps(self._workdir)
-                return self._restore(step, structs)
-            damaged.append(f"step {step}: {checkpoint_folder.shortened(problems)}")
-            checkpoint_folder.say(
-                f"checkpoint of step {step} does not verify and is set aside: {problems[0]}"
-            )
-        if damaged:
-            raise CheckpointError(
-                f"{self._workdir}: none of its checkpoints verifies ({'; '.join(damaged)}). "
-                "Restore the folder from a copy, or start in a new --workdir."
-            )
+        steps = checkpoint_folder.manifest_steps(self._workdir)
+        restored = self._restorer.newest(steps, structs_of, self._set_aside_after)
+        if restored is not None:
+            self._steps = checkpoint_folder.manifest_steps(self._workdir)
+            return restored
         self._set_aside_after(-1)
         return None
 
@@ -286,50 +271,6 @@ class Checkpointer:
             if jax.process_index() == 0:  # first, so that half a folder never counts
                 checkpoint_folder.manifest_path(self._workdir, step).unlink(missing_ok=True)
             self._opened_manager().delete(step)
-
-    def _problems(self, step: int, structs: Any) -> list[str]:
-        """Why a step cannot be resumed from. Raises CheckpointError on another model."""
-        try:
-            saved = manifest.read(checkpoint_folder.manifest_path(self._workdir, step))
-        except manifest.ManifestError as error:
-            return [str(error)]
-        differing = manifest.differing_structs(saved.leaves, structs)
-        if differing:
-            raise CheckpointError(
-                f"{self._workdir}: its checkpoint of step {step} is of another model: "
-                f"{checkpoint_folder.shortened(differing)}. Use the model settings of "
-                f"{self._workdir}/config.json, or a new --workdir. Nothing was changed."
-            )
-        if saved.config_sha256 != self._config_sha256:
-            raise CheckpointError(
-                f"{self._workdir}: its checkpoint of step {step} was made with other settings than "
-                "its config.json says; put the old config.json back, or use a new --workdir."
-            )
-        mine = list(saved.leaves)[jax.process_index() :: jax.process_count()]
-        found = list(checkpoint_folder.differing_leaves(self._workdir, saved, mine))
-        found += checkpoint_folder.data_problems(self._workdir, saved)
-        if jax.process_count() > 1:
-            counts = multihost_utils.process_allgather(np.array(len(found)))
-            if counts.any() and not found:
-                found = ["another process found values that are not those saved"]
-        return found
-
-    def _restore(self, step: int, structs: Any) -> Restored:
-        named = manifest.named_leaves(structs)
-        with ocp.CheckpointManager(
-            self._workdir / checkpoint_folder.CHECKPOINTS,
-            options=ocp.CheckpointManagerOptions(create=False),
-        ) as manager:
-            restored = manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(manifest.nested(named)),
-                    data=ocp.args.JsonRestore(),
-                ),
-            )
-        leaves = manifest.named_leaves(restored["state"])
-        state = jax.tree.unflatten(jax.tree.structure(structs), [leaves[name] for name in named])
-        return Restored(step, state, restored["data"])
 
     def _set_aside_after(self, step: int) -> None:
         if jax.process_index() == 0:

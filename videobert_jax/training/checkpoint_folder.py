@@ -231,6 +231,16 @@ def set_aside_after(workdir: storage.Path, step: int) -> None:
             manifest_path(workdir, other).unlink()
 
 
+def delete_after(workdir: storage.Path, step: int) -> None:
+    """Deletes the steps newer than `step`, manifests first, so that half a folder never counts."""
+    newer = [other for other in manifest_steps(workdir) if other > step]
+    for other in newer:
+        manifest_path(workdir, other).unlink()
+    for other in checkpoint_steps(workdir):
+        if other > step:
+            storage.remove(step_folder(workdir, other))
+
+
 def _remove_uncommitted(workdir: storage.Path) -> None:
     """Clears what saves that were cut off left in a bucket under the names of steps. orbax would,
     while it lists the steps."""

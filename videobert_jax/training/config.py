@@ -17,8 +17,14 @@ class OptimizerConfig:
     frozen: tuple[str, ...]
     ema_decay: float
     shard_over_data: bool
+    spike_factor: float
 
     def __post_init__(self) -> None:
+        if self.spike_factor and self.spike_factor <= 1.0:
+            raise ValueError(
+                f"optimizer.spike_factor={self.spike_factor} would skip every other update; give a "
+                "number above 1, or 0 to skip only what is not finite."
+            )
         if not 0.0 < self.layer_decay <= 1.0:
             raise ValueError(
                 f"optimizer.layer_decay={self.layer_decay} is outside (0, 1]; 1.0 gives all layers "
@@ -41,6 +47,8 @@ class TrainingConfig:
     best_metric: str
     best_is_highest: bool
     keep_checkpoints: int
+    max_skipped_updates: int
+    max_rollbacks: int
     profile_first_step: int
     profile_steps: int
     profile_memory_step: int
@@ -50,6 +58,10 @@ class TrainingConfig:
         for name in ("num_steps", "accumulation_steps", "log_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"training.{name}={getattr(self, name)} is less than 1.")
+        if self.max_skipped_updates < 1:
+            raise ValueError(
+                f"training.max_skipped_updates={self.max_skipped_updates} is less than 1."
+            )
         if self.profile_first_step and self.profile_steps < 1:
             raise ValueError(
                 f"training.profile_steps={self.profile_steps} is less than 1; "

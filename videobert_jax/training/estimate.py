@@ -100,7 +100,7 @@ def estimate(
             "parameters": held(state.params),
             "optimizer": only_updated(state.opt_state),
             "average": only_updated(state.ema),
-            "constants": held((state.constants, state.step)),
+            "constants": held((state.constants, state.step, state.window)),
             "batch": int(batch * blocks / trace.blocks),
             "temporaries": int((trace.peaks @ weights).max() + _similarities(run, shards)),
         },

@@ -9,10 +9,11 @@ from jax.experimental import multihost_utils
 
 from videobert_jax import configuration
 from videobert_jax.configuration import RunConfig
-from videobert_jax.data import index, local_copy, neighbours
+from videobert_jax.data import index, left_out, local_copy, neighbours
 from videobert_jax.data.block import BlockBuilder, BlockSettings, Source
 from videobert_jax.data.clip_labels import LabelList
 from videobert_jax.data.config import SourceConfig
+from videobert_jax.data.left_out import LeftOut
 from videobert_jax.files import atomic, digests, storage
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.config import ModelConfig
@@ -63,11 +64,12 @@ def open_inputs(
     bert: Bert | None,
     *,
     begins: bool,
+    left: Sequence[LeftOut] = (),
 ) -> RunInputs:
     """Inputs of a run; stores its tokenizer in the workdir where it has none yet.
 
     `begins`: it continues no checkpoint, which would hold the visual words; `initial` and `bert`
-    are what init.checkpoint and init.bert then give it.
+    are what init.checkpoint and init.bert then give it. `left`: batches that are left out.
 
     The first source with clip features gives contract and input statistics; the others must have
     been made in the same way. Raises DatasetError, ContractMismatch, ConfigError, InputError,
@@ -81,7 +83,7 @@ def open_inputs(
         run, vocabulary_size=tokenizer.size, feature_dim=main.contract.dim
     )
     return RunInputs(
-        builders=_builders(run, sources, tokenizer, lists),
+        builders=_builders(run, sources, tokenizer, lists, left),
         tokenizer=tokenizer,
         contract=main.contract,
         statistics=main.statistics,
@@ -150,18 +152,24 @@ def _builders(
     sources: Sources,
     tokenizer: tokenizers.Tokenizer,
     lists: HeadLists,
+    left: Sequence[LeftOut] = (),
 ) -> tuple[BlockBuilder, ...]:
     """Blocks of each stage, whose sources go on where the stage before left them."""
     weighted, words = _weighted(run, sources), _content_words(run, tokenizer)
     builders: list[BlockBuilder] = []
     given: Sequence[int] = ()
+    first_step = 0
     for stage in run.in_stages().values():
         of_stage = [
             source._replace(weight=settings.weight)
             for source, settings in zip(weighted, stage.data.sources, strict=True)
         ]
         builders.append(_builder(stage, sources, of_stage, tokenizer, words, given, lists))
-        given = builders[-1].blocks_given(stage.training.num_steps * stage.data.blocks_per_batch)
+        end = first_step + stage.training.num_steps
+        own = [each for each in left if first_step <= each.step < end]
+        batches = left_out.given_before(own, first_step, end)
+        given = builders[-1].blocks_given(batches * stage.data.blocks_per_batch)
+        first_step = end
     return tuple(builders)
 
 

@@ -1,27 +1,14 @@
-"""The training loop. At every step: save -> next batch -> dispatch -> report the step before.
-
-Nothing waits for the device but the copy that a save makes and the report of the step before,
-whose figures the device has while it works on the next one. A transfer guard holds that: between
-batch and report nothing goes to or from a device but what says so.
+"""A run from its start to its end: opened, trained, and where its numbers go bad taken back to a
+checkpoint (`rollback`). What a step does is in `run_under_way`.
 """
 
-import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-from jax.experimental import multihost_utils
-from jax.sharding import Mesh
-
-from videobert_jax import configuration, schema
 from videobert_jax.configuration import RunConfig
-from videobert_jax.data import data_state
-from videobert_jax.data.device_feed import DamagedDataError, DeviceFeed
-from videobert_jax.data.index import DatasetError
+from videobert_jax.data.left_out import LeftOut
 from videobert_jax.files import storage
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.models.config import EMA, RAW
 from videobert_jax.training import (
     checkpoint,
     checkpoint_folder,
@@ -29,28 +16,15 @@ from videobert_jax.training import (
     evaluation,
     initialization,
     inputs,
-    lease,
-    manifest,
     metric_writers,
-    metrics,
-    preemption,
     processes,
-    reporting,
+    rollback,
     run_record,
     stages,
-    state,
     wall_time,
 )
+from videobert_jax.training.run_under_way import RunUnderWay, TrainResult, say
 from videobert_jax.weights import bert
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainResult:
-    """How a call of `train` ended: at which step, and whether that was the last one."""
-
-    step: int
-    finished: bool
-    workdir: storage.Path
 
 
 def train(
@@ -66,29 +40,42 @@ def train(
 
     config: the settings as JSON, which the workdir keeps and compares. stop: asked before every
     step whether to save and stop there. load_bundle: reads init.checkpoint. Raises StorageError,
-    RunRecordError, CheckpointError, DataStateError, DatasetError, DamagedDataError, DivergenceError
-    and others of this package; a workdir that belongs to another run is left as it is.
+    RunRecordError, CheckpointError, DataStateError, DatasetError, DamagedDataError, RollbackError,
+    DivergenceError where it cannot go back, and others of this package; a workdir that belongs to
+    another run is left as it is.
     """
     clock = wall_time.WallTime()
     workdir = storage.path(workdir)
     storage.require_access(workdir)
     metric_writers.require(run.training.wandb_project)
+    rollbacks = rollback.read(workdir)
     known = checkpoint_folder.manifest_steps(workdir)
     processes.require_same_start(config, known[-1:])
     run_record.require_same_settings(workdir, config)
     last = run.training.num_steps
     if known[-1:] == [last] and not checkpoint_verification.problems_of_step(workdir, last):
-        _say(f"{workdir}: this run is finished, all {last} steps are taken; nothing to do")
+        say(f"{workdir}: this run is finished, all {last} steps are taken; nothing to do")
         return TrainResult(last, True, workdir)
-    with clock.spent_on(wall_time.START):
-        training = _opened(run, config, workdir, evaluators, load_bundle, clock, begins=not known)
-    try:
-        result = training.take_steps(stop)
-    except BaseException:
-        training.checkpointer.abandon()
-        raise
-    training.checkpointer.close()
-    return result
+    left = rollback.left_out(rollbacks)
+    while True:
+        with clock.spent_on(wall_time.START):
+            training = _opened(run, config, workdir, evaluators, load_bundle, clock, left)
+        try:
+            result = training.take_steps(stop)
+        except rollback.DivergenceError as error:
+            training.leave()
+            settings = run.training
+            made = rollback.roll_back(
+                workdir, error, training.leaves_out(error), settings.max_rollbacks
+            )
+            say(f"{error} {made}")
+            left = (*left, *made.left_out)
+        except BaseException:
+            training.checkpointer.abandon()
+            raise
+        else:
+            training.checkpointer.close()
+            return result
 
 
 def _opened(
@@ -98,11 +85,11 @@ def _opened(
     evaluators: Sequence[evaluation.Evaluator],
     load_bundle: Callable[[str], ModelBundle],
     clock: wall_time.WallTime,
-    *,
-    begins: bool,
-) -> "_Training":
+    left: Sequence[LeftOut],
+) -> RunUnderWay:
     """The run with its inputs, and with its state on the devices."""
     init, published = run.init, None  # a run that goes on needs what it began with no more
+    begins = not checkpoint_folder.manifest_steps(workdir)
     if begins:
         initialization.require_vectors(init, run.model)
     if init.bert and begins:
@@ -112,280 +99,13 @@ def _opened(
     if initial is not None and published is not None:
         initialization.require_apart(init, run.model, sorted(initial.variables["params"]))
     storage.make_folder(workdir)
-    opened = inputs.open_inputs(run, workdir, initial, published, begins=begins)
+    opened = inputs.open_inputs(run, workdir, initial, published, begins=begins, left=left)
     if published is not None:
         inputs.require_bert(opened, published)
-    training = _Training(run, config, workdir, mesh, opened, evaluators, clock)
+    training = RunUnderWay(run, config, workdir, mesh, opened, evaluators, clock, left)
     try:
         training.begin(initial, published)
     except BaseException:
         training.checkpointer.abandon()
         raise
     return training
-
-
-class _Training:
-    """A run under way: its stages, and the state at hand."""
-
-    def __init__(
-        self,
-        run: RunConfig,
-        config: dict[str, Any],
-        workdir: storage.Path,
-        mesh: Mesh,
-        opened: inputs.RunInputs,
-        evaluators: Sequence[evaluation.Evaluator],
-        clock: wall_time.WallTime,
-    ) -> None:
-        self.clock = clock
-        self.run, self.config, self.workdir = run, config, workdir
-        self.mesh, self.inputs, self.evaluators = mesh, opened, evaluators
-        self.stages = stages.create(run, opened, mesh)
-        self.checkpointer = checkpoint.Checkpointer(
-            workdir,
-            keep=run.training.keep_checkpoints,
-            config_sha256=run_record.fingerprint(config),
-            before_writing=self._before_writing,
-        )
-        self.lease: lease.Lease | None = None  # of process 0, once the processes agree
-        self.state: Any = None
-        self.start = 0
-        self.saved = -1  # the step last saved
-
-    def begin(self, initial: ModelBundle | None, published: bert.Bert | None) -> None:
-        """Restores the newest verified step, or makes the state of step 0; says which."""
-        data = configuration.flat_settings(self.stages[0].data_state(0))
-        processes.require_agreement("the data", data)
-        if jax.process_index() == 0:
-            self.lease = lease.take(self.workdir)
-        restored = self.checkpointer.restore_latest(lambda step: self._stage(step).step.state)
-        if restored is not None:
-            current = self._stage(restored.step).data_state(restored.step)
-            data_state.check_data_state(restored.data_state, current)
-            self.state, self.start = restored.state, restored.step
-            self.saved = restored.step
-            _say(f"{self.workdir}: continues at step {restored.step} of {self._num_steps}")
-        else:
-            self.state = state.create_state(
-                self.stages[0].model,
-                self.stages[0].rule,
-                self.mesh,
-                self.run.seed,
-                self.inputs.statistics,
-                self.inputs.visual_words,
-            )
-            self._take_over(initial, published)
-        self.evaluations = evaluation.Evaluations(
-            self.workdir, self.run.training, self.evaluators, self.checkpointer
-        )
-        if jax.process_index() == 0:
-            self._write_record(resumed=restored is not None)
-        count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.state.params))
-        _say(f"{self.run.name}: {count / 1e6:.1f} M parameters; {', '.join(self.inputs.names)}")
-        for stage in self.stages:
-            _say(str(stage))
-
-    def _take_over(self, initial: ModelBundle | None, published: bert.Bert | None) -> None:
-        """Puts what init.checkpoint and init.bert give into the state of step 0; says what."""
-        init, found = self.run.init, {}
-        if initial is not None:
-            inputs.require_initial(self.run, self.inputs, initial)
-            self.state, taken = initialization.initialize(self.state, initial, init.modules)
-            found[f"init.checkpoint {init.checkpoint}"] = taken
-        if published is not None:
-            self.state, taken = initialization.initialize_with_bert(self.state, published)
-            source = f"init.bert {init.bert} ({published.num_layers} layers, weights of sha256 "
-            found[f"{source}{published.sha256[:12]})"] = taken
-        self.state = state.with_average(self.state)
-        given = {name for taken in found.values() for name in taken.taken}
-        for source, taken in found.items():
-            _say(f"{source}: {taken.beside(given)}")
-
-    def take_steps(self, stop: Callable[[int], bool] | None) -> TrainResult:
-        """All stages that are left; returns with the last state saved."""
-        settings = self.run.training
-        self.reporter = reporting.Reporter(
-            self.workdir,
-            settings,
-            self.clock,
-            restored_step=self.start,
-            config=self.config,
-        )
-        self.profile = reporting.Profile(self.workdir, settings)
-        with preemption.StopSignal() as signal:
-            try:
-                step, asked = self._take_stages(
-                    lambda step: signal.requested(step) or (stop is not None and stop(step))
-                )
-            except BaseException:
-                self.reporter.sync()  # what led there is in the workdir
-                raise
-            self.reporter.flush()
-            with self.clock.spent_on(wall_time.PROFILE):
-                self.profile.close(self.state)
-            if not asked:
-                return self._finish()
-        with self.clock.spent_on(wall_time.CHECKPOINT):
-            self.checkpointer.wait()
-        self.reporter.close()
-        reason = signal.reason or "asked to stop"
-        _say(f"{reason}: saved step {step}; start again with the same command to continue")
-        return TrainResult(step, False, self.workdir)
-
-    def _take_stages(self, ask: Callable[[int], bool]) -> tuple[int, bool]:
-        """As `_take_stage`, of all stages that are left."""
-        first, step, asked = self._stage(self.start), self.start, False
-        for stage in self.stages[first.number :]:
-            if stage is not first:
-                self._enter(stage)
-            step, asked = self._take_stage(stage, ask)
-            if asked:
-                break
-        return step, asked
-
-    def _enter(self, stage: stages.Stage) -> None:
-        """Gives the state the form of a stage that follows on another."""
-        self.reporter.end_stage()
-        self.state, said = stages.carry_over(self.state, stage)
-        _say(f"step {stage.first_step}: {stage.name} begins; {said}")
-
-    def _take_stage(self, stage: stages.Stage, ask: Callable[[int], bool]) -> tuple[int, bool]:
-        """The loop; (step, whether it was asked to stop there)."""
-        settings, train_step, progress = self.run.training, stage.step.jitted(), None
-        begin = max(self.start, stage.first_step)
-        with stage.feed(begin) as feed:
-            for step in range(begin, stage.end):
-                asked = ask(step)
-                with self.clock.spent_on(wall_time.CHECKPOINT):
-                    self.checkpointer.poll()
-                if step > self.start and (asked or step % settings.save_every == 0):
-                    self._save(step)
-                if asked:
-                    return step, True
-                if settings.evaluates_at(step):
-                    self.reporter.flush()
-                    self._evaluate(step)
-                with self.clock.spent_on(wall_time.PROFILE):
-                    self.profile.before_step(step, self.state)
-                with self.clock.spent_on(wall_time.DATA):
-                    batch, report = self._next_batch(feed, step)
-                if step == 0:
-                    self._show_gradient_norms(batch)
-                if progress is None:
-                    train_step = self._compiled(train_step, batch, f"step {step}")
-                    with self.clock.spent_on(wall_time.COMPILE):
-                        progress = stage.progress(self._num_steps)
-                with (
-                    self.clock.spent_on(wall_time.STEP),
-                    jax.transfer_guard("disallow"),
-                    jax.set_mesh(self.mesh),
-                ):
-                    self.state, figures = train_step(self.state, batch)
-                    self.reporter.dispatched(step + 1, figures, report, progress)
-        return stage.end, False
-
-    def _next_batch(self, feed: DeviceFeed, step: int) -> tuple[schema.Batch, Any]:
-        """The next batch; where the data cannot go on, the steps taken so far are saved first."""
-        try:
-            return next(feed)
-        except (DamagedDataError, DatasetError):
-            # With several processes only one may know, and a save is a matter of all.
-            if jax.process_count() == 1 and step > self.start:
-                self.reporter.flush()
-                self._save(step)
-                self.checkpointer.wait()
-                _say(f"the data cannot go on: saved step {step}")
-            raise
-
-    def _finish(self) -> TrainResult:
-        step = self._num_steps
-        if step > self.start:
-            self._save(step)
-        if self.run.training.evaluates_at(step):
-            self._evaluate(step)
-        with self.clock.spent_on(wall_time.CHECKPOINT):
-            self.checkpointer.wait()
-        self.reporter.close()
-        _say(f"{self.workdir}: finished, all {step} steps are taken")
-        return TrainResult(step, True, self.workdir)
-
-    @property
-    def _num_steps(self) -> int:
-        return self.run.training.num_steps
-
-    def _stage(self, step: int) -> stages.Stage:
-        return stages.at(self.stages, step)
-
-    def _save(self, step: int) -> None:
-        if step == self.saved:
-            return
-        self.saved = step
-        with self.clock.spent_on(wall_time.CHECKPOINT):
-            self.checkpointer.save(step, self.state, self._stage(step).data_state(step))
-
-    def _before_writing(self) -> None:
-        """A step that counts has its figures beside it, and is of the last start of the run."""
-        if self.lease is not None:
-            self.lease.require_last()
-        self.reporter.sync()
-
-    def _write_record(self, *, resumed: bool) -> None:
-        if resumed:  # what the model is and was trained on stays as it was first written
-            run_record.update_settings(self.workdir, self.config)
-            return
-        run_record.write(
-            self.workdir,
-            self.config,
-            model=self.inputs.model,
-            contract=self.inputs.contract,
-            trained_on=self.inputs.trained_on,
-            answers=self.inputs.answers,
-            clip_labels=self.inputs.clip_labels,
-        )
-
-    def _show_gradient_norms(self, batch: schema.Batch) -> None:
-        """Prints each objective's gradient norm at step 0: 0 means that it teaches nothing."""
-        norms = self._compiled(self.stages[0].jitted_gradient_norms(), batch, "gradient norms")
-        with self.clock.spent_on(wall_time.STEP), jax.set_mesh(self.mesh):
-            found = jax.device_get(norms(self.state, batch))
-        shown = ", ".join(f"{name} {float(value):.3g}" for name, value in found.items())
-        _say(f"gradient norm of each objective at step 0: {shown}")
-
-    def _compiled(self, function: Any, batch: schema.Batch, name: str) -> Any:
-        """A jitted function of (state, batch), compiled in every process. name: no other has it."""
-        with self.clock.spent_on(wall_time.COMPILE), jax.set_mesh(self.mesh):
-            program = function.lower(self.state, batch).compile()
-            processes.wait_for_all(f"{name} compiled")
-        return program
-
-    def _evaluate(self, step: int) -> None:
-        """Runs the evaluators, in every process alike, on parameters brought to the host."""
-        with self.clock.spent_on(wall_time.EVALUATION):
-            self.evaluations.run(step, self._bundle(step), self.reporter.evaluated, self._save)
-
-    def _bundle(self, step: int) -> ModelBundle:
-        """The network as it is now, on the host."""
-        variables = self.state.variables
-        if jax.process_count() > 1:
-            variables = multihost_utils.process_allgather(variables, tiled=True)
-        variables = jax.device_get(variables)
-        return ModelBundle(
-            config=self.inputs.model,
-            data=self.run.data,
-            variables=variables,
-            tokenizer_model=self.inputs.tokenizer.model,
-            contract=self.inputs.contract,
-            trained_on=self.inputs.trained_on,
-            answers=self.inputs.answers,
-            clip_labels=self.inputs.clip_labels,
-            step=step,
-            digest=manifest.tree_digest(variables),
-            weights=RAW if self.state.ema is None else EMA,
-            name=self.run.name,
-            captioning_inputs=self.run.captioning_inputs,
-        )
-
-
-def _say(text: str) -> None:
-    if jax.process_index() == 0:
-        metrics.show(text)

@@ -104,6 +104,7 @@ def create_rule(
         frozen=frozen,
         ema_decay=config.ema_decay,
         shard_over_data=config.shard_over_data,
+        spike_factor=config.spike_factor,
     )
 
 

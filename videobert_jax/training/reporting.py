@@ -12,12 +12,7 @@ from videobert_jax.data.device_feed import FeedReport
 from videobert_jax.files import storage
 from videobert_jax.training import metric_writers, metrics, wall_time
 from videobert_jax.training.config import TrainingConfig
-
-MAX_SKIPPED_UPDATES = 20  # in a row
-
-
-class DivergenceError(ValueError):
-    """A run whose gradients are no longer finite."""
+from videobert_jax.training.rollback import DivergenceError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +99,7 @@ class Reporter:
         figures = {k: float(value) for k, value in jax.device_get(self._before.figures).items()}
         progress.add_step(figures)
         self._damaged += feed.damaged
-        self._count_skipped(step, figures["update_skipped"] > 0)
+        self._count_skipped(step, figures)
         last = ends_stage or step == self._settings.num_steps
         if step % self._settings.log_every and not last:
             return
@@ -119,17 +114,26 @@ class Reporter:
             self._writer.write(step, written)
             metrics.show(progress.line(step, written))
 
-    def _count_skipped(self, step: int, skipped: bool) -> None:
+    def _count_skipped(self, step: int, figures: Mapping[str, float]) -> None:
+        skipped = figures["update_skipped"] > 0
         self._skipped += skipped
         self._skipped_in_a_row = self._skipped_in_a_row + 1 if skipped else 0
         if self._skipped_in_a_row == 1:
-            metrics.show(f"step {step}: its gradient is not finite; the update is skipped")
-        if self._skipped_in_a_row >= MAX_SKIPPED_UPDATES:
+            metrics.show(
+                f"step {step}: loss {figures['loss']:.4g}, gradient norm "
+                f"{figures['gradient_norm']:.4g}: not finite, or far beyond the steps before; the "
+                "update is skipped"
+            )
+        bound = self._settings.max_skipped_updates
+        if self._skipped_in_a_row >= bound:
             raise DivergenceError(
-                f"the gradients of the last {MAX_SKIPPED_UPDATES} steps, to step {step}, were not "
-                "finite, so none changed the parameters. Look for infinite features with "
-                "`videobert verify DATASET`, lower optimizer.learning_rate or optimizer.clip_norm, "
-                "and start in a new --workdir."
+                f"The updates of the last {bound} steps, to step {step}, were not finite or far "
+                "beyond those before (optimizer.spike_factor), so none changed the parameters. "
+                "Where that comes again, look for infinite features with `videobert verify "
+                "DATASET`, or lower optimizer.learning_rate or optimizer.clip_norm in a new "
+                "--workdir.",
+                first_step=step - bound,
+                step=step,
             )
 
 

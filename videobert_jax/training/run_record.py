@@ -61,6 +61,8 @@ FREE_SETTINGS = (
     "training.eval_tasks",
     "training.best_*",
     "training.keep_checkpoints",
+    "training.max_skipped_updates",
+    "training.max_rollbacks",
     "training.profile_*",
     "training.wandb_project",
 )
@@ -76,6 +78,9 @@ YOUNGER_SETTINGS: dict[str, Any] = {
     "optimizer.frozen": "",
     "optimizer.ema_decay": 0.0,
     "optimizer.shard_over_data": False,
+    "optimizer.spike_factor": 20.0,
+    "training.max_skipped_updates": 20,
+    "training.max_rollbacks": 5,
     "training.eval_tasks": "retrieval",
     "training.best_metric": "",
     "training.best_is_highest": True,
@@ -201,10 +206,15 @@ def read_settings(workdir: storage.Path) -> dict[str, Any]:
     return _read_json(workdir / CONFIG_FILE)
 
 
+def run_config(workdir: storage.Path) -> configuration.RunConfig:
+    """The settings of a workdir's last start, parsed. Raises RunRecordError, ConfigError."""
+    settings = _with_younger_settings(read_settings(workdir))
+    return configuration.parse(ml_collections.ConfigDict(settings))
+
+
 def read(workdir: storage.Path) -> RunRecord:
     """Record of a workdir, its parts compared with their digests. Raises RunRecordError."""
     fields = _read_json(workdir / RUN_FILE)
-    config = _read_json(workdir / CONFIG_FILE)
     contract = _read_json(workdir / CONTRACT_FILE)
     try:
         tokenizer_model = (workdir / TOKENIZER_FILE).read_bytes()
@@ -220,7 +230,7 @@ def read(workdir: storage.Path) -> RunRecord:
                     f"{workdir / file}: sha256 {found}, but {RUN_FILE} says {expected}: damaged or "
                     "replaced; put the run's own file back."
                 )
-        run = configuration.parse(ml_collections.ConfigDict(_with_younger_settings(config)))
+        run = run_config(workdir)
         resolved = model_config.YOUNGER | fields["model"]
         model = configuration.from_fields(ModelConfig, resolved, "run.json model")
         return RunRecord(

@@ -16,12 +16,21 @@ from jax.sharding import Mesh
 
 from videobert_jax import configuration, schema
 from videobert_jax.configuration import RunConfig
-from videobert_jax.data import data_state
+from videobert_jax.data import data_state, left_out
 from videobert_jax.data.block import BlockBuilder
 from videobert_jax.data.device_feed import DeviceFeed
+from videobert_jax.data.left_out import LeftOut
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import mesh as meshes
-from videobert_jax.training import abstract_step, hardware, manifest, metrics, optimizer, steps
+from videobert_jax.training import (
+    abstract_step,
+    guard,
+    hardware,
+    manifest,
+    metrics,
+    optimizer,
+    steps,
+)
 from videobert_jax.training.abstract_step import AbstractStep
 from videobert_jax.training.inputs import RunInputs
 from videobert_jax.training.state import TrainState
@@ -66,6 +75,7 @@ class Stage:
     model: VideoBert
     mesh: Mesh
     builder: BlockBuilder
+    left_out: tuple[LeftOut, ...] = ()  # of its batches
 
     @property
     def end(self) -> int:
@@ -108,8 +118,7 @@ class Stage:
             self.builder,
             self.mesh,
             data.blocks_per_batch,
-            step - self.first_step,
-            self.run.training.num_steps,
+            left_out.stretches(self.left_out, self.first_step, step, self.end),
             data.executor,
             data.workers,
             data.prefetch,
@@ -123,7 +132,22 @@ class Stage:
             step,
             stage=self.number,
             first_step=self.first_step,
+            left_out=self.left_out,
         )
+
+    def batch_of(self, step: int) -> int:
+        """The number, from 0 in the stage, of the batch that a step of the run takes."""
+        return left_out.batch_of(self.left_out, self.first_step, step)
+
+    def positions(self, step: int) -> list[int]:
+        """Examples that each source has given when the batch of `step` is to come."""
+        blocks = self.builder.blocks_given(self.batch_of(step) * self.run.data.blocks_per_batch)
+        return [count * self.run.data.block_size for count in blocks]
+
+    def leaves_out(self, first_step: int, end: int) -> LeftOut | None:
+        """The batches of the run's steps `first_step` to before `end` that are the stage's own."""
+        begin, stop = max(first_step, self.first_step), min(end, self.end)
+        return LeftOut(begin, stop - begin) if stop > begin else None
 
     def progress(self, num_steps: int) -> metrics.Progress:
         """Speeds of the stage in a run of `num_steps`; measures the devices at the first call."""
@@ -145,8 +169,11 @@ class Stage:
         return f"{named}steps {self.first_step} to {self.end}, of {size} examples each"
 
 
-def create(run: RunConfig, inputs: RunInputs, mesh: Mesh) -> tuple[Stage, ...]:
-    """The stages of a run in their order; one, without a name, where it has none.
+def create(
+    run: RunConfig, inputs: RunInputs, mesh: Mesh, left: Sequence[LeftOut] = ()
+) -> tuple[Stage, ...]:
+    """The stages of a run in their order; one, without a name, where it has none. left: batches
+    that are left out, for which `inputs` was made too.
 
     Raises ConfigError where the mesh does not divide a dimension that the tokenizer has set.
     """
@@ -159,8 +186,10 @@ def create(run: RunConfig, inputs: RunInputs, mesh: Mesh) -> tuple[Stage, ...]:
     model, first_step, created = VideoBert(network), 0, []
     named = zip(run.in_stages().items(), inputs.builders, strict=True)
     for number, ((name, stage), builder) in enumerate(named):
-        created.append(Stage(number, name, first_step, stage, model, mesh, builder))
-        first_step = created[-1].end
+        end = first_step + stage.training.num_steps
+        own = tuple(each for each in left if first_step <= each.step < end)
+        created.append(Stage(number, name, first_step, stage, model, mesh, builder, own))
+        first_step = end
     return tuple(created)
 
 
@@ -174,7 +203,8 @@ def carry_over(before: TrainState, stage: Stage) -> tuple[TrainState, str]:
     the optimizer's it keeps, begins and drops). Call it outside any mesh context.
 
     Leaves of the optimizer and of the moving average go on where both stages have them, but for the
-    schedule's step; others begin as they would in a new run, the average from the parameters.
+    schedule's step; others begin as they would in a new run, the average from the parameters. So
+    does the guard's window: another loss has another size.
     """
     had, wanted = (_changing(whole) for whole in (before, stage.step.state))
     carried, structs = manifest.named_leaves(had), manifest.named_leaves(wanted)
@@ -199,7 +229,23 @@ def carry_over(before: TrainState, stage: Stage) -> tuple[TrainState, str]:
         )
         if names
     ]
+    merged["window"] = fresh_window(stage.step.state)
     return dataclasses.replace(before, **merged), f"the optimizer {'; '.join(said)}"
+
+
+def fresh_window(structs: TrainState) -> jax.Array | None:
+    """The guard's window with which a stage begins, laid out as its state is."""
+    if structs.window is None:
+        return None
+    return jax.jit(guard.empty, out_shardings=structs.window.sharding)()
+
+
+def with_window(restored: TrainState, stages: Sequence[Stage], step: int) -> TrainState:
+    """The state of a checkpoint, with a window for the guard where it was saved without one."""
+    structs = at(stages, step).step.state
+    if restored.window is not None or structs.window is None:
+        return restored
+    return dataclasses.replace(restored, window=fresh_window(structs))
 
 
 def _changing(whole: TrainState) -> dict[str, Any]:

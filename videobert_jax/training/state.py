@@ -27,6 +27,7 @@ class TrainState:
     constants: Any  # input statistics of the training split
     opt_state: Any
     ema: Any  # moving average of params, float32; None where the rule keeps none
+    window: Any  # of `guard`, float32 [3, 64]; None where the rule has no spike_factor
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -96,6 +97,9 @@ def _boxed_state(variables: Any, rule: UpdateRule) -> TrainState:
         constants=variables["constants"],
         opt_state=_boxed_like(opt_state, params),
         ema=_boxed_like(average, params),
+        window=None
+        if rule.window() is None
+        else nn.LogicallyPartitioned(rule.window(), (None, None)),
     )
 
 

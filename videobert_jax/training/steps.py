@@ -27,7 +27,7 @@ from videobert_jax.models.videobert import VideoBert
 from videobert_jax.objectives import contrastive, passes, pretraining
 from videobert_jax.objectives.config import ObjectivesConfig
 from videobert_jax.sharding import mesh as meshes
-from videobert_jax.training import model_flops
+from videobert_jax.training import guard, model_flops
 from videobert_jax.training.state import TrainState, laid_out_for_update
 from videobert_jax.training.update_rule import UpdateRule
 
@@ -47,7 +47,7 @@ def train_step(
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """(next state, metrics) of one global batch.
 
-    A gradient that is not finite leaves params, average and optimizer as they were
+    An update that `guard` does not allow leaves params, average and optimizer as they were
     (`update_skipped` 1) and the step counts. An objective's metric is its mean, NaN where its
     weight is 0. `tokens` are those that are no padding, `model_flops` what they need.
     """
@@ -59,28 +59,32 @@ def train_step(
         totals, gradients = problem.accumulate(trainable, accumulation_steps, num_shards)
     gradients = laid_out_for_update(gradients, model, rule)
     before = laid_out_for_update(state.params, model, rule)
-    norm = optax.tree.norm(gradients)
-    finite = jnp.isfinite(norm)
     trainable = rule.trainable(before)
     updates, opt_state = rule.optimizer.update(gradients, state.opt_state, trainable)
     updated: Any = optax.apply_updates(trainable, updates)
+    rate = jnp.asarray(rule.schedule(state.step), jnp.float32)
+    norms = optax.tree.norm(gradients), optax.tree.norm(updates)
+    figures = guard.figures_of(problem.weighted(totals), *norms, rate)
+    allowed = guard.allowed(state.window, figures, rule.spike_factor)
 
-    def keep_if_finite(new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+    def if_allowed(new: Any, old: Any) -> Any:
+        return jax.tree.map(lambda n, o: jnp.where(allowed, n, o), new, old)
 
     metrics = {
         **problem.metrics(totals),
-        "gradient_norm": norm,
-        "learning_rate": jnp.asarray(rule.schedule(state.step), jnp.float32),
-        "update_skipped": 1.0 - finite.astype(jnp.float32),
+        "gradient_norm": norms[0],
+        "update_norm": norms[1],
+        "learning_rate": rate,
+        "update_skipped": 1.0 - allowed.astype(jnp.float32),
         **problem.work(rule.frozen),
     }
     return TrainState(
         step=state.step + 1,
-        params={**state.params, **keep_if_finite(updated, trainable)},
+        params={**state.params, **if_allowed(updated, trainable)},
         constants=state.constants,
-        opt_state=keep_if_finite(opt_state, state.opt_state),
-        ema=keep_if_finite(rule.averaged(state.ema, {**before, **updated}), state.ema),
+        opt_state=if_allowed(opt_state, state.opt_state),
+        ema=if_allowed(rule.averaged(state.ema, {**before, **updated}), state.ema),
+        window=guard.after(state.window, figures, allowed),
     ), metrics
 
 

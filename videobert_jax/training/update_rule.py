@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from videobert_jax.training import guard
+
 
 @dataclasses.dataclass(frozen=True)
 class UpdateRule:
@@ -16,7 +18,8 @@ class UpdateRule:
     optimizer: of the parameters outside the `frozen` top-level modules, which stay as they are and
     have no state in it. schedule: its learning rate by the run's step. ema_decay: of the moving
     average of all parameters; 0: none is kept. shard_over_data: whether state and average are split
-    over the mesh axis `data` too, and parameters updated there part by part (ZeRO-1).
+    over the mesh axis `data` too, and parameters updated there part by part (ZeRO-1). spike_factor:
+    how many times its median a figure of an update may be (`guard`); 0: any finite number.
     """
 
     optimizer: optax.GradientTransformation
@@ -24,6 +27,7 @@ class UpdateRule:
     frozen: frozenset[str]
     ema_decay: float
     shard_over_data: bool
+    spike_factor: float
 
     def trainable(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The part of the parameters that learns; gradients are taken of nothing else."""
@@ -33,6 +37,10 @@ class UpdateRule:
         """(state of the optimizer, moving average or None) with which these parameters begin."""
         opt_state = self.optimizer.init(self.trainable(params))
         return opt_state, average_of(params) if self.ema_decay else None
+
+    def window(self) -> Any:
+        """The guard's window with which a run or stage begins; None without spike_factor."""
+        return guard.empty() if self.spike_factor else None
 
     def averaged(self, average: Any, params: Any) -> Any:
         """The exponential moving average one step on, float32; None where none is kept."""

@@ -1,0 +1,41 @@
+"""Batches that are left out, against a walk through the steps one at a time."""
+
+import numpy as np
+
+from videobert_jax.data import left_out
+from videobert_jax.data.left_out import LeftOut
+
+FIRST, END = 10, 40
+
+
+def walked(parts: list[LeftOut]) -> list[int]:
+    """The batch of each step of the stage."""
+    batch, found = 0, []
+    for step in range(FIRST, END):
+        batch += sum(part.batches for part in parts if part.step == step)
+        found.append(batch)
+        batch += 1
+    return found
+
+
+def test_every_step_takes_the_batch_that_a_walk_finds():
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        steps = random.integers(FIRST, END, size=random.integers(0, 5))
+        parts = [LeftOut(int(step), int(random.integers(1, 6))) for step in steps]
+        expected = walked(parts)
+        found = [left_out.batch_of(parts, FIRST, step) for step in range(FIRST, END)]
+        assert found == expected
+        begin = int(random.integers(FIRST, END))
+        ranges = left_out.stretches(parts, FIRST, begin, END)
+        assert [batch for stretch in ranges for batch in stretch] == expected[begin - FIRST :]
+        # What is left out before a step is given when that step has been taken.
+        given = [left_out.given_before(parts, FIRST, step) for step in range(FIRST + 1, END + 1)]
+        assert given == [batch + 1 for batch in expected]
+
+
+def test_a_step_that_is_yet_to_come_has_given_nothing_of_what_is_left_out_before_it():
+    parts = [LeftOut(12, 3)]
+    assert left_out.given_before(parts, FIRST, 12) == 2
+    assert left_out.batch_of(parts, FIRST, 12) == 5
+    assert left_out.stretches(parts, FIRST, 12, 12) == (range(5, 5),)
