@@ -29,6 +29,8 @@ COMMANDS = (
     "summarize",
     "compare",
     "report",
+    "index",
+    "search",
     "attention",
     "demonstrate",
     "export",
