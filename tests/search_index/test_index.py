@@ -142,6 +142,19 @@ def test_damaged_vectors_are_noticed_and_made_anew(tmp_path, kind):
     assert path.read_bytes() == before
 
 
+def test_an_index_that_is_changed_while_it_is_opened_is_opened_as_it_is_then(tmp_path, monkeypatch):
+    made.index(tmp_path, GIVEN, "exact")
+    read = vectors.read
+
+    def meanwhile(*arguments, **options):
+        monkeypatch.setattr(vectors, "read", read)
+        building.remove(tmp_path, ["/videos/0.mp4"])
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(vectors, "read", meanwhile)
+    assert Index.open(tmp_path).num_segments == 270
+
+
 def test_a_damaged_manifest_or_shard_is_noticed(tmp_path):
     files = made.index(tmp_path, GIVEN, "exact").files
     shard = building.shards.path_of(tmp_path, files[2].key)

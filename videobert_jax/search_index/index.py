@@ -66,8 +66,13 @@ class Index:
                 f"{folder} has no segments yet; index videos into it with `videobert index VIDEOS "
                 f"--checkpoint=CHECKPOINT --output={folder}`."
             )
-        path = folder / found.vectors.file
-        return cls(folder, found, vectors.read(path, found.vectors, verify=verify), model)
+        try:
+            index = vectors.read(folder / found.vectors.file, found.vectors, verify=verify)
+        except SearchIndexError:
+            if manifests.read(folder).vectors == found.vectors:
+                raise
+            return cls.open(folder, model, verify=verify)  # changed between the two reads
+        return cls(folder, found, index, model)
 
     def with_model(self, model: PretrainedModel) -> "Index":
         """The same index, with the model for queries of text. Raises SearchIndexError where

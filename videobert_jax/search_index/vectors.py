@@ -28,8 +28,8 @@ WINDOW_BITS = 32  # label of a vector: number of its file, shifted by these, and
 _CHUNK = 16_384  # vectors that are float32 at a time
 _SAMPLES_A_LIST, _ROUNDS = 64, 10  # of k-means
 _QUERIES, _NEAREST = 128, 10  # by which probes are chosen
-# Of a made query with the vector that it was made from. The lower, the more lists are read: on what
-# benchmarks/search_index.py makes, 0.5 asks for 22 % of the lists, 0.7 for 6 %, its queries for 3 %.
+# Of a made query with the vector that it was made from; the lower, the more lists are read. On what
+# benchmarks/search_index.py makes 0.5 asks for 22 % of the lists, 0.7 for 6 %, its queries for 3 %.
 _QUERY_COSINE = 0.7
 _SEED = 0
 
