@@ -67,7 +67,7 @@ def test_videos_are_indexed_and_their_moments_found(export, videos, tmp_path, ca
     assert run("index", videos, *words) == 1
     said = capsys.readouterr()
     assert "27 segments, exact; files: 3 new, 1 left out" in said.out
-    assert f"left out: {videos / 'broken.mp4'}: " in said.out
+    assert f"  left out: {videos / 'broken.mp4'} cannot be decoded" in said.out
     assert "4 files: 0 are indexed, 4 to embed" in said.err
     (videos / "broken.mp4").unlink()
     assert run("index", videos, *words) == 0

@@ -111,6 +111,8 @@ def _update(arguments: argparse.Namespace, paths: list[str], must_be_there: bool
 
 
 def _told(folder: pathlib.Path, report: "Report") -> int:
+    from videobert_jax.search_index import building
+
     counts = {
         "new": report.new,
         "changed": report.changed,
@@ -124,7 +126,7 @@ def _told(folder: pathlib.Path, report: "Report") -> int:
     if report.gone:
         print(f"  {report.gone} indexed files are not there any more; --prune drops them")
     for failure in report.failures[:_MOST_FAILURES]:
-        print(f"  left out: {failure['file']}: {failure['reason']}")
+        print(f"  left out: {building.told(failure)}")
     if len(report.failures) > _MOST_FAILURES:
         print(f"  and {len(report.failures) - _MOST_FAILURES} more, in {folder / 'index.json'}")
     return 1 if report.failures else 0

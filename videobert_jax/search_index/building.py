@@ -9,7 +9,7 @@ import dataclasses
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -183,8 +183,8 @@ class _Embedding:
             ) as error:
                 if isinstance(error, OSError) and not _is_of(error, source):
                     raise  # of the index's disk, not of the video
-                _say(f"left out: {source.path}: {error}")
                 failures.append({"file": source.path, "reason": str(error)})
+                _say(f"left out: {told(failures[-1])}")
             shown.step()
         return clips, failures
 
@@ -313,6 +313,12 @@ def _remove_unnamed(folder: pathlib.Path, found: Manifest) -> None:
 def _report(after: Manifest, **counts: int) -> Report:
     kind = after.vectors.kind if after.vectors else ""
     return Report(after.num_windows, kind, after.failures, **counts)
+
+
+def told(failure: Mapping[str, str]) -> str:
+    """The file of a failure once, and the reason."""
+    file, reason = failure["file"], failure["reason"]
+    return reason if reason.startswith(file) else f"{file}: {reason}"
 
 
 def _is_of(error: OSError, source: Source) -> bool:
