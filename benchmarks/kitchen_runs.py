@@ -73,7 +73,7 @@ class Evaluation:
         return [*scoring, *self.flags, f"--task={tasks}", f"--split={splits}"]
 
     def records(self, run: pathlib.Path) -> list[pathlib.Path]:
-        return [_record(run, task, split) for task in self.tasks for split in self.splits]
+        return [record_file(run, task, split) for task in self.tasks for split in self.splits]
 
     def is_done(self, run: pathlib.Path) -> bool:
         """Whether its records are there, zero-shot labels told by `scoring`."""
@@ -150,18 +150,20 @@ def _is_measured(record: pathlib.Path, scoring: str) -> bool:
     return found["task"] != TASKS[0] or found.get("scoring") == scoring
 
 
-def _record(run: pathlib.Path, task: str, split: str) -> pathlib.Path:
-    return run / "eval" / f"{task}{split.removeprefix('test')}.json"
+def record_file(run: pathlib.Path, task: str, split: str) -> pathlib.Path:
+    """Of a task on a split, as eval.py names it."""
+    ending = split.removeprefix("test") if split.startswith("test") else f"_{split}"
+    return run / "eval" / f"{task}{ending}.json"
 
 
 def record(run: pathlib.Path, task: str, split: str) -> dict[str, Any]:
     """The record of a task on a split."""
-    return json.loads(_record(run, task, split).read_text(encoding="utf-8"))
+    return json.loads(record_file(run, task, split).read_text(encoding="utf-8"))
 
 
 def lines(run: pathlib.Path, task: str, split: str) -> list[Line]:
     """What a record's examples have, a line each."""
-    file = _record(run, task, split).with_suffix(".examples.jsonl")
+    file = record_file(run, task, split).with_suffix(".examples.jsonl")
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 

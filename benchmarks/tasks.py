@@ -1,12 +1,13 @@
 """One pretrained network of the embedded corpus in every task, over seeds, beside the baselines.
 
-    python -m benchmarks.tasks --seeds 3 [--json FILE]
+    python -m benchmarks.tasks --seeds 3 [--without lxmert] [--json FILE]
 
 A seed is one pretraining run, evaluated as it is, and fine-tuned to caption, to answer questions
 and to segment; all on three tests, the harder two first (kitchen_runs.py). Beside each figure stand
-chance and the supervised linear baseline of its record: ridge regression from the same clip
-features. All is kept in --workdir: a stopped benchmark goes on where it was, what is finished is
-not run again. `ratio` is the smallest ratio of ours to the best other.
+chance, the supervised linear baseline of its record, ridge regression from the same clip features,
+and LXMERT of Hugging Face, trained on the same examples (lxmert_column.py), where it has what the
+row asks for. All is kept in --workdir: a stopped benchmark goes on where it was, what is finished
+is not run again. `ratio` is the smallest ratio of ours to the best other.
 
 The corpus is drawn in 2D by one renderer: nothing here says anything about real cooking video.
 """
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternate, kitchen_runs
+from benchmarks import alternate, kitchen_runs, lxmert_column, lxmert_runs
 from benchmarks.kitchen_runs import Evaluation
 from videobert_jax.cli import failures
 from videobert_jax.tasks import report
@@ -31,6 +32,7 @@ DATASETS = ("kitchen", "kitchen_captions", "kitchen_qa")
 SPLITS = kitchen_runs.TESTS
 PRETRAINED = "pretrained"
 CHANCE, RIDGE = "chance", "supervised_ridge"
+LXMERT = lxmert_column.NAME
 KINDS = ("verb", "object", "container")
 Runs = Mapping[str, Sequence[pathlib.Path]]  # stage -> its run of each seed
 
@@ -116,8 +118,12 @@ def run_seed(seed: int, data: pathlib.Path, workdir: pathlib.Path) -> dict[str, 
     return found
 
 
-def compare(of: Figure, split: str, runs: Runs) -> dict[str, Any]:
-    """A row of the table: ours, chance, the others, and ours less the best of them."""
+def compare(of: Figure, split: str, runs: Runs, lxmert: Runs | None = None) -> dict[str, Any]:
+    """A row of the table: ours, chance, the others, and ours less the best of them.
+
+    lxmert: its runs, None where it is left out. Raises BenchmarkError where it was measured on
+    other examples.
+    """
     records = [kitchen_runs.record(run, of.task, split) for run in runs[of.stage]]
     statistic = Statistic.from_json(records[0]["statistics"][of.metric])
     by_ridge = dataclasses.replace(
@@ -130,7 +136,12 @@ def compare(of: Figure, split: str, runs: Runs) -> dict[str, Any]:
 
     (ours, videos), (ridge, _) = scores(statistic), scores(by_ridge)
     weights = scores(weight)[0] if statistic.weight else np.ones(len(ours))
-    others = {"ridge": ridge}
+    others, not_run = {"ridge": ridge}, {}
+    if lxmert is not None:
+        if reason := lxmert_column.NOT_RUN.get((of.stage, of.task)):
+            not_run[LXMERT] = reason
+        else:
+            others[LXMERT] = _of_lxmert(of, split, records[0], lxmert[of.stage])
     means = {name: float(np.average(other, weights=weights)) for name, other in others.items()}
     best = max(means, key=lambda name: means[name])
     mean = float(np.average(ours, weights=weights))
@@ -144,6 +155,7 @@ def compare(of: Figure, split: str, runs: Runs) -> dict[str, Any]:
         "split": split,
         "chance": float(np.mean([one["baselines"][CHANCE][of.metric] for one in records])),
         **means,
+        "not_run": not_run,
         "ours": mean,
         "best_other": best,
         "difference": less,
@@ -152,6 +164,22 @@ def compare(of: Figure, split: str, runs: Runs) -> dict[str, Any]:
         "examples": len(ours),
         "seeds": len(records),
     }
+
+
+def _of_lxmert(
+    of: Figure, split: str, ours: Mapping[str, Any], runs: Sequence[pathlib.Path]
+) -> np.ndarray:
+    """Its mean score over its runs of every example of our record."""
+    for run in runs:
+        measured = kitchen_runs.record(run, of.task, split)["dataset"]
+        if measured != ours["dataset"]:
+            raise alternate.BenchmarkError(
+                f"{kitchen_runs.record_file(run, of.task, split)} is of {measured}, our record of "
+                f"{ours['dataset']}; remove it and run the same command again."
+            )
+    record = kitchen_runs.record(runs[0], of.task, split)
+    statistic = Statistic.from_json(record["statistics"][of.metric])
+    return kitchen_runs.mean_scores(_score(statistic), of.task, split, runs)[0]
 
 
 def _score(statistic: Statistic) -> kitchen_runs.Score:
@@ -164,30 +192,42 @@ def _score(statistic: Statistic) -> kitchen_runs.Score:
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
     """The results as lines of text, in percent and points of 100."""
-    systems = (CHANCE, "ridge", "ours")
+    with_lxmert = any(LXMERT in of or of["not_run"] for of in results)
+    systems = (CHANCE, "ridge", *([LXMERT] if with_lxmert else []), "ours")
     rows = [["task", "figure", "stage", "test", *systems, "less best other", "95 %"]]
     for result in results:
         low, high = (100 * end for end in result["interval"])
         rows.append(
             [
                 *(result[key] for key in ("task", "figure", "stage", "split")),
-                *(f"{100 * result[system]:.1f}" for system in systems),
+                *(f"{100 * result[one]:.1f}" if one in result else "not run" for one in systems),
                 f"{100 * result['difference']:+.1f} ({result['best_other']})",
                 f"{low:+.1f} to {high:+.1f}",
             ]
         )
-    return report.aligned(rows)
+    reasons = {
+        f"{of['task']}, {of['stage']}: {name} not run: {reason}": None
+        for of in results
+        for name, reason in of["not_run"].items()
+    }
+    return "\n".join([report.aligned(rows), *reasons])
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.seeds < 1:
         raise alternate.BenchmarkError(f"--seeds={arguments.seeds}: expected 1 or more.")
     data, workdir = arguments.data.resolve(), arguments.workdir.resolve()
+    column = None if LXMERT in arguments.without else lxmert_column.Column(data, workdir / LXMERT)
+    if column is not None:
+        lxmert_runs.torch()  # raises at once where it is not installed
     for name in DATASETS:
         kitchen_runs.prepare(data / name, name)
     seeds = [run_seed(seed, data, workdir) for seed in range(arguments.seeds)]
     runs = {stage: [of_seed[stage] for of_seed in seeds] for stage in seeds[0]}
-    results = [compare(of, split, runs) for split in SPLITS for of in figures()]
+    lxmert = None
+    if column is not None:
+        lxmert = lxmert_column.by_stage(column.run_seed(seed) for seed in range(arguments.seeds))
+    results = [compare(of, split, runs, lxmert) for split in SPLITS for of in figures()]
     print(table(results))
     record = {
         "benchmark": "tasks",
@@ -198,9 +238,12 @@ def run(arguments: argparse.Namespace) -> int:
             for name, stage in stages(data).items()
             for one in runs[name]
         },
+        LXMERT: column.describe(lxmert) if column is not None and lxmert is not None else None,
         "notes": "drawn in 2D by one renderer; says nothing about real cooking video",
         "hardware": alternate.hardware(),
-        "versions": alternate.versions(["flax", "optax"]),
+        "versions": alternate.versions(
+            ["flax", "optax", *([] if column is None else ["torch", "transformers"])]
+        ),
         "commit": alternate.commit(),
     }
     alternate.write(record, arguments.json)
@@ -217,6 +260,9 @@ def main() -> int:
         help=f"folder of the datasets {', '.join(DATASETS)}; prepared where they are not yet",
     )
     parser.add_argument("--workdir", type=pathlib.Path, default=RUNS)
+    parser.add_argument(
+        "--without", action="append", default=[], choices=[LXMERT], help="a column to leave out"
+    )
     parser.add_argument("--json", help="file of the record")
     arguments = parser.parse_args()
     return failures.exit_code(lambda: run(arguments))

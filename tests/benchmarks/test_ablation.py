@@ -24,7 +24,7 @@ def write_run(workdir, rank: float) -> None:
     for task, fields in of_task.items():
         for split in kitchen_runs.TESTS:
             lines = [{"example_id": i, "video": f"{split} {i}", **fields} for i in range(4)]
-            file = kitchen_runs._record(workdir, task, split).with_suffix(".examples.jsonl")
+            file = kitchen_runs.record_file(workdir, task, split).with_suffix(".examples.jsonl")
             file.write_text("\n".join(map(json.dumps, lines)))
 
 

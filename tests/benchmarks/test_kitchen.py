@@ -73,10 +73,10 @@ def test_records_of_two_checkpoints_are_refused(tmp_path):
     for task in kitchen_runs.TASKS:
         for split in (*kitchen_runs.TESTS, kitchen_runs.FROZEN):
             record = {"checkpoint": {"step": 5, "digest": "a"}}
-            kitchen_runs._record(tmp_path, task, split).write_text(json.dumps(record))
+            kitchen_runs.record_file(tmp_path, task, split).write_text(json.dumps(record))
     assert kitchen_runs.measured_checkpoint(tmp_path) == {"step": 5, "digest": "a"}
     other = json.dumps({"checkpoint": {"step": 5, "digest": "b"}})
-    kitchen_runs._record(tmp_path, "retrieval", "test").write_text(other)
+    kitchen_runs.record_file(tmp_path, "retrieval", "test").write_text(other)
     with pytest.raises(alternate.BenchmarkError, match="different checkpoints"):
         kitchen_runs.measured_checkpoint(tmp_path)
 

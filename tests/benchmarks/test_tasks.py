@@ -18,7 +18,7 @@ TEST = "test"
 
 def write(workdir: pathlib.Path, of: tasks.Figure, lines: list[dict], **record) -> None:
     """A record of a figure's task on TEST, with chance of 0.25."""
-    file = kitchen_runs._record(workdir, of.task, TEST)
+    file = kitchen_runs.record_file(workdir, of.task, TEST)
     file.parent.mkdir(parents=True, exist_ok=True)
     record["baselines"] = {"chance": {of.metric: 0.25}}
     file.write_text(json.dumps(record))
@@ -127,7 +127,7 @@ def test_what_has_its_records_is_not_run_again(tmp_path, monkeypatch):
                 record.write_text(json.dumps({"task": task, "scoring": "both"}))
     tasks.run_seed(0, tmp_path, tmp_path)
     assert not started
-    kitchen_runs._record(tmp_path / "qa-0", "question_answering", TEST).unlink()
+    kitchen_runs.record_file(tmp_path / "qa-0", "question_answering", TEST).unlink()
     tasks.run_seed(0, tmp_path, tmp_path)
     assert [given[0] for given in started] == ["train.py", "eval.py"]
     assert "--task=question_answering" in started[1]

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 
 from videobert_jax.data.index import Split
 from videobert_jax.tasks import baselines, procedures, supervised, whole_videos
-from videobert_jax.tasks.context import EvaluationContext
+from videobert_jax.tasks.context import EvaluatedSplit, EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
 from videobert_jax.tasks.metrics import step_localization as metric
 from videobert_jax.tasks.metrics.statistic import Statistic
@@ -43,8 +43,8 @@ class Settings:
 
 
 # Clips of whole videos -> scores [clips, steps] of some of the clips for texts, by their numbers.
-_Scores = Callable[[slice, Int[np.ndarray, " k"]], Float[np.ndarray, "n k"]]
-_Scorer = Callable[[VideoClips], _Scores]
+Scores = Callable[[slice, Int[np.ndarray, " k"]], Float[np.ndarray, "n k"]]
+Scorer = Callable[[VideoClips], Scores]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,18 +102,50 @@ def evaluate(context: EvaluationContext, settings: Settings) -> TaskResult:
     left; EvaluationError where a task has no descriptions, features are damaged, and on settings
     that cannot be.
     """
+    whole_videos.require_run(context.bundle, settings.neighbours)
+    return _evaluate(
+        context,
+        settings,
+        lambda texts: _scorers(context, texts, settings.neighbours),
+        context.bundle.data.parallel_reads,
+    )
+
+
+def evaluate_scores(
+    context: EvaluatedSplit,
+    scorer_of: Callable[[Sequence[str]], Scorer],
+    *,
+    other_videos: int | None,
+    parallel_reads: int,
+) -> TaskResult:
+    """The same of another system, which scores each clip by itself, given the texts of all steps;
+    beside it what needs no training. Raises as `evaluate`."""
+    return _evaluate(
+        context,
+        Settings(0, other_videos),
+        lambda texts: ({_NETWORK: scorer_of(texts)}, []),
+        parallel_reads,
+    )
+
+
+def _evaluate(
+    context: EvaluatedSplit,
+    settings: Settings,
+    scorers_of: Callable[[Sequence[str]], tuple[dict[str, Scorer], list[str]]],
+    parallel_reads: int,
+) -> TaskResult:
+    """scorers_of: {system: what it makes of clips} and notes, of the texts of all steps."""
     split = context.split
     if reason := unfit(split):
         raise UnfitSplit(f"{context.dataset.path}: {reason}; evaluate another split.")
-    whole_videos.require_run(context.bundle, settings.neighbours)
     every, left_out = _procedures(context)
     present = [p for p in every if split.num_clips[p.video] > 0]
     absent = [p for p in every if split.num_clips[p.video] == 0]
     searches = _searches(context, present, settings)
     texts = list(dict.fromkeys(text for p in present for text in p.texts))
-    scorers, notes = _scorers(context, texts, settings.neighbours)
+    scorers, notes = scorers_of(texts)
     notes = [*notes, *left_out]
-    puts = _put_all(context, searches, texts, scorers)
+    puts = _put_all(context, searches, texts, scorers, parallel_reads)
     average, of_tasks = _recall(searches, puts[_NETWORK])
     metrics = {RECALL: average}
     if absent:
@@ -143,7 +175,7 @@ def evaluate(context: EvaluationContext, settings: Settings) -> TaskResult:
     )
 
 
-def _procedures(context: EvaluationContext) -> tuple[list[Procedure], list[str]]:
+def _procedures(context: EvaluatedSplit) -> tuple[list[Procedure], list[str]]:
     """(those whose steps can be put, a note on the other videos)."""
     split = context.split
     videos = whole_videos.among(split, context.ids)
@@ -170,7 +202,7 @@ def _can_be_put(split: Split, procedure: Procedure) -> bool:
 
 
 def _searches(
-    context: EvaluationContext, present: Sequence[Procedure], settings: Settings
+    context: EvaluatedSplit, present: Sequence[Procedure], settings: Settings
 ) -> list[_Search]:
     """Of every procedure, the videos in whose row it is looked for, in an order drawn by seed."""
     split, videos = context.split, np.array([p.video for p in present])
@@ -197,7 +229,7 @@ def _searches(
 
 def _scorers(
     context: EvaluationContext, texts: Sequence[str], neighbours: int
-) -> tuple[dict[str, _Scorer], list[str]]:
+) -> tuple[dict[str, Scorer], list[str]]:
     """({system: what it makes of clips}, notes): the network, and linear baselines."""
     runner = context.runner
     embedded = runner.text_embeddings(runner.sentences(texts))
@@ -212,10 +244,10 @@ def _scorers(
 
 def _scorer(
     vectors_of: Callable[[VideoClips], Float[np.ndarray, "n q"]], texts: Float[np.ndarray, "u q"]
-) -> _Scorer:
+) -> Scorer:
     """Scores that are products of a vector a clip with one a text."""
 
-    def prepare(clips: VideoClips) -> _Scores:
+    def prepare(clips: VideoClips) -> Scores:
         vectors = vectors_of(clips)
         return lambda chosen, rows: vectors[chosen] @ texts[rows].T
 
@@ -230,10 +262,11 @@ def _predicted(
 
 
 def _put_all(
-    context: EvaluationContext,
+    context: EvaluatedSplit,
     searches: Sequence[_Search],
     texts: Sequence[str],
-    scorers: Mapping[str, _Scorer],
+    scorers: Mapping[str, Scorer],
+    parallel_reads: int,
 ) -> dict[str, list[_Put]]:
     """What every system finds in every search. Clips are read and encoded once, and scores of a row
     are kept until it is whole."""
@@ -246,7 +279,7 @@ def _put_all(
     for which, search in enumerate(searches):
         for place, video in enumerate(search.videos):
             wanted.setdefault(video, []).append((which, place))
-    for clips in whole_videos.read(split, sorted(wanted), context.bundle.data.parallel_reads):
+    for clips in whole_videos.read(split, sorted(wanted), parallel_reads):
         of_clips = {name: prepare(clips) for name, prepare in scorers.items()}
         for i, video in enumerate(clips.videos.tolist()):
             chosen = slice(int(clips.starts[i]), int(clips.starts[i + 1]))
@@ -310,7 +343,7 @@ def _recall(
 
 
 def _lines(
-    context: EvaluationContext, searches: Sequence[_Search], puts: Mapping[str, Sequence[_Put]]
+    context: EvaluatedSplit, searches: Sequence[_Search], puts: Mapping[str, Sequence[_Put]]
 ) -> list[dict[str, Any]]:
     """A line a step that a video shows. weight: a task's steps share one."""
     shown = collections.Counter()
@@ -339,7 +372,7 @@ def _lines(
     return lines
 
 
-def _protocol(context: EvaluationContext, searches: Sequence[_Search], settings: Settings) -> str:
+def _protocol(context: EvaluatedSplit, searches: Sequence[_Search], settings: Settings) -> str:
     """What the figures are of, in words."""
     named = context.dataset.metadata.get("protocols", {}).get(context.split.name, "")
     others, n = len(searches[0].videos) - 1, settings.neighbours

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from videobert_jax.tasks import cloze, labels, prompts, supervised, templates, word_presence
-from videobert_jax.tasks.context import EvaluationContext
+from videobert_jax.tasks.context import EvaluatedSplit, EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import classification, ranking
 from videobert_jax.tasks.report import TaskResult
@@ -59,7 +59,7 @@ def evaluate(
             f"{context.dataset.path}: split {context.split.name!r} has no labels; this task needs "
             "a dataset with labels."
         )
-    texts = _templates(context, template_texts, [slot.name for slot in slots])
+    texts = templates_of(context, template_texts, [slot.name for slot in slots])
     tokenizer = context.runner.tokenizer
     asked = {slot.name: slot.forms for slot in slots if texts[slot.name]}
     candidates = {slot: cloze.Candidates.of(of, tokenizer) for slot, of in asked.items()}
@@ -194,8 +194,8 @@ def _slot(context: EvaluationContext, name: str) -> _Slot:
     return _Slot(name, forms, ids, known[ids], rows)
 
 
-def _templates(
-    context: EvaluationContext, given: Sequence[str], slots: Sequence[str]
+def templates_of(
+    context: EvaluatedSplit, given: Sequence[str], slots: Sequence[str]
 ) -> dict[str, list[str]]:
     """Slot -> its templates: those given, else the paper's, else the dataset's; perhaps none."""
     declared = context.dataset.metadata.get("templates", [])
