@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import kitchen_runs, tasks
+from benchmarks import alternate, kitchen_runs, lxmert_column, lxmert_runs, tasks
 from videobert_jax import configuration
 from videobert_jax.cli import evaluate
 
@@ -81,6 +81,99 @@ def test_seconds_of_long_videos_count_more(tmp_path):
     row = tasks.table([found]).splitlines()[1]
     for cell in ("25.0", "75.0", "61.7", "-13.3 (ridge)", "-90.0 to +30.0"):
         assert cell in row
+
+
+def accuracies(workdir: pathlib.Path, of: tasks.Figure, right: list[int], digest: str) -> None:
+    """A record of questions answered, by another seventh of them in ridge regression."""
+    lines = [
+        {
+            "example_id": i,
+            "video": f"video {i}",
+            "right": one,
+            "baselines": {"supervised_ridge": {"right": int(i % 7 == 0)}},
+        }
+        for i, one in enumerate(right)
+    ]
+    write(workdir, of, lines, **statistic("accuracy", "right"), dataset={"digest": digest})
+
+
+def test_lxmert_stands_beside_ours_on_the_same_examples(tmp_path):
+    of = figure("question_answering", "accuracy")
+    accuracies(tmp_path / "ours", of, [1, 1, 1, 0, 0, 0, 0, 0], "a")
+    for seed, right in enumerate(([1, 0, 1, 1, 1, 1, 0, 0], [1, 0, 1, 1, 0, 0, 0, 0])):
+        accuracies(tmp_path / f"lxmert-{seed}", of, right, "a")
+    runs = {of.stage: [tmp_path / "ours"]}
+    lxmert = {of.stage: [tmp_path / "lxmert-0", tmp_path / "lxmert-1"]}
+    found = tasks.compare(of, TEST, runs, lxmert)
+    assert (found["ours"], found["ridge"], found["lxmert"]) == (3 / 8, 2 / 8, 4 / 8)
+    assert (found["best_other"], found["difference"]) == ("lxmert", -1 / 8)
+    assert found["ratio"] == pytest.approx(3 / 4) and not found["not_run"]
+    header, row = tasks.table([found]).splitlines()
+    assert header.split()[4:8] == ["chance", "ridge", "lxmert", "ours"]
+    assert row.split()[4:8] == ["25.0", "25.0", "50.0", "37.5"]
+    assert "lxmert" not in tasks.table([tasks.compare(of, TEST, runs)])
+    accuracies(tmp_path / "lxmert-1", of, [1] * 8, "b")
+    with pytest.raises(alternate.BenchmarkError, match=r"lxmert-1.*'b'.*'a'.*remove it"):
+        tasks.compare(of, TEST, runs, lxmert)
+
+
+def test_a_row_that_lxmert_cannot_do_says_why(tmp_path):
+    of = figure("captioning", "exact_verb")
+    lines = [
+        {
+            "example_id": i,
+            "video": f"video {i}",
+            "exact": {"verb": 1},
+            "baselines": {"supervised_ridge": {"exact": {"verb": i}}},
+        }
+        for i in range(2)
+    ]
+    write(tmp_path, of, lines, **statistic("exact_verb", "exact", "verb"))
+    found = tasks.compare(of, TEST, {of.stage: [tmp_path]}, {})
+    assert "lxmert" not in found and "no decoder" in found["not_run"]["lxmert"]
+    _, row, reason = tasks.table([found]).splitlines()
+    assert row.split()[4:9] == ["25.0", "50.0", "not", "run", "100.0"]
+    assert reason == f"captioning, captioning: lxmert not run: {found['not_run']['lxmert']}"
+
+
+def test_lxmert_is_asked_every_figure_or_there_is_a_reason():
+    stages = tasks.stages(pathlib.Path("data"))
+    reasons = set(lxmert_column.NOT_RUN)
+    assert reasons < {(of.stage, of.task) for of in tasks.figures()}
+    for of in tasks.figures():
+        stage = lxmert_column.STAGES.get(of.stage)
+        assert ((of.stage, of.task) in reasons) != (stage is not None and of.task in stage.tasks)
+        if stage is not None:
+            assert (stage.config, stage.dataset) == (
+                stages[of.stage].config,
+                stages[of.stage].dataset,
+            )
+
+
+@pytest.mark.parametrize("without", [True, False])
+def test_a_column_can_be_left_out(tmp_path, monkeypatch, without):
+    given, row = [], {"not_run": {}, "interval": [0, 0], "difference": 0, "ratio": None}
+    row |= dict.fromkeys(("task", "figure", "stage", "split", "best_other"), "x")
+    row |= dict.fromkeys(("chance", "ridge", "ours"), 0.5)
+    own = dict.fromkeys(tasks.stages(tmp_path), tmp_path)
+    asked = dict.fromkeys(lxmert_column.STAGES, tmp_path)
+    monkeypatch.setattr(kitchen_runs, "prepare", lambda *_: None)
+    monkeypatch.setattr(kitchen_runs, "measured_checkpoint", lambda *_: {})
+    monkeypatch.setattr(lxmert_runs, "torch", lambda: None)
+    monkeypatch.setattr(lxmert_column.Column, "run_seed", lambda *_: None if without else asked)
+    monkeypatch.setattr(lxmert_column.Column, "describe", lambda *_: {"described": 1})
+    monkeypatch.setattr(alternate, "versions", lambda modules: modules)
+    monkeypatch.setattr(tasks, "run_seed", lambda *_: own)
+    monkeypatch.setattr(tasks, "compare", lambda *them: given.append(them[3]) or row)
+    flags = ["--without=lxmert"] if without else []
+    file = tmp_path / "record.json"
+    monkeypatch.setattr(sys, "argv", ["tasks", "--seeds=2", f"--json={file}", *flags])
+    assert tasks.main() == 0
+    expected = None if without else {stage: [tmp_path] * 2 for stage in asked}
+    assert given == [expected] * len(given) and given
+    record = json.loads(file.read_text())
+    assert record["lxmert"] == (None if without else {"described": 1})
+    assert ("torch" in record["versions"]) != without
 
 
 def test_every_figure_is_of_an_evaluation_of_its_stage():
