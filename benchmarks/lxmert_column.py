@@ -45,6 +45,11 @@ class Stage:
     tasks: Mapping[str, str]
     chosen_by: tuple[tuple[str, str], ...]
 
+    @property
+    def tasks_tuned(self) -> list[str]:
+        """Those that choose."""
+        return list(dict.fromkeys(task for task, _ in self.chosen_by))
+
 
 STAGES = {
     PRETRAINED: Stage(
@@ -132,8 +137,7 @@ class Column:
         figures = {}
         for factor in TRIALS:
             run = self._trained(stage, 0, factor * own, found.get(PRETRAINED))
-            tasks = list(dict.fromkeys(task for task, _ in STAGES[stage].chosen_by))
-            self._measure(stage, run, 0, VALIDATION, tasks)
+            self._measure(stage, run, 0, VALIDATION, STAGES[stage].tasks_tuned)
             figures[factor * own] = float(
                 np.mean(
                     [

@@ -230,10 +230,10 @@ def test_fine_tuning_begins_with_the_pretrained_weights(corpora, runs, tmp_path)
 
 
 def test_losses_fall(corpora, tmp_path):
-    """That of one block, before and behind 30 steps."""
+    """That of one block, before and behind 20 steps."""
     for stage, corpus in corpora.items():
         long = dataclasses.replace(
-            corpus.run, training=dataclasses.replace(corpus.run.training, num_steps=30)
+            corpus.run, training=dataclasses.replace(corpus.run.training, num_steps=20)
         )
         corpus = dataclasses.replace(corpus, run=long)
         objective = lxmert_runs.OBJECTIVES[stage]
