@@ -1,5 +1,5 @@
-"""LXMERT on a few videos of the embedded corpus: its batches, its runs, every row, beside
-`LxmertModel` itself asked one example at a time, without padding."""
+"""LXMERT on a few videos of the embedded corpus: its runs and every row, beside `LxmertModel`
+itself asked one example at a time, without padding."""
 
 import dataclasses
 import math
@@ -17,60 +17,16 @@ import torch
 
 from benchmarks import kitchen_runs, lxmert_column, lxmert_kitchen, lxmert_runs, lxmert_tasks
 from benchmarks.lxmert_network import Network
+from tests.benchmarks.conftest import TEST, with_ends
 from videobert_jax.data import index
-from videobert_jax.kitchen import assets, dataset, question_dataset
 from videobert_jax.tasks import questions
 from videobert_jax.tasks.templates import Blank
-
-VIDEOS = {"train": 6, "validation": 1, "test": 2}
-SETTINGS = {
-    "model.embed_dim": 32,
-    "model.num_heads": 2,
-    "model.feed_forward_dim": 64,
-    "data.block_size": 8,
-    "optimizer.warmup_steps": 1,
-    "training.num_steps": 4,
-}
-TEST = "test"
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    found = assets.load()
-    chosen = [
-        video
-        for split, count in VIDEOS.items()
-        for video in [of for of in found.videos if of.split == split][:count]
-    ]
-    transcripts = dict(list(found.transcripts.items())[:4])
-    return dataclasses.replace(found, videos=tuple(chosen), transcripts=transcripts)
-
-
-@pytest.fixture(scope="module")
-def data(shipped, tmp_path_factory) -> pathlib.Path:
-    """The folder of the corpus and of its questions."""
-    folder = tmp_path_factory.mktemp("data")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assets, "load", lambda: shipped)
-        dataset.prepare(folder / "kitchen")
-        question_dataset.prepare(folder / "kitchen_qa")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def column(data, tmp_path_factory) -> lxmert_column.Column:
-    return lxmert_column.Column(data, tmp_path_factory.mktemp("lxmert"), SETTINGS, splits=(TEST,))
 
 
 @pytest.fixture(scope="module")
 def runs(column) -> dict[str, pathlib.Path]:
     """Stage -> its run of seed 0, trained and measured."""
     return column.run_seed(0)
-
-
-@pytest.fixture(scope="module")
-def corpora(column) -> dict[str, lxmert_kitchen.Corpus]:
-    return {stage: column._corpus(stage, 0) for stage in lxmert_column.STAGES}
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +59,6 @@ def clips_of(shipped, split: index.Split, example: int) -> np.ndarray:
     return video.features[first : first + int(split.clip_count[example])]
 
 
-def with_ends(corpus: lxmert_kitchen.Corpus, text: str) -> list[int]:
-    pieces = corpus.tokenizer.encode([text])[0]
-    return [corpus.tokenizer.cls_id, *pieces, corpus.tokenizer.sep_id]
-
-
 def odds(corpus, network, text: str, clips: np.ndarray) -> float:
     """That a text and clips belong together, by the network's own forward pass."""
     with torch.inference_mode():
@@ -118,86 +69,6 @@ def odds(corpus, network, text: str, clips: np.ndarray) -> float:
 def rank(scores: list[float], right: int) -> float:
     higher = sum(one > scores[right] for one in scores)
     return 1 + higher + sum(one == scores[right] for one in scores) / 2 - 0.5
-
-
-# ---------------------------------------------------------------- batches
-
-
-def test_hidden_words_and_clips_are_the_targets(corpora):
-    corpus = corpora["pretrained"]
-    captions = {
-        tuple(with_ends(corpus, text))
-        for split in map(corpus.dataset.split, ("train", "transcripts"))
-        for text in split.texts(range(len(split)))
-    }
-    for k in range(3):
-        rows = lxmert_kitchen.pretraining_rows(corpus, k)
-        masked = rows["labels"] != lxmert_kitchen.IGNORED
-        whole = np.where(masked, rows["labels"], rows["input_ids"])
-        for ids, shown in zip(whole, rows["attention_mask"], strict=True):
-            assert tuple(ids[shown > 0].tolist()) in captions
-        assert 0 < masked.sum() < rows["attention_mask"].sum()
-        if "features" not in rows:
-            continue
-        hidden = rows["feature_weights"] > 0
-        assert (rows["visual_feats"][hidden] == 0).all()
-        assert (rows["visual_feats"] == rows["features"])[~hidden].all()
-
-
-def test_half_of_the_texts_are_those_of_other_videos(corpora):
-    corpus = corpora["pretrained"]
-    matched, pairs = [], 0
-    for k in range(60):
-        block = corpus.builder.build(k).batch
-        rows = lxmert_kitchen.pretraining_rows(corpus, k)
-        if "matched_label" not in rows:
-            assert (block.video_segment_ids == 0).all()
-            assert (rows["visual_feats"] == 0).all() and rows["visual_attention_mask"].all()
-            continue
-        pairs += 1
-        matched += rows["matched_label"].tolist()
-        length = rows["input_ids"].shape[1]
-        for row, fits in enumerate(rows["matched_label"].tolist()):
-            own = block.text_ids[row, :length]
-            same = (rows["input_ids"][row] == own).all()
-            if fits:
-                assert same
-            else:
-                read = (block.text_ids[:, :length] == rows["input_ids"][row]).all(axis=1)
-                others = block.video_ids[:, 0] != block.video_ids[row, 0]
-                others &= block.caption_hashes[:, 0] != block.caption_hashes[row, 0]
-                assert (read & others).any()
-    assert pairs == 40  # of three blocks one is transcripts alone
-    assert 0.4 < np.mean(matched) < 0.6
-
-
-def test_positions_are_places_in_the_longest_video_and_among_the_clips():
-    shown = np.array([[True, True, False], [False, False, False]])
-    found = lxmert_kitchen.positions(shown, 8)
-    assert found[0].tolist() == [[0, 1 / 8, 0, 1 / 2], [1 / 8, 2 / 8, 1 / 2, 1], [0] * 4]
-    assert (found[1] == 0).all()
-
-
-def test_answers_and_labels_of_clips_are_told(corpora, shipped):
-    corpus = corpora["qa"]
-    rows = lxmert_kitchen.answering_rows(corpus, 0)
-    of_split = questions.of_split(corpus.dataset, corpus.dataset.split("train"))
-    asked = {tuple(with_ends(corpus, of.text)): set() for of in of_split}
-    for of in of_split:
-        asked[tuple(with_ends(corpus, of.text))].add(of.answer)
-    for ids, shown, label in zip(
-        rows["input_ids"], rows["attention_mask"], rows["labels"], strict=True
-    ):
-        assert corpus.lists.answers[label] in asked[tuple(ids[shown > 0].tolist())]
-    rows = lxmert_kitchen.segmentation_rows(corpora["segmentation"], 0)
-    there = rows["labels"] != lxmert_kitchen.IGNORED
-    assert (there == (rows["visual_attention_mask"] > 0)).all()
-    background = len(corpora["segmentation"].lists.clip_labels)
-    assert rows["labels"].max() == background
-    assert rows["input_ids"].tolist() == [corpus.no_text] * len(rows["input_ids"])
-
-
-# ---------------------------------------------------------------- runs
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(corpora, runs, tmp_path):
@@ -267,9 +138,6 @@ def test_the_best_of_the_trials_is_taken_and_nothing_is_run_again(column, runs, 
     monkeypatch.setattr(lxmert_runs, "train", None)
     monkeypatch.setattr(lxmert_tasks, "measure", None)
     assert column.run_seed(0) == runs
-
-
-# ---------------------------------------------------------------- rows
 
 
 def test_every_row_is_of_all_examples_of_the_test(runs, data):
