@@ -19,7 +19,7 @@ from benchmarks import kitchen_runs, lxmert_column, lxmert_kitchen, lxmert_runs,
 from benchmarks.lxmert_network import Network
 from tests.benchmarks.conftest import TEST, with_ends
 from videobert_jax.data import index
-from videobert_jax.tasks import questions
+from videobert_jax.tasks import questions, step_localization, whole_videos
 from videobert_jax.tasks.templates import Blank
 
 
@@ -273,3 +273,21 @@ def test_pairs_are_what_the_whole_network_says(corpora, networks):
     blank = Blank((7, 8), (9,))
     scores = lxmert_tasks.cloze_scores(corpus, network, blank, [[5], [5, 6]], clips, ids)
     assert scores.shape == (6, 2) and (scores < 0).all()
+
+
+def test_steps_are_scored_by_single_clips(shipped, corpora, networks, monkeypatch):
+    corpus, whole = corpora["pretrained"], networks["pretrained"]
+    split, given = corpus.dataset.split(TEST), []
+    monkeypatch.setattr(
+        step_localization, "evaluate_scores", lambda _, scorer_of, **__: given.append(scorer_of)
+    )
+    lxmert_tasks.locate(None, corpus, Network(corpus, whole))
+    texts = split.texts(range(3))
+    (clips,) = whole_videos.read(split, [0, 1], 1)
+    (video,) = [of for of in shipped.videos if of.name == split.videos[1]]
+    first, steps = int(clips.starts[1]), np.array([2, 0])
+    scores = given[0](texts)(clips)(slice(first + 2, first + 5), steps)
+    for row, clip in enumerate(range(2, 5)):
+        for column, step in enumerate(steps.tolist()):
+            expected = odds(corpus, whole, texts[step], video.features[clip : clip + 1])
+            assert scores[row, column] == pytest.approx(expected, abs=1e-5)

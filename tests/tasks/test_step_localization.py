@@ -10,6 +10,7 @@ from tests.tasks import conftest
 from tests.tasks.made_tasks import CONTRACT, STEPS, STRIDE, context_of, write_tasks
 from videobert_jax.data import writer
 from videobert_jax.tasks import procedures, report, step_localization, whole_videos
+from videobert_jax.tasks.context import PredictionContext
 from videobert_jax.tasks.encoding import ROWS
 from videobert_jax.tasks.errors import UnfitSplit
 from videobert_jax.tasks.step_localization import Settings
@@ -82,6 +83,28 @@ def test_a_video_of_its_own_is_looked_for_among_others(context):
     assert result.baselines["supervised_ridge"]["average_recall"] > 0.35  # as often at its place
     again = step_localization.evaluate(context, Settings(0, None))
     assert again.metrics == result.metrics and again.examples == result.examples
+
+
+def test_scores_of_another_system_are_measured_alike(context):
+    """The network's own, given as if they were another's."""
+    runner = context.runner
+
+    def scorer_of(texts):
+        embedded = runner.text_embeddings(runner.sentences(texts))
+
+        def prepare(clips):
+            scores = whole_videos.embed(runner, clips, 0) @ embedded.T
+            return lambda chosen, steps: scores[chosen][:, steps]
+
+        return prepare
+
+    other = PredictionContext({}, context.dataset, context.split, context.seed)
+    found = step_localization.evaluate_scores(other, scorer_of, other_videos=None, parallel_reads=1)
+    own = step_localization.evaluate(context, Settings(0, None))
+    assert found.metrics == own.metrics and found.protocol == own.protocol
+    assert [line["second"] for line in found.examples] == [line["second"] for line in own.examples]
+    assert set(found.baselines) == {"chance", "evenly_spread", "shuffled_clips"}
+    assert all(found.baselines[name] == own.baselines[name] for name in found.baselines)
 
 
 def test_absent_videos_are_misses_of_all(bundle, tmp_path):
