@@ -4,7 +4,9 @@ import numpy as np
 
 from benchmarks import kitchen_runs, lxmert_kitchen
 from tests.benchmarks.conftest import with_ends
+from videobert_jax import configuration
 from videobert_jax.tasks import questions
+from videobert_jax.training import inputs
 
 
 def test_hidden_words_and_clips_are_the_targets(corpora):
@@ -30,13 +32,12 @@ def test_hidden_words_and_clips_are_the_targets(corpora):
 
 def test_a_step_has_the_examples_and_the_hidden_words_of_ours(column, corpora):
     """Of the blocks that our network is trained on, with four examples a row."""
-    settings = {**column.settings, "seed": 0, "data.examples_per_row": 4}
-    packed = lxmert_kitchen.Corpus.open(
-        str(kitchen_runs.ROOT / "configs/kitchen.py"),
-        column.data / "kitchen",
-        column.workdir / "tokenizer.model",
-        settings,
-    ).builder
+    config = configuration.load_file(str(kitchen_runs.ROOT / "configs/kitchen.py"))
+    for key, value in {**column.settings, "data.path": column.data / "kitchen"}.items():
+        configuration.apply_override(config, key, str(value))
+    run = configuration.parse(config)
+    assert run.data.examples_per_row == 4 and run.seed == 0
+    packed = inputs.block_builder(run, inputs.open_sources(run), corpora["pretrained"].tokenizer)
     compared, every = 0, 0
     for k in range(6):
         ours, single = (
