@@ -5,10 +5,12 @@ u target length.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float, Int
 
 PADDING_EXAMPLE = -1  # example id of a place in a block that holds no example
 NO_SEGMENT = 0  # segment id of padding; examples of a row are numbered from 1
@@ -173,6 +175,53 @@ class FeatureContract:
                 f"{sorted(names - set(fields))}, unexpected {sorted(set(fields) - names)}"
             )
         return cls(**fields)
+
+    @property
+    def clip_seconds(self) -> float:
+        """Seconds that a clip shows; those from one to the next where that is not known.
+
+        Raises ValueError, as do the methods below, where a contract without a stride leaves nothing
+        to count with.
+        """
+        if not self.stride_seconds > 0:
+            raise ValueError(
+                f"stride_seconds={self.stride_seconds} in the contract, so say which clips there are"
+            )
+        if self.fps and self.frames_per_clip:
+            return self.frames_per_clip / self.fps
+        return self.stride_seconds
+
+    def covered_seconds(self, num_clips: int) -> float:
+        """Where a video's last clip ends."""
+        return (num_clips - 1) * self.stride_seconds + self.clip_seconds
+
+    def clips_at(self, times: Float[np.ndarray, " t"], num_clips: int) -> Int[np.ndarray, " t"]:
+        """The clip, int64, whose centre is nearest to each time of a video that has clips, in
+        seconds."""
+        nearest = np.rint(np.round((times - self.clip_seconds / 2) / self.stride_seconds, 6))
+        return np.clip(nearest, 0, num_clips - 1).astype(np.int64)
+
+    def clips_between(
+        self, start: float | int, end: float | int, num_clips: int
+    ) -> tuple[int, int]:
+        """(first clip, number of clips) whose centres lie from `start` to `end`, in seconds; the
+        nearest one if none does.
+
+        (0, 0), no clips, where the video has none or the times lie outside it.
+        """
+        if num_clips == 0:
+            return 0, 0
+        stride, half = self.stride_seconds, self.clip_seconds / 2
+        # Steps often begin exactly at a clip's centre, or where the video ends: rounding keeps
+        # 3.0000000000000004 from being 4.
+        if end <= 0 or round((start - self.covered_seconds(num_clips)) / stride, 6) >= 0:
+            return 0, 0
+        first = max(0, math.ceil(round((start - half) / stride, 6)))
+        last = min(num_clips, math.ceil(round((end - half) / stride, 6)))
+        if last > first:
+            return first, last - first
+        middle = (start + end) / 2
+        return min(num_clips - 1, max(0, round((middle - half) / stride))), 1
 
     def verify_against(self, other: "FeatureContract", *, found: str, expected: str) -> bool:
         """True where every field is known on both sides and equal, False where some is unknown.

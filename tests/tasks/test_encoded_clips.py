@@ -12,10 +12,11 @@ import pytest
 from tests.tasks import conftest
 from videobert_jax.data import clip_stream
 from videobert_jax.models.videobert import VideoBert
-from videobert_jax.tasks import encoded_clips, templates
+from videobert_jax.tasks import encoded_clips
 from videobert_jax.tasks.encoded_clips import EncodedClips, Settings
 from videobert_jax.tasks.encoding import ModelRunner
 from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.text import templates
 
 TEMPLATE = "now [MASK] the [MASK], then {verb} it"
 

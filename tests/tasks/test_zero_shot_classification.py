@@ -11,12 +11,12 @@ from videobert_jax.tasks import (
     cloze,
     labels,
     prompts,
-    templates,
     word_presence,
     zero_shot_classification,
 )
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.text import templates
 
 
 class Oracle:

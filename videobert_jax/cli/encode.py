@@ -11,8 +11,9 @@ import argparse
 import pathlib
 
 from videobert_jax.models.config import WEIGHTS
-from videobert_jax.tasks import encoded_clips, templates
+from videobert_jax.tasks import encoded_clips
 from videobert_jax.tasks.encoded_clips import EncodedClips
+from videobert_jax.text import templates
 
 HELP = "write a checkpoint's contextual states of clips, features for another captioner"
 PAPER = "paper"

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int32
 
 from videobert_jax import schema
-from videobert_jax.data import packing, segments
+from videobert_jax.data import packing
 from videobert_jax.data.index import Split
 from videobert_jax.schema import NO_LABEL
 
@@ -70,7 +70,7 @@ def of_clips(split: Split, of_examples: Int[np.ndarray, " n"]) -> Int32[np.ndarr
     """
     found = np.full(int(split.num_clips.sum(dtype=np.int64)), NO_LABEL, np.int32)
     stride = split.contract.stride_seconds
-    centre = segments.covered_seconds(1, split.contract) / 2  # of a video's first clip
+    centre = split.contract.covered_seconds(1) / 2  # of a video's first clip
     chosen = np.flatnonzero(of_examples != NO_LABEL)
     chosen = chosen[np.argsort(split.start[chosen], kind="stable")]
     counts = split.num_clips[split.video[chosen]].astype(np.int64)

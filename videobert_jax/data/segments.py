@@ -4,9 +4,6 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from jaxtyping import Float, Int
-
 from videobert_jax.schema import FeatureContract
 
 
@@ -39,48 +36,7 @@ def clips_of_segment(
         if first < 0 or count < 0 or first + count > num_clips:
             raise ValueError(f"clips {first} to {first + count}, the video has {num_clips}")
         return first, count
-    if num_clips == 0:
-        return 0, 0
-    stride, window = contract.stride_seconds, _window(contract)
-    covered = covered_seconds(num_clips, contract)
-    # Steps often begin exactly at a clip's centre, or where the video ends: rounding keeps
-    # 3.0000000000000004 from being 4.
-    if segment.end <= 0 or round((segment.start - covered) / stride, 6) >= 0:
-        return 0, 0
-    half = window / 2
-    first = max(0, math.ceil(round((segment.start - half) / stride, 6)))
-    last = min(num_clips, math.ceil(round((segment.end - half) / stride, 6)))
-    if last > first:
-        return first, last - first
-    middle = (segment.start + segment.end) / 2
-    return min(num_clips - 1, max(0, round((middle - half) / stride))), 1
-
-
-def covered_seconds(num_clips: int, contract: FeatureContract) -> float:
-    """Where a video's last clip ends. Raises ValueError where the contract has no stride."""
-    return (num_clips - 1) * contract.stride_seconds + _window(contract)
-
-
-def clips_at(
-    times: Float[np.ndarray, " t"], num_clips: int, contract: FeatureContract
-) -> Int[np.ndarray, " t"]:
-    """The clip, int64, whose centre is nearest to each time of a video that has clips, in seconds.
-
-    Raises ValueError where the contract has no stride.
-    """
-    middle = _window(contract) / 2
-    nearest = np.rint(np.round((times - middle) / contract.stride_seconds, 6))
-    return np.clip(nearest, 0, num_clips - 1).astype(np.int64)
-
-
-def _window(contract: FeatureContract) -> float:
-    """Seconds that a clip shows; those from one to the next where the contract does not say."""
-    stride = contract.stride_seconds
-    if not stride > 0:
-        raise ValueError(f"stride_seconds={stride} in the contract, so say which clips it covers")
-    if contract.fps and contract.frames_per_clip:
-        return contract.frames_per_clip / contract.fps
-    return stride
+    return contract.clips_between(segment.start, segment.end, num_clips)
 
 
 def check_segments(segments: Sequence[Segment]) -> None:

@@ -41,6 +41,13 @@ class ModelBundle:
     captioning_inputs: str | None
 
     @property
+    def longest_run(self) -> int:
+        """Clips of the longest run that the video tower was trained on."""
+        drawing, longest = self.data.drawing, self.config.video.max_length
+        run = drawing.overlapped_max_clips if drawing.overlapped_examples else longest
+        return min(run, self.data.video_length, longest)
+
+    @property
     def maximum_pieces(self) -> int:
         """Of one text, [CLS] and [SEP] included, as in training."""
         return min(self.data.text_length, self.config.text.max_length)

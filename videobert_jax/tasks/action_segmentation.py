@@ -16,7 +16,7 @@ from jaxtyping import Int
 from videobert_jax.data import clip_labels
 from videobert_jax.data.index import Split
 from videobert_jax.schema import NO_LABEL
-from videobert_jax.tasks import baselines, labels, prompts, supervised, templates, whole_videos
+from videobert_jax.tasks import baselines, labels, prompts, supervised, whole_videos
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
 from videobert_jax.tasks.fits import MAX_EXAMPLES
@@ -25,6 +25,7 @@ from videobert_jax.tasks.metrics.segmentation import Counts
 from videobert_jax.tasks.procedures import STEP
 from videobert_jax.tasks.report import TaskResult
 from videobert_jax.tasks.whole_videos import VideoClips
+from videobert_jax.text import templates
 
 NAME = "action_segmentation"
 HEAD, JOINT_SPACE = "head", "joint_space"
@@ -347,7 +348,7 @@ def _protocol(
         "that begins last. It is answered by the clip whose centre is nearest:",
     ]
     if threshold is None:
-        length = whole_videos.longest_run(context.bundle)
+        length = context.bundle.longest_run
         parts.append(f"by the network's head, in windows of {length} clips.")
         return " ".join(parts)
     n, given = settings.neighbours, settings.threshold is not None

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.encoding import MaskedText
 from videobert_jax.tasks.errors import EvaluationError
-from videobert_jax.tasks.templates import Blank
+from videobert_jax.text.templates import Blank
 from videobert_jax.text.tokenizer import Tokenizer
 
 SCORE = (

@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float16
 
-from videobert_jax.data import clip_stream, segments
+from videobert_jax.data import clip_stream
 from videobert_jax.data.clip_stream import WholeVideos
 from videobert_jax.data.index import Dataset, Split
 from videobert_jax.files import atomic, progress
 from videobert_jax.schema import FeatureContract
-from videobert_jax.tasks import templates, whole_videos
+from videobert_jax.tasks import whole_videos
 from videobert_jax.tasks.encoding import ModelRunner
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.whole_videos import VideoClips
+from videobert_jax.text import templates
 
 VIDEO, SEGMENT = UNITS = ("video", "segment")
 FORMAT = "videobert_jax.encoded_clips"
@@ -113,7 +114,7 @@ class EncodedClips:
             "window_clips": self.window,
             "columns": columns,
             "clip_begins_every_seconds": contract.stride_seconds,
-            "clip_lasts_seconds": segments.covered_seconds(1, contract),
+            "clip_lasts_seconds": contract.covered_seconds(1),
             "made_of": contract.to_json(),
         }
 
@@ -173,7 +174,7 @@ class EncodedClips:
         the rows that are theirs."""
         split, begin = file.split, file.first_clip
         stride = split.contract.stride_seconds
-        covered = segments.covered_seconds(file.num_clips, split.contract)
+        covered = split.contract.covered_seconds(file.num_clips)
         examples = file.examples.tolist()
         return {
             "file": file.name,
@@ -256,7 +257,7 @@ def _window(runner: ModelRunner, splits: Sequence[Split], settings: Settings) ->
             )
         return settings.window
     if settings.unit == VIDEO:
-        return whole_videos.longest_run(bundle)
+        return bundle.longest_run
     return min(most, max(int(split.clip_count.max(initial=1)) for split in splits))
 
 

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from videobert_jax.tasks import cloze, labels, supervised, templates, words
+from videobert_jax.tasks import cloze, labels, supervised, words
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import classification, ranking
 from videobert_jax.tasks.report import TaskResult
+from videobert_jax.text import templates
 
 NAME = "fill_mask"
 WORD = "word"  # the slot of datasets without labels

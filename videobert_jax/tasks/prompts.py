@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from videobert_jax.tasks import labels, templates
+from videobert_jax.tasks import labels
 from videobert_jax.tasks.context import EvaluationContext
+from videobert_jax.text import templates
 
 SCORE = "a label's share of exp(scale x cosine) over the sentences of all labels"
 MOST_OTHERS = 32  # fillings of the other slots of a template; of more, so many spread evenly

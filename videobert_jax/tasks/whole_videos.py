@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Float16, Int
 
-from videobert_jax.data import clip_stream, segments
+from videobert_jax.data import clip_stream
 from videobert_jax.data.index import Split
 from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.windows import Windows
 from videobert_jax.tasks.encoding import ModelRunner
 from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
 
@@ -93,40 +94,10 @@ def embed(runner: ModelRunner, clips: VideoClips, neighbours: int) -> Float[np.n
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Windows:
-    """Overlapping runs of the clips of videos, and which of them tells of each clip.
-
-    at: clips int [k, length], where `shown`; the window of a clip, and its place in that, int [n].
-    """
-
-    at: np.ndarray
-    shown: np.ndarray
-    window: np.ndarray
-    place: np.ndarray
-
-    @classmethod
-    def of(cls, starts: Int[np.ndarray, " w"], length: int) -> "Windows":
-        """Windows of `length` clips, a quarter of one apart, none beyond its video; of several that
-        hold a clip the one in whose middle it lies."""
-        counts = np.diff(starts)
-        owners = np.repeat(np.arange(len(counts)), counts)
-        clip = np.arange(len(owners)) - starts[owners]
-        apart = max(1, length // 4)
-        first = np.rint((clip - length // 2) / apart).astype(np.int64) * apart
-        first = np.clip(first, 0, np.maximum(counts[owners] - length, 0))
-        begins, window = np.unique(starts[owners] + first, return_inverse=True)
-        places = np.arange(length)[None]
-        ends = starts[np.searchsorted(starts, begins, side="right")]
-        shown = begins[:, None] + places < ends[:, None]
-        at = np.where(shown, begins[:, None] + places, 0)
-        return cls(at, shown, window.reshape(-1), clip - first)
-
-
 def clip_labels(runner: ModelRunner, clips: VideoClips, *, hidden: bool) -> Int[np.ndarray, " n"]:
     """Number of the likeliest label of each clip, by the network's head, in `Windows` as long as
     the runs of training."""
-    windows = Windows.of(clips.starts, longest_run(runner.bundle))
+    windows = Windows.of(clips.starts, runner.bundle.longest_run)
     told = np.concatenate(
         [
             runner.clip_labels(clips.features[windows.at[rows]], windows.shown[rows], hidden=hidden)
@@ -160,17 +131,10 @@ def clip_states(
     return np.concatenate(out)
 
 
-def longest_run(bundle: ModelBundle) -> int:
-    """Clips of the longest run that the video tower was trained on."""
-    data, longest = bundle.data, bundle.config.video.max_length
-    run = data.drawing.overlapped_max_clips if data.drawing.overlapped_examples else longest
-    return min(run, data.video_length, longest)
-
-
 def require_run(bundle: ModelBundle, neighbours: int) -> None:
     """Raises EvaluationError where a clip with so many neighbours on either side is a run longer
     than the network was trained on, or they are fewer than none."""
-    longest = longest_run(bundle)
+    longest = bundle.longest_run
     if not 0 <= neighbours <= (longest - 1) // 2:
         raise EvaluationError(
             f"{neighbours} neighbours of a clip on either side are runs of {2 * neighbours + 1}; "
@@ -187,7 +151,7 @@ def _parts(at: Int[np.ndarray, "n m"]) -> list[Int[np.ndarray, " k"]]:
 def num_seconds(split: Split, video: int) -> int:
     """Seconds of a video: up to where its last clip or its last example ends, but for examples
     that begin within its clips and end far behind them: those tell of no time."""
-    covered = segments.covered_seconds(int(split.num_clips[video]), split.contract)
+    covered = split.contract.covered_seconds(int(split.num_clips[video]))
     first, behind = np.searchsorted(split.video, [video, video + 1])
     starts, ends = split.start[first:behind], split.end[first:behind]
     ends = np.where((starts < covered) & (ends > covered + _FAR), covered, ends)
@@ -197,4 +161,4 @@ def num_seconds(split: Split, video: int) -> int:
 def clips_of_seconds(split: Split, video: int, seconds: int) -> Int[np.ndarray, " t"]:
     """The clip of a video that is nearest to the middle of each of its seconds."""
     middles = np.arange(seconds) + 0.5
-    return segments.clips_at(middles, int(split.num_clips[video]), split.contract)
+    return split.contract.clips_at(middles, int(split.num_clips[video]))

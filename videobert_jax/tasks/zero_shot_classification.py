@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from videobert_jax.tasks import cloze, labels, prompts, supervised, templates, word_presence
+from videobert_jax.tasks import cloze, labels, prompts, supervised, word_presence
 from videobert_jax.tasks.context import EvaluatedSplit, EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import classification, ranking
 from videobert_jax.tasks.report import TaskResult
+from videobert_jax.text import templates
 
 NAME = "zero_shot_classification"
 CLOZE, JOINT_SPACE, WORDS = "cloze", "joint_space", "words"

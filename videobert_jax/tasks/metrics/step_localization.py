@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from videobert_jax.models import step_assignment
 from videobert_jax.tasks.errors import EvaluationError
 
 
@@ -35,19 +36,7 @@ def assign(scores: Float[np.ndarray, "t k"]) -> Int[np.ndarray, " k"]:
     _require_room(seconds, steps)
     if not np.isfinite(scores).all():
         raise EvaluationError("a score of a step is not finite; look for NaN in the features.")
-    best = np.zeros(seconds)  # of the steps so far, with the last of them at a second or before
-    places = np.zeros((steps, seconds), np.int64)  # of that last one
-    for step in range(steps):
-        ends_here = scores[:, step] + (best if step == 0 else np.r_[-np.inf, best[:-1]])
-        best = np.maximum.accumulate(ends_here)
-        is_new = np.r_[True, ends_here[1:] > best[:-1]]
-        places[step] = np.maximum.accumulate(np.where(is_new, np.arange(seconds), 0))
-    chosen = np.zeros(steps, np.int64)
-    last = seconds - 1
-    for step in reversed(range(steps)):
-        chosen[step] = places[step, last]
-        last = chosen[step] - 1
-    return chosen
+    return step_assignment.assign(scores)
 
 
 def chance(seconds: int, steps: int) -> Float[np.ndarray, "t k"]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from videobert_jax.tasks import templates
+from videobert_jax.text import templates
 from videobert_jax.text import tokenizer as tokenizers
 
 CAPTIONS = [
