@@ -185,7 +185,8 @@ class FeatureContract:
         """
         if not self.stride_seconds > 0:
             raise ValueError(
-                f"stride_seconds={self.stride_seconds} in the contract, so say which clips there are"
+                f"stride_seconds={self.stride_seconds} in the contract, so say which clips it "
+                "covers"
             )
         if self.fps and self.frames_per_clip:
             return self.frames_per_clip / self.fps

@@ -10,6 +10,7 @@ from configs import base
 from videobert_jax.cli import evaluate, result_files, summarize
 from videobert_jax.data import index
 from videobert_jax.export import safetensors
+from videobert_jax.loading import LoadError
 from videobert_jax.report_page import page
 from videobert_jax.schema import ContractMismatch
 from videobert_jax.tasks import action_segmentation, questions, retrieval, step_localization
@@ -155,9 +156,9 @@ def test_a_dataset_of_another_contract_is_refused(workdir, tiny_dataset):
 
 
 def test_a_folder_that_is_neither_run_nor_export_is_refused(tmp_path):
-    with pytest.raises(EvaluationError, match="neither in this folder"):
+    with pytest.raises(LoadError, match="neither in this folder"):
         evaluate.load_bundle(str(tmp_path))
-    with pytest.raises(EvaluationError, match="no folder"):
+    with pytest.raises(LoadError, match="no folder"):
         evaluate.load_bundle(str(tmp_path / "missing@3"))
     with pytest.raises(EvaluationError, match="run `python eval.py"):
         summarize.summary(tmp_path)
@@ -166,7 +167,7 @@ def test_a_folder_that_is_neither_run_nor_export_is_refused(tmp_path):
 def test_an_export_has_no_other_weights_than_its_own(bundle, tmp_path):
     safetensors.save_bundle(bundle, tmp_path / "export")
     assert evaluate.load_bundle(str(tmp_path / "export"), "raw").weights == "raw"
-    with pytest.raises(EvaluationError, match="--weights=ema: .* export of the raw weights"):
+    with pytest.raises(LoadError, match="weights=ema: .* export of the raw weights"):
         evaluate.load_bundle(str(tmp_path / "export"), "ema")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 
+from videobert_jax import loading
 from videobert_jax.cli import process_options, result_files, task_options
 from videobert_jax.data import index, local_copy
 from videobert_jax.files import storage
@@ -39,7 +40,9 @@ from videobert_jax.tasks import (
 )
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
-from videobert_jax.training import checkpoint_name, hardware
+from videobert_jax.training import hardware
+
+load_bundle = loading.load_bundle  # what every command's --checkpoint names
 
 HELP = "measure a checkpoint or an export beside its baselines"
 TASKS = (
@@ -281,34 +284,6 @@ def evaluate_by_default(context: EvaluationContext, task: str) -> Any:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     return evaluate(context, task, parser.parse_args(["--workdir="]))
-
-
-def load_bundle(name: str, weights: str | None = None) -> ModelBundle:
-    """The network of WORKDIR, WORKDIR@STEP or of an export's folder.
-
-    weights: RAW or EMA; None takes the moving average where there is one. Raises EvaluationError
-    where the folder is neither or an export has the others, and what the loaders raise.
-    """
-    folder = storage.path(checkpoint_name.split(name)[0])
-    storage.require_readable(folder)
-    if (folder / "checkpoints").is_dir():
-        from videobert_jax.training import checkpoint
-
-        return checkpoint.load_bundle(name, weights)
-    if any(folder.glob("*.safetensors")):
-        from videobert_jax.export import safetensors
-
-        bundle = safetensors.load_bundle(folder)
-        if weights not in (None, bundle.weights):
-            raise EvaluationError(
-                f"--weights={weights}: {name} is an export of the {bundle.weights} weights; take "
-                "those, or the run's workdir."
-            )
-        return bundle
-    raise EvaluationError(
-        f"{name}: expected a workdir (with checkpoints/), WORKDIR@STEP, or an export (with "
-        f"*.safetensors); found {'neither in this folder' if folder.is_dir() else 'no folder'}."
-    )
 
 
 def own_dataset(bundle: ModelBundle) -> str:

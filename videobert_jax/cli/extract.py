@@ -52,7 +52,7 @@ def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 when every video's features are there, 1 where some failed. Raises CorpusError,
-    BackboneError, WeightsError, ContractMismatch, MissingExtra."""
+    BackboneError, ClipError, WeightsError, ContractMismatch, MissingExtra."""
     extras.require("av", "video")
     from videobert_jax.video import corpus
 
@@ -71,8 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def extractor(arguments: argparse.Namespace) -> "ClipExtractor":
     """The extractor that the arguments name, on all devices of this process."""
-    import dataclasses
-
     import jax
 
     from videobert_jax.training import hardware
@@ -83,13 +81,7 @@ def extractor(arguments: argparse.Namespace) -> "ClipExtractor":
         raise corpus.CorpusError(f"--batch={arguments.batch}: expected 1 or more")
     backbone, settings = backbones.load_backbone(arguments.backbone, arguments.weights)
     if arguments.stride is not None:
-        frames = round(arguments.stride * settings.fps)
-        if frames < 1 or abs(frames / settings.fps - arguments.stride) > 1e-3:
-            raise corpus.CorpusError(
-                f"--stride={arguments.stride}: expected a whole number of frames, "
-                f"{1 / settings.fps:.4g} s each"
-            )
-        settings = dataclasses.replace(settings, stride_frames=frames)
+        settings = settings.with_stride(arguments.stride)
     print(hardware.start(arguments.platform))
     devices = jax.local_device_count()
     return extract.ClipExtractor(backbone, settings, -(-arguments.batch // devices) * devices)

@@ -7,6 +7,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 import numpy as np
 
 
+class ClipError(ValueError):
+    """Clips that cannot be cut."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ClipSettings:
     """How a video is cut. Clip i covers the seconds [i * stride, i * stride + length)."""
@@ -18,6 +22,16 @@ class ClipSettings:
     @property
     def stride_seconds(self) -> float:
         return self.stride_frames / self.fps
+
+    def with_stride(self, seconds: float) -> "ClipSettings":
+        """The same clips, so many seconds apart. Raises ClipError unless that is whole frames."""
+        frames = round(seconds * self.fps)
+        if frames < 1 or abs(frames / self.fps - seconds) > 1e-3:
+            raise ClipError(
+                f"a stride of {seconds} s; expected a whole number of frames, "
+                f"{1 / self.fps:.4g} s each"
+            )
+        return dataclasses.replace(self, stride_frames=frames)
 
 
 def cut(frames: Iterable[np.ndarray], settings: ClipSettings) -> Iterator[np.ndarray]:

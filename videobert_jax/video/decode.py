@@ -13,6 +13,7 @@ from videobert_jax.files import extras
 
 _LONGEST_STILL = 600.0  # seconds that a frame may stay on screen: recordings of screens stand still
 _BEYOND_CLAIM = 60.0  # seconds that a film may run on behind the length that its file claims
+_TOLERANCE = 1e-3  # seconds: time stamps of WebM are rounded to that
 
 
 class VideoError(ValueError):
@@ -48,6 +49,26 @@ def read_frames(
         raise VideoError(
             f"{path} cannot be decoded as video ({error}); check that the file is whole"
         ) from error
+
+
+def resampled(
+    pixels: UInt8[np.ndarray, "n h w 3"],
+    frame_rate: float | int,
+    fps: float | int,
+    side: int,
+    squashed: int | None = None,
+) -> Iterator[np.ndarray]:
+    """Frames of a video that was decoded already, as `read_frames` gives those of a file.
+
+    Raises MissingExtra where PyAV, which scales them, is absent.
+    """
+    av = extras.require("av", "video")
+    tick = 0
+    while (tick / fps + _TOLERANCE) * frame_rate < len(pixels):
+        shown = pixels[int((tick / fps + _TOLERANCE) * frame_rate)]
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(shown), format="rgb24")
+        yield square(frame, side, squashed)
+        tick += 1
 
 
 def duration(path: str | os.PathLike) -> float:
@@ -92,18 +113,17 @@ def _believable(path: pathlib.Path, frames: Iterable, claimed: float) -> Iterato
 
 def _resample(decoded: Iterable, fps: float | int) -> Iterator:
     """The frame on screen at every tick, repeated or left out as the rates need."""
-    tolerance = 1e-3  # seconds: time stamps of WebM are rounded to that
     origin, shown, ticks = None, None, 0
     for frame in decoded:
         origin = frame.time if origin is None else origin
-        while shown is not None and ticks / fps < frame.time - origin - tolerance:
+        while shown is not None and ticks / fps < frame.time - origin - _TOLERANCE:
             yield shown
             ticks += 1
         shown = frame
     if shown is None:
         return
-    on_screen = max(float((shown.duration or 0) * shown.time_base), 2 * tolerance)
-    while ticks / fps < shown.time - origin + on_screen - tolerance:
+    on_screen = max(float((shown.duration or 0) * shown.time_base), 2 * _TOLERANCE)
+    while ticks / fps < shown.time - origin + on_screen - _TOLERANCE:
         yield shown
         ticks += 1
 

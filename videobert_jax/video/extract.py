@@ -101,13 +101,22 @@ class ClipExtractor:
         frames = decode.read_frames(
             path, self.settings.fps, self.backbone.side, self.backbone.squashed
         )
+        features = self.features(frames, frozen)
+        if not len(features):
+            raise decode.VideoError(f"{path} has no frames; check that the file is whole")
+        return features
+
+    def features(
+        self, frames: Iterable[np.ndarray], frozen: bool = False
+    ) -> Float16[np.ndarray, "v c"]:
+        """Features of all clips of frames as `decode.read_frames` gives them."""
         stream = clips.cut(frames, self.settings)
         if frozen:
             stream = (np.broadcast_to(clip[len(clip) // 2], clip.shape) for clip in stream)
         parts = [features for features, _ in self.outputs(stream)]
-        if not parts:
-            raise decode.VideoError(f"{path} has no frames; check that the file is whole")
-        return np.concatenate(parts).astype(np.float16)
+        return np.concatenate([np.zeros((0, self.backbone.dim), np.float32), *parts]).astype(
+            np.float16
+        )
 
 
 def extract_videos(

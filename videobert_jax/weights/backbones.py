@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from videobert_jax.schema import FeatureContract
 from videobert_jax.video import clips, extract
 from videobert_jax.weights import i3d, s3d
 
@@ -16,10 +17,12 @@ class BackboneError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:
-    """How a backbone is loaded (from None: the weights that a package brings), and its clips."""
+    """How a backbone is loaded (from None: the weights that a package brings), its clips, and what
+    contracts call it."""
 
     load: Callable[[Any], extract.Backbone]
     settings: clips.ClipSettings
+    called: str
     source: str | None  # where a user gets the weights; None where a package brings them
 
 
@@ -31,9 +34,13 @@ S3D_KINETICS_CLIPS = clips.ClipSettings(fps=20, frames_per_clip=30, stride_frame
 S3D_HOWTO100M_CLIPS = clips.ClipSettings(fps=16, frames_per_clip=32, stride_frames=32)
 
 _BACKBONES = {
-    "i3d_kinetics": _Entry(i3d.load_backbone, I3D_CLIPS, None),
-    "s3d_kinetics": _Entry(s3d.load_kinetics, S3D_KINETICS_CLIPS, s3d.KINETICS_SOURCE),
-    "s3d_howto100m": _Entry(s3d.load_howto100m, S3D_HOWTO100M_CLIPS, s3d.HOWTO100M_SOURCE),
+    "i3d_kinetics": _Entry(i3d.load_backbone, I3D_CLIPS, i3d.NAME, None),
+    "s3d_kinetics": _Entry(
+        s3d.load_kinetics, S3D_KINETICS_CLIPS, s3d.KINETICS_NAME, s3d.KINETICS_SOURCE
+    ),
+    "s3d_howto100m": _Entry(
+        s3d.load_howto100m, S3D_HOWTO100M_CLIPS, s3d.HOWTO100M_NAME, s3d.HOWTO100M_SOURCE
+    ),
 }
 NAMES = tuple(_BACKBONES)
 
@@ -57,3 +64,23 @@ def load_backbone(
     if path is not None and not path.is_file():
         raise BackboneError(f"{path}, the weights of {name}, is not there; give the file's path.")
     return entry.load(path), entry.settings
+
+
+def of_contract(
+    contract: FeatureContract, weights_path: str | os.PathLike | None = None
+) -> tuple[extract.Backbone, clips.ClipSettings]:
+    """The backbone that made features of this contract, and its clips at the contract's stride.
+
+    Raises BackboneError where it is none of NAMES, ClipError on a stride that is no whole number of
+    its frames, and what `load_backbone` does. Whether weights and clips are the contract's is for
+    the caller to verify.
+    """
+    names = [name for name, entry in _BACKBONES.items() if entry.called == contract.backbone]
+    if not names:
+        raise BackboneError(
+            f"the model reads clip features of the backbone {contract.backbone!r}, which is none of "
+            f"this package ({', '.join(entry.called for entry in _BACKBONES.values())}); extract "
+            "them where it is, and give [clips, dim] arrays or .npy files with their contract.json."
+        )
+    backbone, settings = load_backbone(names[0], weights_path)
+    return backbone, settings.with_stride(contract.stride_seconds)

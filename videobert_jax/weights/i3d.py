@@ -13,6 +13,7 @@ from videobert_jax.video import extract
 from videobert_jax.video.backbones import i3d
 from videobert_jax.weights.errors import WeightsError
 
+NAME = "i3d_kinetics400"
 BATCH_NORM_EPSILON = 1e-3  # of Sonnet's BatchNorm, which the network was trained with
 WEIGHTS_SHA256 = "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd"
 WEIGHTS_FILE = "weights/i3d-kinetics-400.ckpt"
@@ -111,7 +112,7 @@ def load_backbone(path: pathlib.Path | None = None) -> extract.Backbone:
     """I3D with its Kinetics-400 weights, ready for `video.extract`; `path` as `load_variables`."""
     variables, digest = load_variables(path)
     return extract.Backbone(
-        name="i3d_kinetics400",
+        name=NAME,
         layer="Mixed_5c, mean over time and space",
         dim=i3d.FEATURE_DIM,
         side=i3d.SIDE,

@@ -16,6 +16,7 @@ from videobert_jax.video import extract
 from videobert_jax.video.backbones import inception, s3d
 from videobert_jax.weights.errors import WeightsError
 
+KINETICS_NAME, HOWTO100M_NAME = "s3d_kinetics400", "s3d_howto100m"
 KINETICS_SOURCE = "https://download.pytorch.org/models/s3d-d76dad2f.pth"
 HOWTO100M_SOURCE = "https://www.rocq.inria.fr/cluster-willow/amiech/howto100m/s3d_howto100m.pth"
 
@@ -189,7 +190,7 @@ def load_kinetics(path: str | os.PathLike) -> extract.Backbone:
     """
     arrays, digest = _read(path, KINETICS_SOURCE)
     return extract.Backbone(
-        name="s3d_kinetics400",
+        name=KINETICS_NAME,
         layer="mixed_5c, mean as the classifier's",
         dim=s3d.FEATURE_DIM,
         side=s3d.SIDE,
@@ -213,7 +214,7 @@ def load_search(path: str | os.PathLike) -> tuple[extract.Backbone, dict]:
     arrays, digest = _read(path, HOWTO100M_SOURCE)
     video, text = convert_howto100m(arrays)
     backbone = extract.Backbone(
-        name="s3d_howto100m",
+        name=HOWTO100M_NAME,
         layer="mixed_5c, mean over time and space",
         dim=s3d.FEATURE_DIM,
         side=s3d.SIDE,
