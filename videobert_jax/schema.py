@@ -17,6 +17,7 @@ NO_SEGMENT = 0  # segment id of padding; examples of a row are numbered from 1
 NO_LABEL = -1  # of an example without one, and of a clip of which it is not told what it shows
 NO_ANSWER = -1  # of an example without an answer that the answer head tells
 UNKNOWN = "unknown"
+EMBEDDED = ("kitchen", "kitchen_captions", "kitchen_qa")  # datasets drawn by this package
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # the first piece ids, no words
 
 

@@ -92,13 +92,13 @@ def model(tiny_run, videos) -> inference.PretrainedModel:
 
 
 def test_learnt_captions_come_back(model, videos):
-    assert model.caption(videos, beams=2) == list(bundles.CAPTIONS)
+    assert model.caption(videos, num_beams=2) == list(bundles.CAPTIONS)
 
 
 def test_text_alone_and_both_sides_are_taken_too(model, videos):
     texts = ["cut the onion", "pour milk"]
-    alone = model.caption(text=texts, beams=1)
-    both = model.caption(videos[:2], texts, beams=1)
+    alone = model.caption(transcript=texts, num_beams=1)
+    both = model.caption(videos[:2], texts, num_beams=1)
     assert len(alone) == len(both) == 2
     assert alone != both  # the clips are read
 
@@ -116,13 +116,13 @@ def test_a_length_bucket_has_one_program(model, videos):
     """2 to 4 inputs of up to 8 clips, and any seed, are a bucket; 9 rows or clips are others."""
     count = model._captions._cache_size
     model.caption(videos[:3], top_p=0.9)
-    model.caption(videos[:3], beams=3)
+    model.caption(videos[:3], num_beams=3)
     before = count()
     for seed in range(3):
         model.caption([videos[seed][:1], videos[1], videos[3]], top_p=0.9, seed=seed)
-        model.caption([*videos[1:], videos[seed]], beams=3)
+        model.caption([*videos[1:], videos[seed]], num_beams=3)
     assert count() == before
-    model.caption([*videos, videos[0]], beams=3)
+    model.caption([*videos, videos[0]], num_beams=3)
     assert count() == before + 1
 
 
@@ -135,33 +135,58 @@ def test_captions_are_told_from_what_they_were_in_training(model, videos):
 
     texts = ["cut the onion", "pour milk"]
     for other, given in (
-        (trained("video"), {"video": videos[:2], "text": texts}),
-        (trained("both"), {"text": texts}),  # nobody has the hidden caption: the clips
+        (trained("video"), {"video": videos[:2], "transcript": texts}),
+        (trained("both"), {"transcript": texts}),  # nobody has the hidden caption: the clips
         (trained("both", "spoken"), {"video": videos[:2]}),
-        (trained("transcript", "spoken"), {"video": videos[:2], "text": texts}),
+        (trained("transcript", "spoken"), {"video": videos[:2], "transcript": texts}),
     ):
         with pytest.raises(inference.InputError, match="captions are told from .*, as in training"):
             other.caption(**given)
     with pytest.raises(inference.InputError, match="video given, but captions are told from both;"):
         model.caption(videos[:2], inputs="both")
     both = trained("both")
-    assert both.caption(videos, beams=2) == list(bundles.CAPTIONS)
-    told = both.caption(videos[:2], texts, beams=1, inputs="both")
-    assert told == model.caption(videos[:2], texts, beams=1)
+    assert both.caption(videos, num_beams=2) == list(bundles.CAPTIONS)
+    told = both.caption(videos[:2], texts, num_beams=1, inputs="both")
+    assert told == model.caption(videos[:2], texts, num_beams=1)
 
 
 def test_what_cannot_be_captioned_is_said(model, videos):
-    with pytest.raises(inference.InputError, match="neither video nor text"):
+    with pytest.raises(inference.InputError, match="neither video nor transcript"):
         model.caption()
     with pytest.raises(inference.InputError, match="2 videos and 1 texts"):
         model.caption(videos[:2], ["cut"])
     with pytest.raises(inference.InputError, match="beams=0"):
-        model.caption(videos, beams=0)
+        model.caption(videos, num_beams=0)
     with pytest.raises(inference.InputError, match=r"beams=2 with top_p=0.9"):
-        model.caption(videos, beams=2, top_p=0.9)
+        model.caption(videos, num_beams=2, top_p=0.9)
     config = dataclasses.replace(
         model.bundle.config, decoder=dataclasses.replace(model.bundle.config.decoder, num_layers=0)
     )
     without = inference.PretrainedModel(dataclasses.replace(model.bundle, config=config))
     with pytest.raises(inference.InputError, match=r"no decoder \(model.decoder.num_layers=0\)"):
         without.caption(videos)
+
+
+def test_a_long_video_is_captioned_part_by_part(model, videos):
+    """16 clips are two windows of 8."""
+    known, turned = videos[1], videos[1][::-1].copy()
+    first, second = model.caption([known, turned], num_beams=2)
+    assert first != second
+    assert model.caption(np.concatenate([known, turned]), num_beams=2) == [f"{first}; {second}"]
+    assert model.caption([np.concatenate([known, known]), videos[0]], num_beams=2) == [
+        first, bundles.CAPTIONS[0]
+    ]  # fmt: skip
+
+
+def test_segments_are_captioned_by_the_clips_in_them(model, videos):
+    """A clip a second: the first three are one learnt video, the next five another."""
+    video = np.concatenate([videos[0], videos[3]])
+    told = model.caption_segments(video, [(0, 3), (3.0, 8.0)], num_beams=2)
+    assert told == [(0, 3, bundles.CAPTIONS[0]), (3.0, 8.0, bundles.CAPTIONS[3])]
+    spans = model.caption_segments(video, seconds=3, num_beams=2)
+    assert [(of.start, of.end) for of in spans] == [(0, 3), (3, 6), (6, 8)]
+    assert spans[0].text == bundles.CAPTIONS[0]
+    with pytest.raises(inference.InputError, match="segment 1 from 8 to 9 s; .* within the 8 s"):
+        model.caption_segments(video, [(0, 3), (8, 9)])
+    with pytest.raises(inference.InputError, match="segments of 0 s"):
+        model.caption_segments(video, seconds=0)

@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import pathlib
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from tests import bundles, fakes
 from videobert_jax import schema
 from videobert_jax.export import safetensors
 from videobert_jax.inference import model as inference
+from videobert_jax.inference.inputs import InputWarning
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.videobert import VideoBert
 
@@ -137,7 +139,7 @@ def test_many_inputs_keep_their_order_and_compile_little(bundle, videos):
     )
     for count in range(1, 40):
         model.encode_video(many[:count])
-    assert model._video_embeddings._cache_size() <= 6  # rows 1, 2, 4, ..., 32 by 8 clips
+    assert model.programs["video_embeddings"]._cache_size() <= 6  # rows 1, 2, 4, ..., 32 by 8 clips
 
 
 def test_statistics_are_applied(bundle, videos):
@@ -154,7 +156,6 @@ def test_statistics_are_applied(bundle, videos):
 def test_bad_videos_are_named(model, videos):
     cases = {
         r"video 1 has the shape \[5, 7\]; expected \[n, 24\]": [videos[0], np.zeros((5, 7))],
-        r"video 0 has 9 clips; expected 1 to 8": np.zeros((9, 24)),
         r"video 0 has 0 clips": np.zeros((0, 24)),
         r"shape \[24\]; expected \[n, 24\]": np.zeros(24),
         r"video 0 has NaN": np.full((2, 24), np.nan),
@@ -163,6 +164,10 @@ def test_bad_videos_are_named(model, videos):
     for message, video in cases.items():
         with pytest.raises(inference.InputError, match=message):
             model.encode_video(video)
+    with pytest.raises(inference.InputError, match="video 0 has 9 clips; expected 1 to 8"):
+        model.cross_attention(np.zeros((9, 24)), "cut")
+    with pytest.raises(inference.InputError, match=r"fps=25"):
+        model.encode_video(np.zeros((9, 4, 4, 3), np.uint8))
 
 
 def test_bad_texts_are_named(model, videos):
@@ -184,3 +189,52 @@ def test_bad_texts_are_named(model, videos):
 def test_the_contract_comes_along(model, bundle):
     assert model.contract == bundle.contract
     assert model.contract.crop == schema.UNKNOWN
+
+
+def test_a_text_in_another_script_is_noticed(model):
+    with pytest.warns(InputWarning, match=r"text 1, .*: \d+ of \d+ pieces are single bytes"):
+        model.encode_text(["cut the onion", "\u5305\u4e01\u89e3\u725b"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.encode_text(TEXTS)
+
+
+def test_names_of_hugging_face(model, tmp_path, videos):
+    model.save_pretrained(tmp_path / "saved")
+    again = videobert_jax.PretrainedModel.from_pretrained(tmp_path / "saved")
+    np.testing.assert_array_equal(again.encode_video(videos), model.encode_video(videos))
+    assert again.trained_on["video_names"] == ["train_0", "train_1"]
+
+
+WINDOWS = {9: (0, 1), 16: (0, 4, 8), 18: (0, 4, 8, 10)}  # clips -> first ones of windows of 8
+
+
+@pytest.mark.parametrize("clips", WINDOWS)
+def test_a_long_video_is_the_mean_of_its_windows(model, clips):
+    long = np.random.default_rng(clips).normal(size=(clips, fakes.FEATURE_DIM)).astype(np.float32)
+    total = np.zeros(0)
+    pooled, fused_text = 0, 0
+    for first in WINDOWS[clips]:
+        window = long[first : first + 8]
+        (vector,) = model.encode_video(window)
+        total = vector if not total.size else total + vector
+        pair = model.encode_pair(window, TEXTS[0])
+        pooled, fused_text = pooled + pair.pooled, fused_text + pair.fused_text
+    expected = total / np.sqrt(np.square(total).sum())
+    short = long[:3]
+    encoded = model.encode_video([short, long])
+    np.testing.assert_allclose(encoded[1], expected, atol=TOLERANCE)
+    np.testing.assert_allclose(encoded[:1], model.encode_video(short), atol=TOLERANCE)
+    pair = model.encode_pair(long, TEXTS[0])
+    count = len(WINDOWS[clips])
+    np.testing.assert_allclose(pair.pooled, pooled / count, atol=TOLERANCE)
+    np.testing.assert_allclose(pair.fused_text, fused_text / count, atol=TOLERANCE)
+    assert pair.fused_video.shape[:2] == (1, clips)
+    for clip in range(clips):  # told in a window that has it nearest to its middle
+        distances = {first: abs(first + 4 - clip) for first in WINDOWS[clips]}
+        nearest = [first for first in distances if distances[first] == min(distances.values())]
+        candidates = [
+            model.encode_pair(long[first : first + 8], TEXTS[0]).fused_video[0, clip - first]
+            for first in nearest
+        ]
+        assert min(np.abs(pair.fused_video[0, clip] - c).max() for c in candidates) < TOLERANCE

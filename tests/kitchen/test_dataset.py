@@ -6,7 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from videobert_jax.data import datasets, index, verify, writer
+from videobert_jax import schema
+from videobert_jax.data import index, verify, writer
 from videobert_jax.kitchen import assets, captions, dataset, palette, question_dataset
 from videobert_jax.tasks import caption_labels
 
@@ -20,7 +21,7 @@ TESTS = ("test", "test_unseen_backgrounds", "test_unseen_pairs")
 
 
 def test_the_corpus_datasets_are_known_by_name():
-    assert {dataset.NAME, captions.NAME, question_dataset.NAME} == set(datasets.EMBEDDED)
+    assert {dataset.NAME, captions.NAME, question_dataset.NAME} == set(schema.EMBEDDED)
 
 
 def test_no_video_is_in_two_splits(prepared):

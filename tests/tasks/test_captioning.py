@@ -54,7 +54,9 @@ def test_captions_are_those_of_the_application_and_figures_follow_from_them(cont
         if block.example_ids[row, 0] != schema.PADDING_EXAMPLE
     }
     asked = [features[line["example_id"]] for line in lines]
-    assert [line["caption"] for line in lines] == PretrainedModel(bundle).caption(asked, beams=2)
+    assert [line["caption"] for line in lines] == PretrainedModel(bundle).caption(
+        asked, num_beams=2
+    )
     assert len({line["caption"] for line in lines}) > 3
     for name, figures in {"": result.metrics, **result.baselines}.items():
         told = [line["baselines"][name] if name else line for line in lines]
@@ -111,7 +113,7 @@ def test_what_is_said_is_read_alone_or_with_the_clips(bundle, dataset):
     result = captioning.evaluate(context, settings)
     said = [line["references"][0] for line in result.examples]
     alone = [line["caption"] for line in result.examples]
-    assert alone == PretrainedModel(bundle).caption(text=said, beams=2)
+    assert alone == PretrainedModel(bundle).caption(transcript=said, num_beams=2)
     assert result.details["num_transcripts"] == 8 and result.details["inputs"] == "transcript"
     both = captioning.evaluate(context, dataclasses.replace(settings, inputs=None))
     assert both.details["inputs"] == "both"

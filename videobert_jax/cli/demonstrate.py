@@ -50,8 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints the figures, and draws. Raises DemonstrationError, EvaluationError, InputError,
     DatasetError, ContractMismatch, MissingExtra."""
+    from videobert_jax import schema
     from videobert_jax.cli import evaluate
-    from videobert_jax.data import datasets, index, local_copy
+    from videobert_jax.data import index, local_copy
     from videobert_jax.files import atomic
     from videobert_jax.inference import demonstration
     from videobert_jax.inference.model import PretrainedModel
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"kinds and {pool.name!r} of {', '.join(pool.labels) or 'none'}; both need the same "
             "kinds, to tell what is right: choose others with --split and --clips."
         )
-    if arguments.output is not None and dataset.name not in datasets.EMBEDDED:
+    if arguments.output is not None and dataset.name not in schema.EMBEDDED:
         raise DemonstrationError(
             f"--output draws clips of the kitchen alone; {dataset.name} is features without "
             "pictures: leave --output out for the figures."

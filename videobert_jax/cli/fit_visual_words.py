@@ -156,12 +156,12 @@ def _report(
 
 
 def _require_sheet(dataset: "Dataset") -> None:
-    from videobert_jax.data import datasets
+    from videobert_jax import schema
     from videobert_jax.video.visual_words import VisualWordsError
 
     for module, extra in (("matplotlib", "plots"), ("PIL", "kitchen"), ("av", "kitchen")):
         extras.require(module, extra)
-    if dataset.name not in datasets.EMBEDDED:
+    if dataset.name not in schema.EMBEDDED:
         raise VisualWordsError(
             f"--sheet draws the clips of the kitchen alone; {dataset.name} is features without "
             "pictures: leave --sheet out"

@@ -23,8 +23,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from videobert_jax import schema
 from videobert_jax.cli import extract, features_options, transcripts
-from videobert_jax.data import datasets, importers, index, transcript_files, video_ids, writer
+from videobert_jax.data import importers, index, transcript_files, video_ids, writer
 from videobert_jax.data.datasets import annotated, evaluated_ids, narration, videos
 from videobert_jax.files import extras
 
@@ -190,7 +191,7 @@ def _prepare(arguments: argparse.Namespace) -> index.Dataset | None:
             f"{name} takes none of {', '.join(_option(option) for option in given)}"
         )
     module = importlib.import_module(DATASETS[name])
-    if name not in datasets.EMBEDDED:
+    if name not in schema.EMBEDDED:
         return module.prepare(source, arguments.output)
     if source is not None:
         raise index.DatasetError(

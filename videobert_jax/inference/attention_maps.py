@@ -6,13 +6,16 @@ of a word, and nothing else is done to them.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from videobert_jax.inference.model import InputError, PretrainedModel
+from videobert_jax.inference.inputs import InputError
 from videobert_jax.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from videobert_jax.inference.model import PretrainedModel
 
 
 class Word(NamedTuple):
@@ -89,7 +92,7 @@ def reading_words(
 
 
 def attend(
-    model: PretrainedModel,
+    model: "PretrainedModel",
     video: Float[np.ndarray, "v c"],
     text: str,
     *,
@@ -117,7 +120,7 @@ def attend(
 
 
 def match(
-    model: PretrainedModel,
+    model: "PretrainedModel",
     moments: Sequence[Float[np.ndarray, "_ c"]],
     lines: Sequence[str],
     *,

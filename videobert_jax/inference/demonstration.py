@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
-from videobert_jax.inference.model import InputError, PretrainedModel
+from videobert_jax.inference.inputs import InputError
+from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.video.visual_words import VisualWords
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from videobert_jax.models import encoder, generation
+from videobert_jax.models import encoder, generation, heads
 from videobert_jax.models.generation import Draws, SamplingSettings, SearchSettings
 from videobert_jax.models.videobert import VideoBert
 
@@ -45,6 +45,41 @@ def pairs(
     video = jnp.where(video_segments[..., None] > 0, video, 0.0).astype(jnp.float32)
     text = jnp.where(text_segments[..., None] > 0, text, 0.0).astype(jnp.float32)
     return video, text, pooled[:, 0]
+
+
+def matching_logits(
+    model: VideoBert, variables: Any, *inputs: Shaped[Array, "b ..."]
+) -> tuple[Float[Array, " b"]]:
+    """Logit that video and text of each pair belong together."""
+    *_, pooled = pairs(model, variables, *inputs)
+    return (_apply(model, variables, "matching_logits", pooled[:, None])[:, 0],)
+
+
+def answer_logits(
+    model: VideoBert, variables: Any, *inputs: Shaped[Array, "b ..."]
+) -> tuple[Float[Array, "b a"]]:
+    """Logits over the answers to the question that each text asks about its video."""
+    *_, pooled = pairs(model, variables, *inputs)
+    logits = _apply(model, variables, "answer_logits", pooled[:, None])
+    return (logits[:, 0, : model.config.answers],)
+
+
+def piece_logits(
+    model: VideoBert,
+    variables: Any,
+    features: Float[Array, "b v c"],
+    clip_counts: Int[Array, " b"],
+    ids: Int[Array, "b t"],
+    piece_counts: Int[Array, " b"],
+    slots: Int[Array, "b m"],
+    slot_counts: Int[Array, " b"],
+) -> tuple[Float[Array, "b m w"]]:
+    """Logits over pieces at the slots of each text, told from text and video; those behind a
+    text's own number of slots tell nothing."""
+    del slot_counts
+    towers = _towers(model, variables, features, clip_counts, ids, piece_counts)
+    text, _ = _apply(model, variables, "fuse", *towers)
+    return (_apply(model, variables, "piece_logits", heads.gather_slots(text, slots)),)
 
 
 def cross_attention(

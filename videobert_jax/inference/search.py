@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from videobert_jax.inference.model import InputError
+from videobert_jax.inference.inputs import InputError
 from videobert_jax.models import word_tower
 from videobert_jax.text import word_list
 from videobert_jax.video import clips, decode, extract

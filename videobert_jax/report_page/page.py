@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from videobert_jax.data import datasets
+from videobert_jax import schema
 from videobert_jax.files import storage
 from videobert_jax.report_page import cases, markup, plots, style
 from videobert_jax.report_page.cases import Case
@@ -155,7 +155,7 @@ def _article(result: Result, strips: KitchenStrips) -> Markup:
         for plot in plots.plots(record, lines)
     ]
     best, worst = cases.best_and_worst(record, lines, CASES)
-    shown = strips if record["dataset"]["name"] in datasets.EMBEDDED else None
+    shown = strips if record["dataset"]["name"] in schema.EMBEDDED else None
     return tag(
         "article",
         tag("h3", f"{result.data}, {result.system} ({result.digest[:8]})", id=_anchor(result)),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from videobert_jax.data import datasets
+from videobert_jax import schema
 from videobert_jax.files import atomic, storage
 from videobert_jax.tasks.context import EvaluationContext, PredictionContext
 from videobert_jax.tasks.errors import EvaluationError
@@ -92,7 +92,7 @@ def record(context: EvaluationContext | PredictionContext, result: TaskResult) -
                 )
     require_lines(result.metrics, result.statistics, result.examples, where=result.task)
     notes = [*result.notes]
-    if context.dataset.name in datasets.EMBEDDED:
+    if context.dataset.name in schema.EMBEDDED:
         notes.append(KITCHEN_NOTE)
     if isinstance(context, EvaluationContext) and not context.contract_verified:
         notes.append("the feature contract has unknown fields, so it could not be verified")

@@ -76,10 +76,11 @@ def of_contract(
     the caller to verify.
     """
     names = [name for name, entry in _BACKBONES.items() if entry.called == contract.backbone]
+    known = ", ".join(entry.called for entry in _BACKBONES.values())
     if not names:
         raise BackboneError(
-            f"the model reads clip features of the backbone {contract.backbone!r}, which is none of "
-            f"this package ({', '.join(entry.called for entry in _BACKBONES.values())}); extract "
+            f"the model reads clip features of the backbone {contract.backbone!r}, which is none "
+            f"of this package ({known}); extract "
             "them where it is, and give [clips, dim] arrays or .npy files with their contract.json."
         )
     backbone, settings = load_backbone(names[0], weights_path)

@@ -8,9 +8,6 @@ from typing import Any
 
 from videobert_jax.data import index
 
-# Made of the corpus that ships with the package, which is drawn.
-EMBEDDED = ("kitchen", "kitchen_captions", "kitchen_qa")
-
 
 def source_files(source: pathlib.Path | None, names: Sequence[str]) -> list[pathlib.Path]:
     """Paths of the files of a source folder; raises DatasetError naming all that are missing."""

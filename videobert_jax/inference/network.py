@@ -1,0 +1,134 @@
+"""A trained network with its compiled programs: checked inputs in, NumPy out."""
+
+import dataclasses
+import functools
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from videobert_jax.inference import inputs, programs
+from videobert_jax.inference.inputs import InputError, Side, Texts, Videos
+from videobert_jax.inference.reading import MAXIMUM_SECONDS, VideoReader
+from videobert_jax.inference.windows import Cut
+from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.videobert import VideoBert
+from videobert_jax.schema import FeatureContract
+from videobert_jax.text.tokenizer import Tokenizer
+
+_PROGRAMS = (
+    programs.video_embeddings,
+    programs.text_embeddings,
+    programs.pairs,
+    programs.matching_logits,
+    programs.answer_logits,
+    programs.piece_logits,
+    programs.cross_attention,
+    programs.visual_words,
+)
+
+
+class Network:
+    """What every call of a model shares."""
+
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        *,
+        backbone_weights: str | os.PathLike | None = None,
+        maximum_seconds: float | int = MAXIMUM_SECONDS,
+    ):
+        """backbone_weights: published file of the network that extracts clip features of videos,
+        where no package brings it, as `videobert extract --weights` takes it. maximum_seconds: of
+        the longest video that is extracted."""
+        self.bundle = bundle
+        self.tokenizer = Tokenizer(bundle.tokenizer_model)
+        self._reader = VideoReader(bundle, backbone_weights, maximum_seconds)
+        self._variables = jax.tree.map(jnp.asarray, bundle.variables)
+        # Rows are short here, and dense attention alone tells its probabilities.
+        network = VideoBert(dataclasses.replace(bundle.config, remat="none", attention="dense"))
+        self.programs: dict[str, Any] = {
+            program.__name__: jax.jit(functools.partial(program, network)) for program in _PROGRAMS
+        }
+        self._captions = jax.jit(
+            functools.partial(programs.captions, network), static_argnums=(0, 1)
+        )
+
+    @property
+    def contract(self) -> FeatureContract:
+        """How the clip features have to be made."""
+        return self.bundle.contract
+
+    @property
+    def maximum_clips(self) -> int:
+        """Clips of the longest run of training, and of a window of a longer video."""
+        return self.bundle.longest_run
+
+    @property
+    def maximum_pieces(self) -> int:
+        """Pieces of the longest text, [CLS] and [SEP] counted."""
+        return self.bundle.maximum_pieces
+
+    def features(self, video: Videos) -> list[Float[np.ndarray, "n c"]]:
+        """Clip features, float32, of each video: what every other method takes, too.
+
+        Video files and frames are extracted here; use this to extract once for several calls.
+        Raises InputError, ContractMismatch where features were made otherwise than the model's,
+        VideoError, BackboneError where the model's are of a backbone that is not known or whose
+        weights are missing, and MissingExtra without the extra `video`.
+        """
+        videos = self.read(video)
+        for number, features in enumerate(videos):
+            if not np.isfinite(features).all():
+                raise InputError(f"video {number} has NaN or infinite features; extract it anew.")
+        return videos
+
+    def read(self, video: Videos) -> list[Float[np.ndarray, "n c"]]:
+        """As `features`, but with clips that are NaN."""
+        listed = inputs.listed(video, self.contract.dim)
+        if not listed:
+            raise InputError("an empty list; expected one video or text, or more.")
+        return [self._reader.features(number, item) for number, item in enumerate(listed)]
+
+    def short(self, videos: list[Float[np.ndarray, "_ c"]]) -> Side:
+        """Videos of one window each. Raises InputError on a longer one."""
+        for number, features in enumerate(videos):
+            if len(features) > self.maximum_clips:
+                raise InputError(
+                    f"video {number} has {len(features)} clips; expected 1 to "
+                    f"{self.maximum_clips}, as many as in training: cut it into segments."
+                )
+        return Side(videos, self.maximum_clips)
+
+    def cut(self, video: Videos) -> Cut:
+        """Videos of any length in windows."""
+        return Cut.of(self.features(video), self.maximum_clips)
+
+    def texts(self, text: Texts, *, truncate: bool = False) -> Side:
+        """Piece ids of each text. Raises InputError as `inputs.tokenized`."""
+        return inputs.tokenized(self.tokenizer, text, self.maximum_pieces, truncate=truncate)
+
+    def paired(self, video: Videos, text: Texts, *, truncate: bool) -> tuple[Cut, Side]:
+        """Videos in windows, and a text for each window. Raises InputError on unequal numbers."""
+        texts, cut = self.texts(text, truncate=truncate), self.cut(video)
+        require_paired(len(cut.told_in), len(texts.inputs))
+        return cut, texts.of(cut.owners)
+
+    def run(self, program: str, *sides: Side) -> list[np.ndarray]:
+        """Outputs of one of the programs for all inputs, in their order."""
+        return inputs.in_batches(self.programs[program], self._variables, *sides)
+
+    def write(self, sides: dict[str, Side], settings: Any, seed: int) -> list[str]:
+        """Captions told from the sides "video", "text" or both, in this order."""
+        by = functools.partial(self._captions, frozenset(sides), settings, np.uint32(seed))
+        (written,) = inputs.in_batches(by, self._variables, *sides.values(), numbered=True)
+        return [self.tokenizer.decode(ids) for ids in written]
+
+
+def require_paired(videos: int, texts: int) -> None:
+    """Raises InputError on unequal numbers."""
+    if videos != texts:
+        raise InputError(f"{videos} videos and {texts} texts; a pair is one of each.")
