@@ -83,6 +83,11 @@ def listed(videos: Any, dim: int) -> list[Any]:
     return [videos] if videos.ndim == 2 else list(videos)
 
 
+def called(number: int, video: Any) -> str:
+    """What messages call a video: its path, or its place."""
+    return str(video) if isinstance(video, str | os.PathLike) else f"video {number}"
+
+
 def require_no_frames(video: np.ndarray | jax.Array) -> None:
     """Raises InputError on frames of which it is not said how many are shown a second."""
     if video.ndim == 4 or (video.ndim == 3 and video.dtype == np.uint8):

@@ -46,7 +46,7 @@ class Network:
         the longest video that is extracted."""
         self.bundle = bundle
         self.tokenizer = Tokenizer(bundle.tokenizer_model)
-        self._reader = VideoReader(bundle, backbone_weights, maximum_seconds)
+        self.reader = VideoReader(bundle, backbone_weights, maximum_seconds)
         self._variables = jax.tree.map(jnp.asarray, bundle.variables)
         # Rows are short here, and dense attention alone tells its probabilities.
         network = VideoBert(dataclasses.replace(bundle.config, remat="none", attention="dense"))
@@ -80,10 +80,12 @@ class Network:
         VideoError, BackboneError where the model's are of a backbone that is not known or whose
         weights are missing, and MissingExtra without the extra `video`.
         """
-        videos = self.read(video)
+        listed = inputs.listed(video, self.contract.dim)
+        videos = self.read(listed)
         for number, features in enumerate(videos):
             if not np.isfinite(features).all():
-                raise InputError(f"video {number} has NaN or infinite features; extract it anew.")
+                what = inputs.called(number, listed[number])
+                raise InputError(f"{what} has NaN or infinite features; extract it anew.")
         return videos
 
     def read(self, video: Videos) -> list[Float[np.ndarray, "n c"]]:
@@ -91,7 +93,7 @@ class Network:
         listed = inputs.listed(video, self.contract.dim)
         if not listed:
             raise InputError("an empty list; expected one video or text, or more.")
-        return [self._reader.features(number, item) for number, item in enumerate(listed)]
+        return [self.reader.features(number, item) for number, item in enumerate(listed)]
 
     def short(self, videos: list[Float[np.ndarray, "_ c"]]) -> Side:
         """Videos of one window each. Raises InputError on a longer one."""

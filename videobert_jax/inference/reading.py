@@ -58,6 +58,7 @@ class VideoReader:
         Raises InputError on another shape, no clip or a video that is too long, ContractMismatch,
         VideoError, ArrayFileError, and what `extractor` does.
         """
+        what = inputs.called(number, video)
         if isinstance(video, str | os.PathLike):
             path = pathlib.Path(video)
             if path.suffix in (".npy", ".npz"):
@@ -65,9 +66,9 @@ class VideoReader:
             else:
                 return self._of_file(path).astype(np.float32)
         if isinstance(video, Frames):
-            return self._of_frames(number, video).astype(np.float32)
+            return self._of_frames(what, video).astype(np.float32)
         if isinstance(video, ClipFeatures):
-            self._verify(video.contract, f"video {number}")
+            self._verify(video.contract, what)
             video = video.features
         if isinstance(video, np.ndarray | jax.Array):
             inputs.require_no_frames(video)
@@ -75,11 +76,11 @@ class VideoReader:
         dim = self.contract.dim
         if features.ndim != 2 or features.shape[1] != dim:
             raise InputError(
-                f"video {number} has the shape {list(features.shape)}; expected [n, {dim}]: "
+                f"{what} has the shape {list(features.shape)}; expected [n, {dim}]: "
                 f"clip features of {self.contract.backbone}, layer {self.contract.layer}."
             )
         if not len(features):
-            raise InputError(f"video {number} has 0 clips; expected 1 or more.")
+            raise InputError(f"{what} has 0 clips; expected 1 or more.")
         return features
 
     def _of_file(self, path: pathlib.Path) -> Float[np.ndarray, "n c"]:
@@ -99,8 +100,8 @@ class VideoReader:
             raise decode.VideoError(f"{path} has no frames; check that the file is whole")
         return features
 
-    def _of_frames(self, number: int, video: Frames) -> Float[np.ndarray, "n c"]:
-        pixels, what = np.asarray(video.pixels), f"video {number}"
+    def _of_frames(self, what: str, video: Frames) -> Float[np.ndarray, "n c"]:
+        pixels = np.asarray(video.pixels)
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3 or not pixels.size:
             raise InputError(
                 f"{what} has frames of {pixels.dtype} {list(pixels.shape)}; expected uint8 RGB "

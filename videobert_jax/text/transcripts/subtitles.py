@@ -78,6 +78,15 @@ def write_webvtt(cues: Iterable[Any], are_sentences: bool = False) -> str:
     return "\n".join(lines)
 
 
+def write_subrip(cues: Iterable[Any]) -> str:
+    """Text of a SubRip file (.srt) of whatever has start, end (seconds) and text."""
+    blocks = []
+    for number, cue in enumerate(cues, start=1):
+        times = f"{_clock(cue.start)} --> {_clock(cue.end)}".replace(".", ",")
+        blocks.append(f"{number}\n{times}\n{cue.text.replace('-->', '->')}\n")
+    return "\n".join(blocks)
+
+
 def _clock(seconds: float) -> str:
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)

@@ -1,0 +1,94 @@
+"""Options of the commands that use a trained model, and the model that they name."""
+
+import argparse
+import contextlib
+import pathlib
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from videobert_jax.models.config import WEIGHTS
+
+if TYPE_CHECKING:
+    from videobert_jax.inference.model import PretrainedModel
+
+
+def add_arguments(parser: argparse.ArgumentParser, files: str = "+") -> None:
+    """What every command says of its files, whose number argparse takes as `files`, and model."""
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs=files,
+        help="video, or .npy or .npz of clip features with their contract.json beside it",
+    )
+    add_model_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="a JSON object a line")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every command says of its model."""
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        help="WORKDIR, WORKDIR@STEP, WORKDIR@best, the folder of an export, or ORG/NAME, a "
+        "repository of huggingface.co",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=WEIGHTS,
+        help="ema: the moving average of a run with optimizer.ema_decay, default where there is "
+        "one; raw: the weights as they are",
+    )
+    parser.add_argument(
+        "--backbone-weights",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="published weights of the network that the model's clip features come from, as "
+        "`extract --weights` takes them; I3D's are brought by the kitchen extra",
+    )
+    parser.add_argument(
+        "--max-seconds",
+        type=float,
+        default=3600.0,
+        help="of a video that is extracted; longer ones are refused (default 3600)",
+    )
+    parser.add_argument(
+        "--platform", default="", help="'cpu' says that an accelerator is left unused on purpose"
+    )
+
+
+def add_truncate(parser: argparse.ArgumentParser) -> None:
+    """Of the commands that read text."""
+    parser.add_argument(
+        "--truncate", action="store_true", help="cut texts that are longer than in training"
+    )
+
+
+@contextlib.contextmanager
+def opened(arguments: argparse.Namespace) -> Iterator["PretrainedModel"]:
+    """The model of the arguments; what it warns of is said in a line on stderr.
+
+    Raises what `videobert_jax.load` does, and HardwareError.
+    """
+    import videobert_jax
+    from videobert_jax.inference.inputs import InputWarning
+    from videobert_jax.training import hardware
+
+    def say(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, InputWarning):
+            print(f"warning: {message}", file=sys.stderr)
+        else:
+            shown_before(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        shown_before = warnings.showwarning
+        warnings.simplefilter("always", InputWarning)
+        warnings.showwarning = say
+        print(hardware.start(arguments.platform), file=sys.stderr)
+        yield videobert_jax.load(
+            arguments.checkpoint,
+            weights=arguments.weights,
+            backbone_weights=arguments.backbone_weights,
+            maximum_seconds=arguments.max_seconds,
+        )
