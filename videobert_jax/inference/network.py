@@ -83,9 +83,13 @@ class Network:
         listed = inputs.listed(video, self.contract.dim)
         videos = self.read(listed)
         for number, features in enumerate(videos):
-            if not np.isfinite(features).all():
+            damaged = np.flatnonzero(~np.isfinite(features).all(axis=1)).tolist()
+            if damaged:
                 what = inputs.called(number, listed[number])
-                raise InputError(f"{what} has NaN or infinite features; extract it anew.")
+                raise InputError(
+                    f"{what} has NaN or infinite features in {len(damaged)} of {len(features)} "
+                    f"clips, the first of them clip {damaged[0] + 1}; extract it anew."
+                )
         return videos
 
     def read(self, video: Videos) -> list[Float[np.ndarray, "n c"]]:

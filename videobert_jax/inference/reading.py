@@ -24,6 +24,7 @@ from videobert_jax.video import decode, extract
 from videobert_jax.weights import backbones
 
 MAXIMUM_SECONDS = 3600.0
+FEATURES = (".npy", ".npz")  # how the names of files of clip features end
 _DRAWN = f"{EMBEDDED[0]}_"  # how the names of the embedded corpus' videos begin: kitchen_0003
 
 
@@ -61,7 +62,7 @@ class VideoReader:
         what = inputs.called(number, video)
         if isinstance(video, str | os.PathLike):
             path = pathlib.Path(video)
-            if path.suffix in (".npy", ".npz"):
+            if path.suffix in FEATURES:
                 video = read_features(path)
             else:
                 return self._of_file(path).astype(np.float32)
@@ -171,8 +172,8 @@ def read_features(path: pathlib.Path) -> ClipFeatures:
     features = _array(path)
     if features.ndim != 2 or features.shape[1] != contract.dim or features.dtype.kind != "f":
         raise InputError(
-            f"{path} is {features.dtype} of the shape {list(features.shape)}, expected numbers "
-            f"[clips, {contract.dim}] as {beside} says; extract it anew."
+            f"{path} is {features.dtype} of the shape {list(features.shape)}, expected "
+            f"[clips, {contract.dim}], numbers, as {beside} says; extract it anew."
         )
     return ClipFeatures(features, contract)
 
