@@ -1,6 +1,7 @@
 """Every command that the documents show is one that the programs take, and names what is there."""
 
 import argparse
+import dataclasses
 import importlib
 import pathlib
 import re
@@ -8,13 +9,20 @@ import shlex
 import sys
 from collections.abc import Iterable
 
+import numpy as np
 import pytest
 
+from tests import bundles, colours
 from videobert_jax import configuration
 from videobert_jax.cli import main
+from videobert_jax.export import safetensors
+from videobert_jax.video import decode
+from videobert_jax.weights import backbones
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+EXAMPLES = (ROOT / "README.md", ROOT / "docs" / "inference.md")  # in Python
+_PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _FENCE = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"`([^`]+)`")
 _COMMAND = re.compile(r"(python (-m |\w+\.py)|videobert |make \w)")
@@ -78,3 +86,18 @@ def test_a_command_is_understood(command, only_parse, monkeypatch, capsys):
         key, equals, value = word.removeprefix("--config.").partition("=")
         assert equals and word.startswith("--config.")
         configuration.apply_override(configuration.load_file(str(ROOT / config[0])), key, value)
+
+
+@pytest.mark.parametrize("document", EXAMPLES, ids=lambda path: path.name)
+def test_the_examples_in_python_run(document, tiny_run, tmp_path, monkeypatch):
+    """As they stand, where a small network and short films are called as the example has them."""
+    pytest.importorskip("av", reason="PyAV is not installed")
+    (example,) = _PYTHON.findall(document.read_text(encoding="utf-8"))
+    made = dataclasses.replace(bundles.tiny(tiny_run), contract=colours.CONTRACT)
+    monkeypatch.chdir(tmp_path)
+    safetensors.save_bundle(made, "runs/kitchen")
+    monkeypatch.setattr(backbones, "of_contract", colours.of_contract)
+    frames = np.random.default_rng(0).integers(0, 256, (80, 32, 32, 3), np.uint8)
+    for film in set(re.findall(r"\w+\.mp4", example)):
+        decode.write_frames(film, frames, 8)
+    exec(compile(example, str(document), "exec"), {})
