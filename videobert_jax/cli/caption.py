@@ -118,6 +118,12 @@ def _timed(
             " ".join(cue.text for cue in cues if start <= (cue.start + cue.end) / 2 < end)
             for start, end in times
         ]
+        for (start, end), text in zip(times, said, strict=True):
+            if not text:
+                raise CaptionError(
+                    f"nothing is said from {start:g} to {end:g} s; say longer --segment-seconds, "
+                    "or --times of segments in which something is."
+                )
     return model.caption_segments(features, times, seconds=seconds, transcripts=said, **options)
 
 
@@ -128,8 +134,12 @@ def _write(file: str, told: "list[TimedCaption]", form: str, output: pathlib.Pat
     if form == "json":
         text = json.dumps({"file": file, "captions": [of._asdict() for of in told]})
     else:
-        write = subtitles.write_webvtt if form == "vtt" else subtitles.write_subrip
-        text = write([of for of in told if of.text])
+        cues = [of._replace(text=" ".join(of.text.split())) for of in told if of.text.strip()]
+        text = (
+            subtitles.write_webvtt(cues, are_sentences=True)
+            if form == "vtt"
+            else subtitles.write_subrip(cues)
+        )
     if output is None:
         print(text)
     else:
