@@ -10,6 +10,7 @@ import pytest
 
 from tests import bundles, fakes
 from videobert_jax import schema
+from videobert_jax.inference import captions
 from videobert_jax.inference import model as inference
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.objectives import captioning, passes, pretraining
@@ -186,6 +187,10 @@ def test_segments_are_captioned_by_the_clips_in_them(model, videos):
     spans = model.caption_segments(video, seconds=3, num_beams=2)
     assert [(of.start, of.end) for of in spans] == [(0, 3), (3, 6), (6, 8)]
     assert spans[0].text == bundles.CAPTIONS[0]
+    times, clips = captions.spans(model, video, [(0, 3), (2.6, 7.4)], 10)
+    assert times == [(0, 3), (2.6, 7.4)]
+    np.testing.assert_array_equal(clips[0], video[:3])
+    np.testing.assert_array_equal(clips[1], video[3:7])  # whose centres lie in it
     with pytest.raises(inference.InputError, match="segment 1 from 8 to 9 s; .* within the 8 s"):
         model.caption_segments(video, [(0, 3), (8, 9)])
     with pytest.raises(inference.InputError, match="segments of 0 s"):
