@@ -170,10 +170,10 @@ def test_what_cannot_be_captioned_is_said(model, videos):
 
 def test_a_long_video_is_captioned_part_by_part(model, videos):
     """16 clips are two windows of 8."""
-    known, turned = videos[1], videos[1][::-1].copy()
-    first, second = model.caption([known, turned], num_beams=2)
+    known, mixed = videos[1], np.concatenate([videos[0], videos[3]])
+    first, second = model.caption([known, mixed], num_beams=2)
     assert first != second
-    assert model.caption(np.concatenate([known, turned]), num_beams=2) == [f"{first}; {second}"]
+    assert model.caption(np.concatenate([known, mixed]), num_beams=2) == [f"{first}; {second}"]
     assert model.caption([np.concatenate([known, known]), videos[0]], num_beams=2) == [
         first, bundles.CAPTIONS[0]
     ]  # fmt: skip
