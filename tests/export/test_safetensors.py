@@ -2,6 +2,7 @@ import dataclasses
 import json
 import pathlib
 import struct
+import sys
 
 import jax
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 import safetensors
 
 from tests import bundles
+from videobert_jax.export import formats, hugging_face, model_card
 from videobert_jax.export import safetensors as export
+from videobert_jax.files import extras
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.config import MASKED_VIDEO_HEADS, VisualWordsConfig
+from videobert_jax.text.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +80,12 @@ def test_an_export_says_what_captions_were_told_from_and_an_older_one_does_not(b
 
 def test_other_readers_see_the_tensors_and_the_files_are_those_documented(bundle, folder):
     assert sorted(contents(folder)) == [
+        "README.md",
         "config.json",
         "contract.json",
         "model.safetensors",
         "tokenizer.model",
+        "tokenizer_config.json",
     ]
     with safetensors.safe_open(folder / "model.safetensors", framework="numpy") as file:
         assert file.metadata() == {"checkpoint_digest": bundle.digest}
@@ -91,7 +97,7 @@ def test_other_readers_see_the_tensors_and_the_files_are_those_documented(bundle
 
 def test_the_same_again_changes_nothing_and_another_needs_force(bundle, folder, tiny_run):
     before = contents(folder)
-    assert export.save_bundle(bundle, folder) is False
+    assert export.save_bundle(bundle, folder) == []
     other = dataclasses.replace(bundles.tiny(tiny_run, seed=1), step=40, digest="4" * 64)
     with pytest.raises(export.ExportError, match=r"another export \(step 20.*--force"):
         export.save_bundle(other, folder)
@@ -112,7 +118,8 @@ def test_a_folder_that_is_no_export_is_never_replaced(bundle, tmp_path):
 
 
 def test_a_failed_export_leaves_nothing(bundle, tmp_path):
-    broken = dataclasses.replace(bundle, trained_on={"loss": float("nan")})
+    unsayable = {**bundle.trained_on, "loss": float("nan")}
+    broken = dataclasses.replace(bundle, trained_on=unsayable)
     with pytest.raises(ValueError, match="JSON"):
         export.save_bundle(broken, tmp_path / "export")
     assert list(tmp_path.iterdir()) == []
@@ -179,7 +186,11 @@ def test_other_folders_are_named_with_the_remedy(tmp_path, folder):
         export.load_bundle(tmp_path / "run")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "format_version": 2}))
-    with pytest.raises(export.ExportError, match="version 2, expected .* version 1"):
+    newer = "version 2, expected .* version 1; update videobert_jax, or export"
+    with pytest.raises(export.ExportError, match=newer):
+        export.load_bundle(folder)
+    (folder / "config.json").write_text(json.dumps({**config, "format": "thesis"}))
+    with pytest.raises(export.ExportError, match="'thesis' version 1, expected .*; export the"):
         export.load_bundle(folder)
 
 
@@ -198,3 +209,119 @@ def test_what_others_put_into_an_export_is_never_deleted(bundle, folder, tiny_ru
         export.save_bundle(other, folder, force=True)
     assert (folder / "notes.txt").read_text() == "mine"
     assert export.load_bundle(folder).digest == bundle.digest
+
+
+def test_other_readers_find_the_sizes_by_their_names(bundle, folder):
+    config, network = json.loads((folder / "config.json").read_text()), bundle.config
+    assert config["model_type"] == "videobert" and config["architectures"] == ["VideoBert"]
+    shapes = {
+        name: values.shape
+        for name, values in export.read_tensors(folder / "model.safetensors").items()
+    }
+    assert (config["vocab_size"], config["hidden_size"]) == shapes["text_embedding.pieces"]
+    assert config["max_position_embeddings"] == shapes["text_embedding.positions"][0]
+    layer = "video_encoder.layers.0"
+    assert config["intermediate_size"] == shapes[f"{layer}.feed_forward.expand.bias"][0]
+    assert config["num_attention_heads"] == shapes[f"{layer}.attention.query.bias"][0]
+    assert config["visual_feat_dim"] == shapes["video_embedding.project.kernel"][0]
+    assert config["projection_dim"] == shapes["joint_head.text.kernel"][1]
+    for field, stack in (("l_layers", "text"), ("r_layers", "video"), ("x_layers", "cross")):
+        layers = {
+            name.split(".")[2] for name in shapes if name.startswith(f"{stack}_encoder.layers.")
+        }
+        assert config[field] == len(layers)
+    assert (config["hidden_act"], config["layer_norm_eps"]) == ("gelu", network.norm_epsilon)
+    tokens = json.loads((folder / "tokenizer_config.json").read_text())
+    names = Tokenizer(bundle.tokenizer_model).pieces
+    for token in ("pad", "unk", "cls", "sep", "mask"):
+        assert names[config[f"{token}_token_id"]] == tokens[f"{token}_token"]
+
+
+def test_an_older_export_without_their_names_is_read_and_an_edited_one_is_not(bundle, folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
+    with pytest.raises(export.ExportError, match=r"hidden_size is 64, but by its `model` it is 32"):
+        export.load_bundle(folder)
+    older = {
+        name: value
+        for name, value in config.items()
+        if name not in hugging_face.config_fields(bundle.config)
+    }
+    older["files"].pop("tokenizer_config.json")
+    (folder / "config.json").write_text(json.dumps(older))
+    for name in ("README.md", "tokenizer_config.json"):
+        (folder / name).unlink()
+    assert export.load_bundle(folder).digest == bundle.digest
+    assert export.verify(folder) == []
+
+
+def test_a_card_that_is_there_stays_unless_forced(bundle, folder):
+    (folder / "README.md").write_text("my words")
+    assert export.save_bundle(bundle, folder) == []
+    assert (folder / "README.md").read_text() == "my words"
+    assert export.load_bundle(folder).digest == bundle.digest
+    assert export.save_bundle(bundle, folder, force=True) == ["README.md"]
+    assert (folder / "README.md").read_text() == model_card.text(bundle, ())
+
+
+def test_programs_are_added_checked_and_go_with_another_export(bundle, folder, tiny_run):
+    files = list(formats.files_of("stablehlo"))
+    before = contents(folder)
+    assert export.save_bundle(bundle, folder, formats=("stablehlo",)) == files
+    assert {name: data for name, data in contents(folder).items() if name not in files} == before
+    assert export.save_bundle(bundle, folder, formats=("stablehlo",)) == []
+    assert export.save_bundle(bundle, folder) == [] and export.verify(folder) == []
+
+    program = folder / "encode_text.stablehlo"
+    program.write_bytes(program.read_bytes()[:-1] + b"!")
+    (wrong,) = export.verify(folder)
+    assert "encode_text.stablehlo: its sha256 is not the one in stablehlo.json" in wrong
+    listed = json.loads((folder / "stablehlo.json").read_text())
+    (folder / "stablehlo.json").write_text(json.dumps({**listed, "format_version": 2}))
+    (wrong,) = export.verify(folder)
+    assert (
+        "stablehlo.json: format 'videobert_jax.programs' version 2" in wrong and "update" in wrong
+    )
+    (folder / "stablehlo.json").unlink()
+    (wrong,) = export.verify(folder)
+    assert "stablehlo.json: missing; write it with" in wrong
+    assert export.save_bundle(bundle, folder, formats=("stablehlo",)) == [files[1], files[-1]]
+    assert export.verify(folder) == []
+
+    other = dataclasses.replace(bundles.tiny(tiny_run, seed=1), digest="4" * 64)
+    export.save_bundle(other, folder, force=True)
+    assert sorted(contents(folder)) == sorted(before)
+
+
+def test_the_manifest_says_what_the_programs_take_and_what_they_lack(bundle, tmp_path):
+    export.save_bundle(bundle, tmp_path / "export", formats=("stablehlo",))
+    manifest = json.loads((tmp_path / "export" / "stablehlo.json").read_text())
+    assert manifest["platforms"] == ["cpu", "cuda", "tpu"]
+    pair = manifest["functions"]["encode_pair"]
+    assert [(each["name"], each["shape"], each["dtype"]) for each in pair["inputs"]] == [
+        ("features", ["b", "v", 24], "float32"),
+        ("num_clips", ["b"], "int32"),
+        ("ids", ["b", "t"], "int32"),
+        ("num_pieces", ["b"], "int32"),
+    ]
+    assert [each["name"] for each in pair["outputs"]][-1] == "matching_logits"
+    tensors = export.read_tensors(tmp_path / "export" / "model.safetensors")
+    assert set(pair["parameters"]) <= set(tensors)
+    video = manifest["functions"]["encode_video"]["parameters"]
+    assert not [name for name in video if name.startswith(("text_", "cross_", "decoder"))]
+    lacks = " ".join(manifest["not_carried"])
+    assert all(word in lacks for word in ("tokenizer", "captions", "clip features"))
+
+
+@pytest.mark.parametrize("text", ["gguf", "safetensors,gguf", ""])
+def test_an_unknown_format_is_named(text):
+    with pytest.raises(export.ExportError, match=r"is none of safetensors, stablehlo, onnx; say"):
+        formats.parse(text)
+    assert formats.parse("onnx, safetensors,onnx") == ("onnx", "safetensors")
+
+
+def test_a_missing_extra_leaves_nothing_and_says_its_install_line(bundle, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(extras.MissingExtra, match=r'pip install "videobert-jax\[onnx\]"'):
+        export.save_bundle(bundle, tmp_path / "export", formats=("stablehlo", "onnx"))
+    assert list(tmp_path.iterdir()) == []

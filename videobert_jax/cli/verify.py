@@ -1,4 +1,5 @@
-"""`videobert verify PATH`: every file of a dataset or of a run's checkpoints, read and compared."""
+"""`videobert verify PATH`: every file of a dataset, a run's checkpoints or an export, read and
+compared."""
 
 import argparse
 import pathlib
@@ -10,26 +11,30 @@ from videobert_jax.data import verify as dataset_verification
 from videobert_jax.files import storage
 from videobert_jax.training import checkpoint_name
 
-HELP = "read a whole dataset or the checkpoints of a run and say what is wrong"
+HELP = "read a whole dataset, the checkpoints of a run or an export and say what is wrong"
 _PROGRESS_SECONDS = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "path", help="a prepared dataset, WORKDIR, WORKDIR@STEP or WORKDIR@best; gs:// too"
+        "path",
+        help="a prepared dataset, WORKDIR, WORKDIR@STEP, WORKDIR@best or an export; gs:// too",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """0 when everything is as written, 1 when something is wrong.
 
-    Raises DatasetError where the folder is neither a dataset nor a workdir.
+    Raises DatasetError where the folder is neither a dataset, a workdir nor an export, ExportError
+    where it is an export that this version does not read.
     """
     path, step = storage.path(arguments.path), None
     storage.require_readable(path)
     folder, named = checkpoint_name.split(arguments.path)
     if named is not None and not path.exists():
         path, step = storage.path(folder), named
+    if (path / "model.safetensors").exists():
+        return _verify_export(path)
     if (path / "checkpoints").is_dir():
         # they import orbax
         from videobert_jax.training import checkpoint_folder, checkpoint_verification, hardware
@@ -48,6 +53,17 @@ def run(arguments: argparse.Namespace) -> int:
             return 1
     print(report)
     return 0 if report.ok else 1
+
+
+def _verify_export(path: storage.Path) -> int:
+    from videobert_jax.export import safetensors  # it imports jax
+
+    wrong = safetensors.verify(path)
+    for line in wrong:
+        print(f"WRONG  {line}")
+    if not wrong:
+        print(f"{path}: every file is as the export wrote it")
+    return 1 if wrong else 0
 
 
 def _progress():

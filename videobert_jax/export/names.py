@@ -8,7 +8,8 @@ docs/export.md lists the names.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -49,19 +50,31 @@ def stack(tensors: Mapping[str, np.ndarray], config: ModelConfig, source: str) -
     `source` says in errors where the tensors come from. Raises NamesError where a tensor is
     missing, is not the network's, or has another shape or dtype.
     """
-    expected = _named(variable_structs(config))
-    _compare(tensors, _tensor_structs(expected), source)
+    _compare(tensors, tensor_structs(config), source)
+    return arrange(tensors, config, np.stack)
 
-    def leaf(path: Any, struct: jax.ShapeDtypeStruct) -> np.ndarray:
+
+def arrange(
+    tensors: Mapping[str, Any], config: ModelConfig, join: Callable[[list[Any]], Any]
+) -> dict[str, Any]:
+    """Variables of the network, without input statistics, out of its tensors by name; `join` makes
+    the leaf of a stack of the tensors of its layers. Every tensor must be there."""
+
+    def leaf(path: Any, struct: jax.ShapeDtypeStruct) -> Any:
         stem, in_layer = _split(_keys(path))
         if in_layer is None:
             return tensors[stem]
         layers = (f"{stem}.layers.{layer}.{in_layer}" for layer in range(struct.shape[0]))
-        return np.stack([tensors[name] for name in layers])
+        return join([tensors[name] for name in layers])
 
-    params = jax.tree_util.tree_map_with_path(leaf, expected)
+    params = jax.tree_util.tree_map_with_path(leaf, _expected(config))
     constants = params.pop(_CONSTANTS)
     return {"params": params, _CONSTANTS: constants}
+
+
+def tensor_structs(config: ModelConfig) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of the tensors of an export of the network, by name."""
+    return _tensor_structs(_expected(config))
 
 
 def variable_structs(config: ModelConfig) -> dict[str, Any]:
@@ -81,6 +94,11 @@ def variable_structs(config: ModelConfig) -> dict[str, Any]:
     block = jax.tree.map(jnp.asarray, schema.zero_block(shape, 1))
     model = VideoBert(dataclasses.replace(config, attention="dense"))  # the same in every form
     return nn.unbox(jax.eval_shape(model.init, jax.random.key(0), block))
+
+
+@functools.lru_cache(maxsize=4)  # tracing a network takes a second; nobody changes what this gives
+def _expected(config: ModelConfig) -> dict[str, Any]:
+    return _named(variable_structs(config))
 
 
 def _named(variables: Mapping[str, Any]) -> dict[str, Any]:

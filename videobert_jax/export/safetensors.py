@@ -3,16 +3,21 @@
 DIR/model.safetensors   parameters and constants, float32, layers unstacked (export/names.py)
 DIR/tokenizer.model     sentencepiece model, or word pieces as JSON
 DIR/contract.json       how the clip features have to be made
+DIR/tokenizer_config.json, DIR/tokenizer.json   what other readers ask of it (hugging_face.py)
+DIR/README.md           model card; the reader's to edit
 DIR/config.json         network, input statistics, what it was trained on, sizes and sha256 of
                         the other files; written last
+DIR/encode_*.*, DIR/stablehlo.json, DIR/onnx.json   the encoders as programs (formats.py)
 """
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +26,9 @@ import safetensors.numpy
 from videobert_jax import configuration, schema
 from videobert_jax.data import config as data_config
 from videobert_jax.data.config import DataConfig
-from videobert_jax.export import names
+from videobert_jax.export import formats as program_formats
+from videobert_jax.export import hugging_face, manifest, model_card, names
+from videobert_jax.export.errors import ExportError
 from videobert_jax.files import atomic, digests, storage, tensors
 from videobert_jax.files.errors import ArrayFileError
 from videobert_jax.models import config as model_config
@@ -36,18 +43,33 @@ CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, CONTRACT_FILE = (
     "tokenizer.model",
     "contract.json",
 )
-_FILES = (WEIGHTS_FILE, TOKENIZER_FILE, CONTRACT_FILE, CONFIG_FILE)  # in the order of writing
+_READ = (WEIGHTS_FILE, TOKENIZER_FILE, CONTRACT_FILE)  # by load, besides the config
+_FOR_OTHERS = (hugging_face.TOKENIZER_FILE, hugging_face.TOKENIZER_CONFIG_FILE)
+_OURS = {  # every file that an export may have
+    *_READ,
+    *_FOR_OTHERS,
+    CONFIG_FILE,
+    model_card.CARD_FILE,
+    *(file for name in program_formats.PROGRAMS for file in program_formats.files_of(name)),
+}
 
 
-class ExportError(ValueError):
-    """A folder that is no export, is a damaged one, or must not be overwritten."""
+def save_bundle(
+    bundle: ModelBundle,
+    output: str | os.PathLike,
+    *,
+    force: bool = False,
+    formats: Sequence[str] = (),
+    card: str | None = None,
+) -> list[str]:
+    """Writes an export, all of it or nothing; the names of the files written, none where `output`
+    holds this export already.
 
-
-def save_bundle(bundle: ModelBundle, output: str | os.PathLike, *, force: bool = False) -> bool:
-    """Writes an export, all of it or nothing; False where `output` holds this export already.
-
-    Raises ExportError where `output` holds something else: another export is replaced with
-    `force`, any other folder never.
+    `formats` are those of `export.formats` to be there besides safetensors: to this very export
+    they are added. `card` is the README.md, of `model_card.text` where it is None; one that is
+    there already stays without `force`. Raises ExportError where `output` holds something else:
+    another export is replaced with `force`, any other folder never; MissingExtra where a format
+    needs a package that is not installed.
     """
     output = storage.path(output)
     storage.require_access(output)
@@ -58,18 +80,19 @@ def save_bundle(bundle: ModelBundle, output: str | os.PathLike, *, force: bool =
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        _write(bundle, temporary)
+        made = _write(bundle, temporary, model_card.text(bundle, ()) if card is None else card)
+        made += program_formats.write(bundle, temporary, WEIGHTS_FILE, formats)
         if output.exists():
             if _same(output, temporary):
-                return False
+                return _add(temporary, output, made, force)
             _require_replaceable(output, force)
         if isinstance(output, pathlib.Path):
             _move(temporary, output)
         else:
-            _upload(temporary, output)
+            _upload(temporary, output, made)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return True
+    return made
 
 
 def load_bundle(path: str | os.PathLike) -> ModelBundle:
@@ -85,7 +108,7 @@ def load_bundle(path: str | os.PathLike) -> ModelBundle:
     with tempfile.TemporaryDirectory(prefix="export-") as name:
         copied = pathlib.Path(name)
         try:
-            for file in _FILES:
+            for file in (*_READ, CONFIG_FILE):
                 storage.download(folder / file, copied / file)
             return _load(copied)
         except (ExportError, FileNotFoundError) as error:
@@ -97,6 +120,7 @@ def _load(folder: pathlib.Path) -> ModelBundle:
     _verify_files(folder, config)
     fields = model_config.YOUNGER | config["model"]
     model = configuration.from_fields(ModelConfig, fields, f"{folder}/{CONFIG_FILE}:model")
+    _require_agreement(config, model, folder)
     fields = data_config.YOUNGER | config["data"]
     data = configuration.from_fields(DataConfig, fields, f"{folder}/{CONFIG_FILE}:data")
     contract = schema.FeatureContract.from_json(_read_json(folder / CONTRACT_FILE))
@@ -143,21 +167,32 @@ def read_config(folder: storage.Path) -> dict[str, Any]:
             f"videobert_jax export --checkpoint=WORKDIR --output={folder}"
         )
     config = _read_json(file)
-    version = config.get("format_version")
-    if config.get("format") == FORMAT and isinstance(version, int) and version > FORMAT_VERSION:
-        raise ExportError(
-            f"{file}: version {version} of the format, newer than the {FORMAT_VERSION} that this "
-            "videobert-jax reads; install a newer videobert-jax."
-        )
-    if config.get("format") != FORMAT or config.get("format_version") != FORMAT_VERSION:
-        raise ExportError(
-            f"{file}: format {config.get('format')!r} version {config.get('format_version')!r}, "
-            f"expected {FORMAT!r} version {FORMAT_VERSION}; export the checkpoint anew."
-        )
+    manifest.require_version(config, FORMAT, FORMAT_VERSION, file)
     wanted = {"name", "step", "digest", "model", "data", "statistics", "trained_on", "files"}
     if missing := sorted(wanted - set(config)):
         raise ExportError(f"{file}: the fields {missing} are missing; export the checkpoint anew.")
     return config
+
+
+def verify(path: str | os.PathLike) -> list[str]:
+    """Reads every file of an export, its programs too; what is wrong, nothing where all is as
+    written. Raises ExportError where the folder is none that this version reads."""
+    folder = storage.path(path)
+    config, wrong = read_config(folder), []
+    checks: list[Callable[[], None]] = [
+        functools.partial(manifest.require_file, folder / name, expected, CONFIG_FILE)
+        for name, expected in config["files"].items()
+        if name in _OURS
+    ]
+    for name in program_formats.PROGRAMS:
+        if any((folder / file).exists() for file in program_formats.files_of(name)):
+            checks.append(functools.partial(manifest.verify, folder, name))
+    for check in checks:
+        try:
+            check()
+        except ExportError as error:
+            wrong.append(str(error))
+    return wrong
 
 
 def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -171,15 +206,27 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise ExportError(f"{error}. Copy the folder anew, or export anew.") from error
 
 
-def _write(bundle: ModelBundle, folder: pathlib.Path) -> None:
+def _write(bundle: ModelBundle, folder: pathlib.Path, card: str) -> list[str]:
+    """Writes what every export has; the names of its files, the config last."""
     arrays = names.unstack(bundle.variables)
     # One entry, since the library writes several in any order, and equal exports are equal files.
     metadata = {"checkpoint_digest": bundle.digest}
     atomic.write_bytes(folder / WEIGHTS_FILE, safetensors.numpy.save(arrays, metadata))
     atomic.write_bytes(folder / TOKENIZER_FILE, bundle.tokenizer_model)
     atomic.write_json(folder / CONTRACT_FILE, bundle.contract.to_json())
+    for name, value in hugging_face.tokenizer_files(bundle).items():
+        atomic.write_json(folder / name, value)
+    digested = sorted(file.name for file in folder.iterdir())
+    atomic.write_text(folder / model_card.CARD_FILE, card)
+    atomic.write_json(folder / CONFIG_FILE, _config(bundle, folder, digested))
+    return [*digested, model_card.CARD_FILE, CONFIG_FILE]
+
+
+def _config(bundle: ModelBundle, folder: pathlib.Path, digested: Sequence[str]) -> dict[str, Any]:
+    """config.json of an export whose other files are written."""
     statistics = bundle.variables["constants"]["video_embedding"]
-    config = {
+    return {
+        **hugging_face.config_fields(bundle.config),
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "name": bundle.name,
@@ -193,28 +240,35 @@ def _write(bundle: ModelBundle, folder: pathlib.Path) -> None:
         "clip_labels": list(bundle.clip_labels),
         "data": dataclasses.asdict(bundle.data),
         "captioning_inputs": bundle.captioning_inputs,
-        "files": {
-            name: {
-                "sha256": digests.sha256_file(folder / name),
-                "bytes": (folder / name).stat().st_size,
-            }
-            for name in (WEIGHTS_FILE, TOKENIZER_FILE, CONTRACT_FILE)
-        },
+        "files": {name: manifest.identity(folder / name) for name in digested},
         # float64 holds every float32 exactly, and JSON's decimals hold every float64
         "statistics": {
             name: np.asarray(statistics[name], np.float64).tolist() for name in ("mean", "scale")
         },
     }
-    atomic.write_json(folder / CONFIG_FILE, config)
 
 
 def _same(output: storage.Path, made: pathlib.Path) -> bool:
-    """Whether `output` is a whole export equal to the one just made, file by file."""
+    """Whether `output` is a whole export equal to the one just made, programs and card aside."""
+    if not _equal(output / CONFIG_FILE, made / CONFIG_FILE):  # it has the digests of the others
+        return False
     return all(
-        (output / name).is_file()
-        and digests.sha256_file(output / name) == digests.sha256_file(made / name)
-        for name in reversed(_FILES)  # config.json, which has the digests of the others, first
+        _equal(output / name, made / name) for name in _read_json(made / CONFIG_FILE)["files"]
     )
+
+
+def _equal(file: storage.Path, other: pathlib.Path) -> bool:
+    return file.is_file() and digests.sha256_file(file) == digests.sha256_file(other)
+
+
+def _add(made: pathlib.Path, output: storage.Path, files: Sequence[str], force: bool) -> list[str]:
+    """Puts what this export lacks or has damaged in its place; the names of those files."""
+    differing = [name for name in files if not _equal(output / name, made / name)]
+    keeps_card = not force and (output / model_card.CARD_FILE).exists()
+    written = [name for name in differing if name != model_card.CARD_FILE or not keeps_card]
+    for name in written:
+        atomic.write_bytes(output / name, (made / name).read_bytes())
+    return written
 
 
 def _require_replaceable(output: storage.Path, force: bool) -> None:
@@ -222,7 +276,7 @@ def _require_replaceable(output: storage.Path, force: bool) -> None:
         return
     if not (output / CONFIG_FILE).is_file() or not (output / WEIGHTS_FILE).is_file():
         raise ExportError(f"{output}: exists and is no export; give another --output.")
-    foreign = sorted(path.name for path in output.iterdir() if path.name not in _FILES)
+    foreign = sorted(path.name for path in output.iterdir() if path.name not in _OURS)
     if foreign:
         raise ExportError(
             f"{output}: holds {', '.join(foreign[:5])}, which no export wrote and replacing it "
@@ -247,30 +301,29 @@ def _move(made: pathlib.Path, output: pathlib.Path) -> None:
     shutil.rmtree(old)
 
 
-def _upload(made: pathlib.Path, output: storage.Path) -> None:
+def _upload(made: pathlib.Path, output: storage.Path, files: Sequence[str]) -> None:
     """Puts the files of a new export in place of an old one's; without config.json it is none."""
-    if (output / CONFIG_FILE).exists():
-        storage.remove(output / CONFIG_FILE)
-    for name in _FILES:
+    for name in (CONFIG_FILE, *sorted(_OURS - set(files))):
+        if (output / name).exists():
+            storage.remove(output / name)
+    for name in (*(name for name in files if name != CONFIG_FILE), CONFIG_FILE):
         storage.upload(made / name, output / name)
 
 
+def _require_agreement(config: dict[str, Any], model: ModelConfig, folder: pathlib.Path) -> None:
+    """Raises ExportError where other readers are told something else than `model` says; an older
+    export tells them nothing."""
+    for name, value in hugging_face.config_fields(model).items():
+        if name in config and config[name] != value:
+            raise ExportError(
+                f"{folder}/{CONFIG_FILE}: {name} is {config[name]!r}, but by its `model` it is "
+                f"{value!r}; the file was edited: copy it anew, or export anew."
+            )
+
+
 def _verify_files(folder: pathlib.Path, config: dict[str, Any]) -> None:
-    for name in (WEIGHTS_FILE, TOKENIZER_FILE, CONTRACT_FILE):
-        file, expected = folder / name, config["files"].get(name, {})
-        if not file.is_file():
-            raise ExportError(f"{file}: missing; copy the whole folder, or export anew.")
-        size = file.stat().st_size
-        if size != expected.get("bytes"):
-            raise ExportError(
-                f"{file}: {size} bytes, expected {expected.get('bytes')}; the file was cut or "
-                "replaced: copy the whole folder anew, or export anew."
-            )
-        if digests.sha256_file(file) != expected.get("sha256"):
-            raise ExportError(
-                f"{file}: its sha256 is not the one in {CONFIG_FILE}; the file was damaged or "
-                "replaced: copy the whole folder anew, or export anew."
-            )
+    for name in _READ:
+        manifest.require_file(folder / name, config["files"].get(name, {}), CONFIG_FILE)
 
 
 def _read_json(path: storage.Path) -> dict[str, Any]:

@@ -51,6 +51,17 @@ def mapped(path: str | os.PathLike) -> tuple[dict[str, str], dict[str, np.ndarra
     return metadata, tensors
 
 
+def places(path: str | os.PathLike) -> dict[str, tuple[int, int]]:
+    """(first byte in the file, number of bytes) of the values of every tensor, by name.
+
+    Raises ArrayFileError where the file is damaged.
+    """
+    header, first = _checked_header(pathlib.Path(path))
+    header.pop("__metadata__", None)
+    offsets = {name: entry["data_offsets"] for name, entry in header.items()}
+    return {name: (first + start, stop - start) for name, (start, stop) in offsets.items()}
+
+
 def _checked_header(path: pathlib.Path) -> tuple[dict[str, Any], int]:
     """(header, where in the file its tensors begin). Raises ArrayFileError unless they tile the
     rest of the file exactly."""
