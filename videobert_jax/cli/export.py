@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from videobert_jax.training import checkpoint, hardware
 
     wanted = formats.parse(arguments.format)
+    formats.require(wanted)
     hardware.keep_to_host()
     output = storage.path(arguments.output)
     bundle = checkpoint.load_bundle(arguments.checkpoint, arguments.weights)

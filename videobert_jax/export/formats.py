@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from videobert_jax.export import manifest
 from videobert_jax.export.errors import ExportError
+from videobert_jax.files import extras
 from videobert_jax.models.bundle import ModelBundle
 
 SAFETENSORS, STABLEHLO, ONNX = FORMATS = ("safetensors", "stablehlo", "onnx")
@@ -29,14 +30,19 @@ def files_of(format_name: str) -> tuple[str, ...]:
     return (*programs, manifest.file_of(format_name))
 
 
+def require(formats: Sequence[str]) -> None:
+    """Raises MissingExtra where a format needs a package that is not installed."""
+    if ONNX in formats:
+        extras.require("onnx", "onnx")
+
+
 def write(
     bundle: ModelBundle, folder: pathlib.Path, weights: str, formats: Sequence[str]
 ) -> tuple[str, ...]:
     """Writes the programs of those `formats` that have some into a folder that holds `weights`; the
     names of the files.
 
-    Raises ExportError where a format cannot hold the network, MissingExtra where it needs a package
-    that is not installed.
+    Raises ExportError where a format cannot hold the network.
     """
     wanted = [name for name in PROGRAMS if name in formats]
     if not wanted:
@@ -44,8 +50,6 @@ def write(
     # Who only loads a model needs none of these.
     from videobert_jax.export import flat, functions, onnx, stablehlo
 
-    if ONNX in wanted:
-        onnx.require()
     programs = [flat.program(bundle, function) for function in functions.of(bundle)]
     writers = {STABLEHLO: stablehlo.write, ONNX: onnx.write}
     for name in wanted:

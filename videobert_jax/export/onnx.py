@@ -16,16 +16,11 @@ from jax.extend import core
 from videobert_jax.export import onnx_operators
 from videobert_jax.export.flat import Program
 from videobert_jax.export.functions import Argument, Function
-from videobert_jax.export.onnx_graph import EXTRA, Graph, Operand
-from videobert_jax.files import extras, tensors
+from videobert_jax.export.onnx_graph import Graph, Operand
+from videobert_jax.files import tensors
 
 OPSET, IR_VERSION = 18, 9  # of 2022, so that runtimes older than this package read them
 SUFFIX = ".onnx"
-
-
-def require() -> None:
-    """Raises MissingExtra where onnx is not installed."""
-    extras.require("onnx", EXTRA)
 
 
 def write(programs: Sequence[Program], weights: pathlib.Path) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from jax import export as jax_export
 
 from videobert_jax.files import extras
 
-EXTRA = "onnx"
-
 
 @dataclasses.dataclass(frozen=True)
 class Operand:
@@ -26,7 +24,7 @@ class Graph:
     """What nodes are added to. `sizes` says where each symbol is found: an input and its axis."""
 
     def __init__(self, sizes: Mapping[str, tuple[str, int]]):
-        self.onnx: Any = extras.require("onnx", EXTRA)
+        self.onnx: Any = extras.require("onnx", "onnx")
         self.nodes: list[Any] = []
         self.initializers: dict[str, Any] = {}
         self._sizes = sizes

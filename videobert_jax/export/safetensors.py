@@ -71,6 +71,7 @@ def save_bundle(
     another export is replaced with `force`, any other folder never; MissingExtra where a format
     needs a package that is not installed.
     """
+    program_formats.require(formats)
     output = storage.path(output)
     storage.require_access(output)
     storage.make_folder(output.parent)
