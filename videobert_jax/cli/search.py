@@ -75,8 +75,8 @@ def load_model(
     folder: pathlib.Path | None, checkpoint: str | None, platform: str
 ) -> "tuple[PretrainedModel, str]":
     """(the model, the name by which it is found again) of a checkpoint, or of that which made the
-    index in `folder`. Raises SearchIndexError where it is another model, EvaluationError."""
-    from videobert_jax.cli import evaluate
+    index in `folder`. Raises SearchIndexError where it is another model, LoadError."""
+    from videobert_jax import loading
     from videobert_jax.files import storage
     from videobert_jax.inference.model import PretrainedModel
     from videobert_jax.search_index import SearchIndexError, manifest
@@ -88,8 +88,8 @@ def load_model(
         raise SearchIndexError(f"{folder} does not say where its model is; give --checkpoint.")
     print(hardware.start(platform), file=sys.stderr)
     try:
-        model = PretrainedModel(evaluate.load_bundle(name))
-    except evaluate.EvaluationError as error:
+        model = PretrainedModel(loading.load_bundle(name))
+    except loading.LoadError as error:
         if checkpoint or found is None:
             raise
         raise SearchIndexError(

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from videobert_jax.inference import model as pretrained
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.search_index import manifest as manifests
 from videobert_jax.search_index import vectors
@@ -147,12 +146,12 @@ class Index:
     def _loaded(self) -> PretrainedModel:
         if self._model is None:
             checkpoint = self.manifest.maker.checkpoint
-            if not any(pathlib.Path(checkpoint or ".").glob("*.safetensors")):
+            if not checkpoint:
                 raise SearchIndexError(
-                    f"{self.folder} was made by {self.manifest.maker}, which is not an export at "
-                    f"{checkpoint or 'a known place'}; give it: Index.open(folder, model)."
+                    f"{self.folder} was made by {self.manifest.maker}, of which it is not told "
+                    "where it is; give it: Index.open(folder, model)."
                 )
-            loaded = pretrained.load(checkpoint)
+            loaded = PretrainedModel.from_pretrained(checkpoint)
             self.manifest.require_maker(loaded, self.folder)
             self._model = loaded
         return self._model

@@ -6,7 +6,6 @@ import math
 import numpy as np
 from jaxtyping import Float, Int
 
-from videobert_jax.data import segments
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.schema import FeatureContract
 from videobert_jax.search_index.errors import SearchIndexError
@@ -52,7 +51,7 @@ class Windows:
         """(start, end) of a window of a video, by the contract's clips."""
         first = min(number * self.hop, max(num_clips - self.clips, 0))
         start = first * contract.stride_seconds
-        return start, start + segments.covered_seconds(min(self.clips, num_clips), contract)
+        return start, start + contract.covered_seconds(min(self.clips, num_clips))
 
 
 def default(model: PretrainedModel) -> Windows:
@@ -69,11 +68,11 @@ def chosen(model: PretrainedModel, window: Seconds | None, hop: Seconds | None) 
         if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
             raise SearchIndexError(f"a {name} of {seconds} s; expected a length above 0.")
     contract, clips = model.contract, default(model).clips
-    one = segments.covered_seconds(1, contract)
+    one = contract.covered_seconds(1)
     if window is not None:
         clips = max(round((window - one) / contract.stride_seconds) + 1, 1)
     if clips > model.maximum_clips:
-        longest = segments.covered_seconds(model.maximum_clips, contract)
+        longest = contract.covered_seconds(model.maximum_clips)
         raise SearchIndexError(
             f"a window of {window} s is {clips} clips, but the model was trained with "
             f"{model.maximum_clips} at most; expected {longest:.4g} s or less."
