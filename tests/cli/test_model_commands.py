@@ -28,7 +28,10 @@ def export(tiny_run, tmp_path_factory):
         made,
         contract=colours.CONTRACT,
         answers=ANSWERS,
-        trained_on={"datasets": [{"name": "kitchen"}], "video_names": ["kitchen_0001"]},
+        trained_on={
+            "datasets": [{"name": "kitchen", "split": "train", "digest": "0" * 64}],
+            "video_names": ["kitchen_0001"],
+        },
     )
     folder = tmp_path_factory.mktemp("model") / "export"
     safetensors.save_bundle(made, folder)

@@ -10,7 +10,8 @@ import pytest
 
 from tests import bundles, fakes
 from tests.video.test_extract import BACKBONE, SETTINGS
-from videobert_jax.cli import evaluate, main, search
+from videobert_jax import loading
+from videobert_jax.cli import main, search
 from videobert_jax.export import safetensors
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.video import decode, extract
@@ -118,7 +119,7 @@ def test_files_are_added_taken_out_and_rebuilt(export, videos, tmp_path, capsys)
 
 def test_a_run_is_found_again_at_the_step_that_made_the_index(tmp_path, monkeypatch, tiny_run):
     bundle = bundles.tiny(tiny_run)
-    monkeypatch.setattr(evaluate, "load_bundle", lambda name: bundle)
+    monkeypatch.setattr(loading, "load_bundle", lambda name: bundle)
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     for name in ("run", "run@best", "run@20"):
         _, found = search.load_model(None, str(tmp_path / name), "cpu")
@@ -133,7 +134,7 @@ def test_a_model_that_is_gone_or_another_is_refused(export, videos, tmp_path, ca
     assert "which is not where it was" in capsys.readouterr().err
     assert answers(capsys, "cut", f"--index={index}", f"--checkpoint={tmp_path / 'moved'}")
     other = dataclasses.replace(safetensors.load_bundle(tmp_path / "moved"), digest="5" * 64)
-    monkeypatch.setattr(evaluate, "load_bundle", lambda name: other)
+    monkeypatch.setattr(loading, "load_bundle", lambda name: other)
     assert run("search", "cut", f"--index={index}", "--checkpoint=other") == 2
     assert "their vectors cannot be compared" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "faiss", None)

@@ -228,7 +228,9 @@ def test_another_model_is_refused(indexed, bundle):
     with pytest.raises(SearchIndexError, match="into another folder"):
         building.update(folder, stranger, [folder.parent / "videos"], never, building.Options())
     export.rename(export.with_name("elsewhere"))
-    with pytest.raises(SearchIndexError, match="not an export at .*give it"):
+    with pytest.raises(
+        SearchIndexError, match="not where it was .*export: expected a workdir.*give it"
+    ):
         Index.open(folder).search("cut the onion")
 
 

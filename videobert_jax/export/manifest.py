@@ -95,11 +95,14 @@ def require_version(value: Any, name: str, version: int, file: Any) -> None:
     has = found.get("format"), found.get("format_version")
     if has == (name, version):
         return
-    newer = has[0] == name and isinstance(has[1], int) and has[1] > version
-    remedy = "update videobert_jax, or export" if newer else "export"
+    if has[0] == name and isinstance(has[1], int) and has[1] > version:
+        raise ExportError(
+            f"{file}: version {has[1]} of the format, newer than the {version} that this "
+            "videobert-jax reads; install a newer videobert-jax."
+        )
     raise ExportError(
         f"{file}: format {has[0]!r} version {has[1]!r}, expected {name!r} version {version}; "
-        f"{remedy} the checkpoint anew."
+        "export the checkpoint anew."
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from videobert_jax.inference.model import PretrainedModel
+from videobert_jax.loading import LoadError
 from videobert_jax.search_index import manifest as manifests
 from videobert_jax.search_index import vectors
 from videobert_jax.search_index.errors import SearchIndexError
@@ -151,7 +152,13 @@ class Index:
                     f"{self.folder} was made by {self.manifest.maker}, of which it is not told "
                     "where it is; give it: Index.open(folder, model)."
                 )
-            loaded = PretrainedModel.from_pretrained(checkpoint)
+            try:
+                loaded = PretrainedModel.from_pretrained(checkpoint)
+            except LoadError as error:
+                raise SearchIndexError(
+                    f"{self.folder} was made by {self.manifest.maker}, which is not where it was "
+                    f"({error}); give it: Index.open(folder, model)."
+                ) from error
             self.manifest.require_maker(loaded, self.folder)
             self._model = loaded
         return self._model
