@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "export": {"models", "weights", "text", "files"},
     "report_page": {"tasks", "kitchen", "data", "files"},
     "inference": {"export", "models", "weights", "video", "text", "sharding", "files"},
-    "search_index": {"inference", "video", "data", "files"},
+    "search_index": {"loading", "inference", "video", "data", "files"},
 }
 MAY_IMPORT_TENSORFLOW = {"data/pipeline.py", "data/assembly.py"}
 TENSORFLOW = {"tensorflow", "tensorflow_datasets"}
