@@ -30,7 +30,6 @@ from videobert_jax.tasks import (
     report,
     retrieval,
     step_localization,
-    templates,
     whole_videos,
     zero_shot_classification,
 )
@@ -38,6 +37,7 @@ from videobert_jax.tasks.context import PredictionContext
 from videobert_jax.tasks.metrics import classification, ranking, segmentation
 from videobert_jax.tasks.metrics.similarity import Matrix
 from videobert_jax.tasks.report import TaskResult
+from videobert_jax.text import templates
 
 SEED = 0  # of eval.py where none is said, whatever a run's
 PROBED = "video_tower"  # the feature that is compared with ours of this name

@@ -14,7 +14,6 @@ pytest.importorskip(
 )
 
 import torch
-from videobert_jax.tasks.templates import Blank
 
 from benchmarks import kitchen_runs, lxmert_column, lxmert_kitchen, lxmert_runs, lxmert_tasks
 from benchmarks.lxmert_network import Network
@@ -22,6 +21,7 @@ from tests.benchmarks.conftest import TEST, with_ends
 from videobert_jax.data import index
 from videobert_jax.tasks import questions, step_localization, whole_videos
 from videobert_jax.tasks.context import PredictionContext
+from videobert_jax.text.templates import Blank
 
 
 @pytest.fixture(scope="module")
