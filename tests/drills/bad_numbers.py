@@ -1,0 +1,228 @@
+"""Numbers go bad for twenty steps of a real run: it must go back, and end with the bits of a run
+that never had the batches of those steps; parameters are finite in every checkpoint.
+
+    python -m tests.drills.bad_numbers [--seed N] [--shard I/N] [--results FILE] [--without-guard]
+
+NaN, infinity and 1e30 (of clip features, which are float16, its largest number) appear in the clip
+features of whole batches, in those of one block, which one device holds, in the loss, and in the
+gradient. Features are spoilt behind the checks of the input. A case is a line of the results file
+at once, and one that passed at this commit is not run again. With --without-guard every update is
+taken: then cases must fail, which shows that the drill bites.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import itertools
+import json
+import pathlib
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import alternate
+from tests.drills import kill_and_resume
+from tests.integration import runs
+from videobert_jax.data.block import BlockBuilder
+from videobert_jax.training import checkpoint, checkpoint_folder, guard, rollback, steps
+
+PLACES = ("features", "one_block", "loss", "gradient")
+VALUES = {"nan": np.nan, "inf": np.inf, "1e30": 1e30}
+NUM_STEPS, BAD_STEPS = 70, 20
+_BATCH = runs.SETTINGS["data.blocks_per_batch"]
+_BLOCK = 5  # of a batch, on one of the devices
+_RESULTS = pathlib.Path("build/drills/bad_numbers.jsonl")
+_SETTINGS = {
+    "training__num_steps": NUM_STEPS,
+    "training__save_every": 10,
+    "training__keep_checkpoints": 9,
+    "training__max_skipped_updates": BAD_STEPS,
+}
+_build = BlockBuilder.build
+
+
+@dataclasses.dataclass
+class Fault:
+    """What goes wrong, from `first` on for BAD_STEPS batches, until the run has gone back."""
+
+    place: str
+    value: float
+    first: int
+    workdir: pathlib.Path
+    step: Any = None  # of the step that is traced
+    gradients_next: bool = False
+
+    def __enter__(self) -> "Fault":
+        fault, begin, weighted = self, steps._Problem.__init__, steps._Problem.weighted
+        laid_out = steps.laid_out_for_update
+        self._patches = contextlib.ExitStack()
+
+        def started(problem: Any, model: Any, config: Any, batch: Any, state: Any, seed: int):
+            begin(problem, model, config, batch, state, seed)
+            fault.step, fault.gradients_next = state.step, True
+
+        def spoilt_loss(problem: Any, totals: Any) -> jax.Array:
+            return weighted(problem, totals) * jnp.where(fault.acts(), fault.value, 1.0)
+
+        def spoilt_gradient(tree: Any, model: Any, rule: Any) -> Any:
+            if fault.gradients_next:  # the step lays out gradients first, then parameters
+                fault.gradients_next = False
+                leaves, structure = jax.tree.flatten(tree)
+                leaves[0] = leaves[0] + jnp.where(fault.acts(), fault.value, 0.0)
+                tree = jax.tree.unflatten(structure, leaves)
+            return laid_out(tree, model, rule)
+
+        patches: dict[str, list[tuple[Any, str, Any]]] = {
+            "features": [(BlockBuilder, "build", self._features(range(_BATCH)))],
+            "one_block": [(BlockBuilder, "build", self._features([_BLOCK]))],
+            "loss": [
+                (steps._Problem, "__init__", started),
+                (steps._Problem, "weighted", spoilt_loss),
+            ],
+            "gradient": [
+                (steps._Problem, "__init__", started),
+                (steps, "laid_out_for_update", spoilt_gradient),
+            ],
+        }
+        for where, name, replaced in patches[self.place]:
+            self._patches.enter_context(mock.patch.object(where, name, replaced))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._patches.close()
+
+    def acts(self) -> Any:
+        """Whether it goes wrong at the step that is traced."""
+        if rollback.recorded(self.workdir):  # when the step is traced, which every opening does
+            return False
+        return (self.step >= self.first) & (self.step < self.first + BAD_STEPS)
+
+    def _features(self, blocks: Any) -> Any:
+        def build(builder: BlockBuilder, k: int):
+            made = _build(builder, k)
+            batch, block = divmod(k, _BATCH)
+            if not (self.first <= batch < self.first + BAD_STEPS and block in blocks):
+                return made
+            features = made.batch.video_features.copy()
+            largest = np.finfo(np.float16).max
+            features[0, 0] = min(self.value, largest) if np.isfinite(self.value) else self.value
+            spoilt = dataclasses.replace(made.batch, video_features=features)
+            return dataclasses.replace(made, batch=spoilt)
+
+        return build
+
+
+class Drill:
+    """Cases on one dataset, each compared with the run that never had the bad batches."""
+
+    def __init__(self, folder: pathlib.Path, results: pathlib.Path, seed: int, guarded: bool):
+        self.folder, self.results, self.seed, self.guarded = folder, results, seed, guarded
+        self.first = random.Random(seed).randint(12, 28)
+        self.dataset = kill_and_resume.write_dataset(folder / "dataset")
+        self._reference: dict[str, Any] | None = None
+
+    def reference(self) -> dict[str, Any]:
+        """Digests of the end of the run whose batches jump over the bad ones."""
+        if self._reference is None:
+            limit = self.first * _BATCH
+
+            def without(builder: BlockBuilder, k: int):
+                return _build(builder, k if k < limit else k + BAD_STEPS * _BATCH)
+
+            with mock.patch.object(BlockBuilder, "build", without):
+                runs.train(self.folder / "reference", self.dataset, **_SETTINGS)
+            self._reference = runs.saved_digests(self.folder / "reference", NUM_STEPS)
+        return self._reference
+
+    def case(self, place: str, value: str) -> bool:
+        """Whether the run did as it must; written to the results."""
+        begun, workdir = time.monotonic(), self.folder / f"{place}-{value}"
+        expected = self.reference()
+        # The largest number that a feature can have is one that a network can live with.
+        may_live = place in ("features", "one_block") and value == "1e30"
+        with contextlib.ExitStack() as stack:
+            if not self.guarded:
+                taken = mock.patch.object(guard, "allowed", lambda *_: jnp.bool_(True))
+                stack.enter_context(taken)
+            stack.enter_context(Fault(place, VALUES[value], self.first, workdir))
+            finished = runs.train(workdir, self.dataset, **_SETTINGS).finished
+        finite = all(_finite(workdir, step) for step in checkpoint_folder.manifest_steps(workdir))
+        back = len(rollback.recorded(workdir))
+        equal = runs.saved_digests(workdir, NUM_STEPS) == expected
+        passed = finished and finite and (equal if back else may_live)
+        self._note(
+            place=place,
+            value=value,
+            first_bad_step=self.first,
+            rollbacks=back,
+            finite=finite,
+            equal=equal,
+            passed=passed,
+            seconds=round(time.monotonic() - begun, 1),
+        )
+        return passed
+
+    def done(self) -> set[tuple[str, str]]:
+        """Cases that passed at this commit."""
+        lines = self.results.read_text().splitlines() if self.results.exists() else ()
+        found = [json.loads(line) for line in lines]
+        key = (self.seed, alternate.commit(), True, True)
+        return {
+            (line["place"], line["value"])
+            for line in found
+            if (line["seed"], line["commit"], line["guarded"], line["passed"]) == key
+        }
+
+    def _note(self, **fields: Any) -> None:
+        about = {"seed": self.seed, "commit": alternate.commit(), "guarded": self.guarded}
+        self.results.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.results, "a", encoding="utf-8") as file:
+            now = time.strftime("%FT%TZ", time.gmtime())
+            file.write(json.dumps({"time": now, **about, **fields}) + "\n")
+
+
+def _finite(workdir: pathlib.Path, step: int) -> bool:
+    params = checkpoint.load_bundle(f"{workdir}@{step}", "raw").variables["params"]
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+
+
+def cases() -> Iterator[tuple[str, str]]:
+    return itertools.product(PLACES, VALUES)
+
+
+def main() -> int:
+    """0 where every case did as it must, 1 where one did not."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0, help="of the first bad step")
+    parser.add_argument("--shard", default="0/1", help="I/N: part I of N of the cases")
+    parser.add_argument("--results", type=pathlib.Path, default=_RESULTS, help="appended to")
+    parser.add_argument("--without-guard", action="store_true", help="every update is taken")
+    arguments = parser.parse_args()
+    shard, shards = (int(part) for part in arguments.shard.split("/"))
+    jax.config.update("jax_num_cpu_devices", 8)
+    failed = []
+    with tempfile.TemporaryDirectory(prefix="bad_numbers_") as name:
+        folder, guarded = pathlib.Path(name), not arguments.without_guard
+        drill = Drill(folder, arguments.results, arguments.seed, guarded)
+        done = drill.done() if guarded else set()
+        for place, value in itertools.islice(cases(), shard, None, shards):
+            if (place, value) in done:
+                continue
+            if not drill.case(place, value):
+                failed.append(f"{value} in {place}")
+            verdict = "failed" if f"{value} in {place}" in failed else "as it must"
+            print(f"{place} {value}: {verdict}", flush=True)
+    print(f"not as it must: {', '.join(failed)}" if failed else "every case went as it must")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
