@@ -44,13 +44,13 @@ def run(arguments: argparse.Namespace, settings: list[tuple[str, str]]) -> int:
     for key, text in settings:
         configuration.apply_override(config, key, text)
     parsed = configuration.parse(config)
-    evaluators.require_known(parsed.training.eval_tasks, evaluate.TASKS)
+    tasks = parsed.training.eval_tasks
+    evaluators.require_known(tasks, evaluate.known_tasks(tasks))
     print(hardware.start(parsed.platform, *process_options.of(arguments)), flush=True)
     periodic = []
     if parsed.training.eval_every:
-        asked = parsed.training.eval_tasks
         measure = evaluate.evaluate_by_default
-        periodic = evaluators.periodic(parsed, asked, measure)
+        periodic = evaluators.periodic(parsed, tasks, measure)
     as_json = configuration.to_json(config)
     loop.train(
         parsed, as_json, arguments.workdir, evaluators=periodic, load_bundle=evaluate.load_bundle

@@ -261,6 +261,7 @@ def objective_weights(**weights: float) -> objectives.ObjectivesConfig:
         ),
         answering=objectives.AnsweringConfig(weights.get("answering", 0.0)),
         segmentation=objectives.SegmentationConfig(weights.get("segmentation", 0.0)),
+        extra=(),
         twin_clip_distance=2,
     )
 

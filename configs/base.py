@@ -57,7 +57,8 @@ def stage(steps: int, settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
 
 
 def train_only(config: ml_collections.ConfigDict, **weights: float) -> None:
-    """Gives the objectives these weights, and all others 0."""
+    """Gives the objectives these weights, and all others, also of other packages, 0."""
+    config.objectives.extra = ""
     for name, settings in config.objectives.items():
         if isinstance(settings, ml_collections.ConfigDict):
             settings.weight = weights.pop(name, 0.0)
@@ -268,6 +269,9 @@ def objectives() -> ml_collections.ConfigDict:
             "answering": {"weight": 0.0},
             # which step a clip shows, or none; needs data.clip_labels and model.clip_labels
             "segmentation": {"weight": 0.0},
+            # comma-separated package.module=WEIGHT, objectives of other packages
+            # (docs/extending.md); "" for none
+            "extra": "",
             # clips of one video this near are never negatives of each other
             "twin_clip_distance": 2,
         }

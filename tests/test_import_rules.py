@@ -10,9 +10,9 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = "videobert_jax"
 
-# Layer -> layers it may import besides itself, the schema and settings. Settings are modules named
-# config and configuration.py: plain frozen dataclasses, and how they are read. The command line
-# and the entry points compose the rest, and may import all of it.
+# Layer -> layers it may import besides itself, the schema, extensions.py and settings. Settings are
+# modules named config and configuration.py: plain frozen dataclasses, and how they are read. The
+# command line and the entry points compose the rest, and may import all of it.
 ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "text": {"files"},
@@ -66,7 +66,7 @@ def violations(path: pathlib.Path, source: str) -> list[str]:
         if names[0] != PACKAGE or layer not in ALLOWED or len(names) == 1:
             continue
         is_settings = names[1] == "configuration" or (len(names) > 2 and names[2] == "config")
-        if names[1] not in {layer, "schema", *ALLOWED[layer]} and not is_settings:
+        if names[1] not in {layer, "schema", "extensions", *ALLOWED[layer]} and not is_settings:
             found.append(f"{path}: {layer} imports {module}")
     return found
 
@@ -89,6 +89,13 @@ def test_imports_go_one_way():
 def test_every_layer_is_known():
     layers = {path.parent.name for path in (ROOT / PACKAGE).glob("*/__init__.py")}
     assert layers - set(ALLOWED) == {"cli"}
+
+
+def test_what_loads_other_packages_knows_nothing_of_ours():
+    """Else any layer could reach any other through it."""
+    file = ROOT / PACKAGE / "extensions.py"
+    found = [module for module, _ in imports(ast.parse(file.read_text()), file)]
+    assert found and not [module for module in found if module.startswith(PACKAGE)]
 
 
 def test_settings_import_settings_alone():

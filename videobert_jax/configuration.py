@@ -27,6 +27,13 @@ STAGE_SETTINGS = (
     "data.sources.*.weight",
     "training.accumulation_steps",
 )
+# Settings that are lists, with commas on the command line.
+_LISTS = (
+    ("init", "modules"),
+    ("objectives", "extra"),
+    ("optimizer", "frozen"),
+    ("training", "eval_tasks"),
+)
 
 
 def load_file(path: str) -> ml_collections.ConfigDict:
@@ -174,7 +181,7 @@ def _run_config(fields: dict[str, Any]) -> RunConfig:
         data["sources"] = [{"name": name, **rest} for name, rest in data["sources"].items()]
         if not data["sources"]:
             raise ConfigError("data.sources is empty; a run needs one source or more.")
-    for group, name in (("init", "modules"), ("optimizer", "frozen"), ("training", "eval_tasks")):
+    for group, name in _LISTS:
         settings = fields.get(group)
         if isinstance(settings, dict) and isinstance(listed := settings.get(name), str):
             settings[name] = [part.strip() for part in listed.split(",") if part.strip()]

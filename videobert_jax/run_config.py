@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from videobert_jax import extensions
 from videobert_jax.data.config import DataConfig
 from videobert_jax.models.config import ModelConfig, UnknownModule, module_names
 from videobert_jax.objectives import config as objectives
@@ -103,6 +104,7 @@ def check_together(run: RunConfig) -> None:
     _check_captioning(run)
     _check_frozen(run)
     _check_regimes(run)
+    _check_extra(run)
     if run.optimizer.warmup_steps >= run.training.num_steps:
         raise ConfigError(
             f"optimizer.warmup_steps={run.optimizer.warmup_steps} is not less than "
@@ -205,10 +207,20 @@ def _check_frozen(run: RunConfig) -> None:
 def _check_regimes(run: RunConfig) -> None:
     """Every objective with a weight needs a source that it can learn from."""
     found = sorted({source.regime for source in run.data.sources if source.weight > 0})
-    for name, weight in run.objectives.weights().items():
-        if weight > 0 and not set(found) & set(objectives.REGIMES[name]):
+    for name, regimes in objectives.REGIMES.items():
+        weight = run.objectives.weights()[name]
+        if weight > 0 and not set(found) & set(regimes):
             raise ConfigError(
                 f"objectives.{name}.weight={weight} needs a source with the regime "
-                f"{' or '.join(objectives.REGIMES[name])}, found {', '.join(found)}; set the "
+                f"{' or '.join(regimes)}, found {', '.join(found)}; set the "
                 "weight to 0, or give such a source a weight."
             )
+
+
+def _check_extra(run: RunConfig) -> None:
+    """Imports the objectives of other packages, before anything is begun. Raises ConfigError."""
+    for path in run.objectives.extra_weights():
+        try:
+            extensions.load(path, objectives.EXTRA_NAMES, objectives.EXTRA_SETTING)
+        except extensions.ExtensionError as error:
+            raise ConfigError(str(error)) from None

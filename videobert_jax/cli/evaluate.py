@@ -12,11 +12,12 @@ import argparse
 import pathlib
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 
-from videobert_jax import loading
+from videobert_jax import extensions, loading
 from videobert_jax.cli import process_options, result_files, task_options
 from videobert_jax.data import index, local_copy
 from videobert_jax.files import storage
@@ -56,6 +57,7 @@ TASKS = (
     question_answering.NAME,
     multiple_choice.NAME,
 )
+TASK_NAMES = ("NAME", "evaluate")  # what a task of another package offers
 FOLLOW_SECONDS = 30.0
 SPLITS = ("test", "validation")  # taken in this order where none is said
 
@@ -79,7 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", help="prepared dataset; default: the one trained on")
     parser.add_argument(
         "--task",
-        help=f"one or several of {','.join(TASKS)}; default: all that split and network allow",
+        help=f"one or several of {','.join(TASKS)}, or a package.module of your own "
+        "(docs/extending.md); default: all that split and network allow",
     )
     parser.add_argument(
         "--split",
@@ -246,6 +249,8 @@ def _print(text: str) -> None:
 
 def evaluate(context: EvaluationContext, task: str, arguments: argparse.Namespace) -> Any:
     """The result of one task by the settings on the command line."""
+    if extensions.is_path(task):
+        return _evaluate_own(context, task)
     if task == retrieval.NAME:
         return retrieval.evaluate(
             context, shortlist=arguments.shortlist, normalization=arguments.normalization
@@ -277,6 +282,28 @@ def evaluate(context: EvaluationContext, task: str, arguments: argparse.Namespac
         scoring=arguments.scoring,
         calibration=arguments.calibration,
     )
+
+
+def _evaluate_own(context: EvaluationContext, task: str) -> report.TaskResult:
+    """The result of a task of another package. Raises EvaluationError where it gives none."""
+    result = extensions.load(task, TASK_NAMES, "--task").evaluate(context)
+    if not isinstance(result, report.TaskResult):
+        raise EvaluationError(
+            f"--task={task}: evaluate gave a {type(result).__name__}; expected a TaskResult of "
+            "videobert_jax.tasks.report."
+        )
+    return result
+
+
+def known_tasks(asked: Sequence[str]) -> list[str]:
+    """TASKS, and those asked for that are modules of other packages; these are imported.
+
+    Raises ExtensionError where one cannot be, or is no task.
+    """
+    paths = [task for task in asked if extensions.is_path(task)]
+    for path in paths:
+        extensions.load(path, TASK_NAMES, "--task")
+    return [*TASKS, *paths]
 
 
 def evaluate_by_default(context: EvaluationContext, task: str) -> Any:
@@ -334,9 +361,11 @@ def _tasks(
             _leave_out(task, reason)
         return [task for task in TASKS if task not in left_out]
     tasks = [task.strip() for task in asked.split(",")]
-    unknown = sorted(set(tasks) - set(TASKS))
+    unknown = sorted(set(tasks) - set(known_tasks(tasks)))
     if unknown:
-        raise EvaluationError(f"--task={asked}: {unknown} is none of {', '.join(TASKS)}.")
+        raise EvaluationError(
+            f"--task={asked}: {unknown} is none of {', '.join(TASKS)}, and no package.module."
+        )
     return tasks
 
 

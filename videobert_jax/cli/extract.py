@@ -41,7 +41,8 @@ def add_backbone_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--backbone",
         default="i3d_kinetics",
-        help="i3d_kinetics (weights by the kitchen extra), s3d_kinetics or s3d_howto100m",
+        help="i3d_kinetics (weights by the kitchen extra), s3d_kinetics, s3d_howto100m, or a "
+        "package.module of your own (docs/extending.md)",
     )
     parser.add_argument("--weights", type=pathlib.Path, help="the backbone's published file")
     parser.add_argument("--batch", type=int, default=8, help="clips at a time; default 8")

@@ -10,6 +10,8 @@ may then be a URL (docs/scale.md). One's own videos become a dataset in one comm
 extracted on the way:
 
     prepare videos --videos DIR --transcripts DIR --backbone i3d_kinetics --output DIR
+
+NAME may be package.module, a dataset of another package (docs/extending.md).
 """
 
 import argparse
@@ -20,10 +22,11 @@ import pathlib
 import shlex
 import sys
 import time
+import types
 from collections.abc import Callable
 from typing import Any
 
-from videobert_jax import schema
+from videobert_jax import extensions, schema
 from videobert_jax.cli import extract, features_options, transcripts
 from videobert_jax.data import importers, index, transcript_files, video_ids, writer
 from videobert_jax.data.datasets import annotated, evaluated_ids, narration, videos
@@ -50,13 +53,20 @@ ANNOTATED: dict[str, tuple[str, ...]] = {
     "how2qa": ("video_mapping",),
     "howto100m": ("video_csv",),
 }
+NAMES = sorted([*DATASETS, *ANNOTATED, "videos"])
+# What the module of a dataset of another package offers: with `read` it is made of annotations and
+# features, with `prepare` of a folder of its own.
+MODULE_NAMES = ("NAME",)
 _MANY_FILES = ("activitynet_captions", "hirest", "msrvtt_qa", "how2qa")
 _OWN = ("annotations", *dict.fromkeys(name for own in ANNOTATED.values() for name in own))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "name", choices=sorted([*DATASETS, *ANNOTATED, "videos"]), help="which dataset"
+        "name",
+        type=_name,
+        metavar="NAME",
+        help=f"one of {', '.join(NAMES)}, or a package.module of your own",
     )
     parser.add_argument(
         "--source", type=pathlib.Path, help="folder with the source files (not for kitchen)"
@@ -123,7 +133,8 @@ def _add_own_videos(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 when the dataset is complete, also where it was before. Raises DatasetError."""
-    name, output = arguments.name, arguments.output
+    output = arguments.output
+    name = _module(arguments.name).NAME if _is_own(arguments) else arguments.name
     if isinstance(output, str):
         return _prepare_at_url(arguments)
     is_complete = (output / index.DATASET_FILE).is_file()
@@ -160,7 +171,7 @@ def _output(text: str) -> pathlib.Path | str:
 
 
 def _prepare_at_url(arguments: argparse.Namespace) -> int:
-    if arguments.name not in ANNOTATED or not (arguments.workers or arguments.beam):
+    if not _is_annotated(arguments) or not (arguments.workers or arguments.beam):
         raise index.DatasetError(
             f"--output={arguments.output}: only Beam writes to URLs, and only datasets of the "
             "field; say --workers=N or --beam, or write to a folder and copy it"
@@ -179,7 +190,7 @@ def _prepare(arguments: argparse.Namespace) -> index.Dataset | None:
     given = [option for option in (*_OWN, "features", "layout") if getattr(arguments, option)]
     if name == "videos":
         return _own_videos(arguments, given)
-    if name in ANNOTATED:
+    if _is_annotated(arguments):
         if source is not None:
             raise index.DatasetError(
                 f"--source={source}: {name} is made of --annotations and --features; leave "
@@ -190,6 +201,8 @@ def _prepare(arguments: argparse.Namespace) -> index.Dataset | None:
         raise index.DatasetError(
             f"{name} takes none of {', '.join(_option(option) for option in given)}"
         )
+    if _is_own(arguments):
+        return _module(name).prepare(source, arguments.output)
     module = importlib.import_module(DATASETS[name])
     if name not in schema.EMBEDDED:
         return module.prepare(source, arguments.output)
@@ -198,6 +211,34 @@ def _prepare(arguments: argparse.Namespace) -> index.Dataset | None:
             f"--source={source}: {name} is made from what the package brings; leave --source out"
         )
     return module.prepare(arguments.output)
+
+
+def _name(text: str) -> str:
+    if text not in NAMES and not extensions.is_path(text):
+        raise argparse.ArgumentTypeError(
+            f"invalid choice: {text!r} (choose from {', '.join(NAMES)}, or name a package.module)"
+        )
+    return text
+
+
+def _is_own(arguments: argparse.Namespace) -> bool:
+    """Whether the dataset is another package's."""
+    return extensions.is_path(arguments.name)
+
+
+def _is_annotated(arguments: argparse.Namespace) -> bool:
+    """Whether it is made of annotations and features."""
+    if _is_own(arguments):
+        return hasattr(_module(arguments.name), "read")
+    return arguments.name in ANNOTATED
+
+
+def _module(name: str) -> types.ModuleType:
+    """The module of another package's dataset. Raises ExtensionError."""
+    module = extensions.load(name, MODULE_NAMES, "prepare NAME")
+    if not hasattr(module, "read"):
+        extensions.require(module, ("prepare",), f"prepare {name}, which has no read either")
+    return module
 
 
 def _own_videos(arguments: argparse.Namespace, given: list[str]) -> index.Dataset:
@@ -256,18 +297,19 @@ def _make_transcripts(
 
 def _annotated(arguments: argparse.Namespace, given: list[str]) -> index.Dataset | None:
     name, files = arguments.name, arguments.annotations or []
-    takes = ("annotations", "features", "layout", *ANNOTATED[name])
+    takes = ("annotations", "features", "layout", *ANNOTATED.get(name, ()))
     if strange := [option for option in given if option not in takes]:
         raise index.DatasetError(f"{name} does not take {', '.join(map(_option, strange))}")
     if not files and not (name == "msrvtt" and arguments.test_csv):
         raise index.DatasetError(f"{name} needs --annotations FILE, as it was published")
-    if len(files) > 1 and name not in _MANY_FILES:
+    if len(files) > 1 and name in ANNOTATED and name not in _MANY_FILES:
         raise index.DatasetError(f"{name} takes one file of --annotations, {len(files)} given")
-    is_release = name == "crosstask" and files[0:1] and files[0].is_dir()
-    if missing := [] if is_release else [str(file) for file in files if not file.is_file()]:
+    may_be_folders = name == "crosstask" or _is_own(arguments)
+    if missing := [
+        str(file) for file in files if not (file.is_file() or (may_be_folders and file.is_dir()))
+    ]:
         raise index.DatasetError(f"{', '.join(missing)}: not there; give --annotations FILE")
-    module = importlib.import_module(f"videobert_jax.data.datasets.{name}")
-    corpus = _read(module.read, arguments, files)
+    corpus = _corpus(arguments, files)
     choices = annotated.Choices(
         evaluated_ids.read(arguments.evaluation_ids),
         arguments.keep_overlap,
@@ -297,9 +339,12 @@ def _writer(
     return functools.partial(DistributedWriter, open_source=open_source, beam_options=options)
 
 
-def _read(read: Callable[..., Any], arguments: argparse.Namespace, files: list) -> Any:
-    """The corpus, by a module's `read` of its annotations and the options that are given."""
+def _corpus(arguments: argparse.Namespace, files: list[pathlib.Path]) -> annotated.Corpus:
+    """By a module's `read` of its annotations and the options that are given."""
     name = arguments.name
+    if _is_own(arguments):
+        return _module(name).read(files)
+    read = importlib.import_module(f"videobert_jax.data.datasets.{name}").read
     given = {option: getattr(arguments, option) for option in ANNOTATED[name]}
     given = {option: value for option, value in given.items() if value is not None}
     paths = {option: path for option, path in given.items() if isinstance(path, pathlib.Path)}

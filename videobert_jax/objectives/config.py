@@ -1,6 +1,7 @@
 """Settings of the pretraining objectives; meaning and defaults stand in configs/base.py."""
 
 import dataclasses
+import math
 
 # Regimes of the sources that an objective has something to learn from.
 REGIMES: dict[str, tuple[str, ...]] = {
@@ -16,6 +17,8 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "segmentation": ("text_video", "video_only"),
 }
 NEGATIVES = ("uniform", "hard")
+EXTRA_SETTING = "objectives.extra"
+EXTRA_NAMES = ("weight", "total")  # what a module of another package offers as an objective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +150,7 @@ class ObjectivesConfig:
     captioning: CaptioningConfig
     answering: AnsweringConfig
     segmentation: SegmentationConfig
+    extra: tuple[str, ...]  # "package.module=weight" each, objectives of other packages
     twin_clip_distance: int
 
     def __post_init__(self) -> None:
@@ -177,4 +181,23 @@ class ObjectivesConfig:
             "captioning": self.captioning.weight,
             "answering": self.answering.weight,
             "segmentation": self.segmentation.weight,
+            **self.extra_weights(),
         }
+
+    def extra_weights(self) -> dict[str, float]:
+        """Weight of every objective of another package by its dotted path. Raises ValueError."""
+        found: dict[str, float] = {}
+        for entry in self.extra:
+            path, _, text = entry.partition("=")
+            path = path.strip()
+            try:
+                weight = float(text)
+            except ValueError:
+                weight = math.nan
+            if path in found or "." not in path or not math.isfinite(weight):
+                raise ValueError(
+                    f"{EXTRA_SETTING}={','.join(self.extra)}: found {entry!r}; expected "
+                    "package.module=WEIGHT, with commas between several, each once."
+                )
+            found[path] = weight
+        return found

@@ -21,6 +21,7 @@ from videobert_jax.objectives import (
     captioning,
     cascade,
     contrastive,
+    extra,
     masked_language,
     masked_video,
     mismatches,
@@ -55,12 +56,17 @@ def block_weights(
         "answering": lambda: answering.weight(block),
         "segmentation": lambda: segmentation.weight(block),
     }
-    return {name: weights[name]() for name in active(config)}
+    of_others = {name: extra.weight(name, block) for name in _extra(config)}
+    return {name: weights[name]() for name in active(config) if name in weights} | of_others
 
 
 def active(config: ObjectivesConfig) -> list[str]:
     """Names of the objectives with a weight."""
     return [name for name, value in config.weights().items() if value > 0]
+
+
+def _extra(config: ObjectivesConfig) -> list[str]:
+    return [name for name, value in config.extra_weights().items() if value > 0]
 
 
 def local_totals(
@@ -72,8 +78,8 @@ def local_totals(
     config: ObjectivesConfig,
 ) -> dict[str, Float[Array, ""]]:
     """Sum of every active objective whose negatives, if any, are the block's own."""
+    totals = extra.totals(model, variables, block, encoded, key, config)
     names = set(active(config)) - {"contrastive"}
-    totals = {}
     if "bag_of_words" in names:
         totals["bag_of_words"] = _bag_of_words_total(model, variables, block, encoded)
     if "token_contrastive" in names:

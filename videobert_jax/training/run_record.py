@@ -73,6 +73,7 @@ YOUNGER_SETTINGS: dict[str, Any] = {
     **{f"model.{name}": value for name, value in model_config.YOUNGER.items()},
     "objectives.answering.weight": 0.0,
     "objectives.captioning.word_dropout": 0.0,
+    "objectives.extra": "",
     "objectives.segmentation.weight": 0.0,
     "optimizer.layer_decay": 1.0,
     "optimizer.frozen": "",
