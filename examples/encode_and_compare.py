@@ -23,7 +23,11 @@ def main() -> None:
     (found,) = model.localize(given.video, given.sentences, ordered=False)
     print("cosine, with the whole video; best second, with that second's; sentence")
     for number, sentence in enumerate(given.sentences):
-        cosine, second, score = texts[number] @ video[0], found.seconds[number], found.scores[number]
+        cosine, second, score = (
+            texts[number] @ video[0],
+            found.seconds[number],
+            found.scores[number],
+        )
         print(f"{cosine:6.3f} {second:6d} s {score:6.3f}  {sentence}")
 
 

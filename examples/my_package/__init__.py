@@ -1,1 +1,1 @@
-"""A package of one's own that extends videobert_jax without a fork: docs/extending.md explains it."""
+"""A package of one's own that extends videobert_jax without a fork (docs/extending.md)."""
