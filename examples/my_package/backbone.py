@@ -13,7 +13,7 @@ from jax import Array
 
 from videobert_jax.video import clips, extract
 
-CLIPS = clips.ClipSettings(fps=8, frames_per_clip=8, stride_frames=8)  # a clip a second
+CLIPS = clips.ClipSettings(fps=8.0, frames_per_clip=8, stride_frames=8)  # a clip a second
 
 
 def load(weights: pathlib.Path | None) -> extract.Backbone:
@@ -32,5 +32,5 @@ def load(weights: pathlib.Path | None) -> extract.Backbone:
 
 def _apply(scale: Any, frames: Array) -> tuple[Array, Array]:
     """Features [g, 3], and logits where there are classes, of uint8 clips [g, s, y, x, 3]."""
-    features = frames.astype(jnp.float32).mean((1, 2, 3)) / 255 * scale
+    features = frames.astype(jnp.float32).mean((1, 2, 3)) / 255 * scale[None]
     return features, jnp.zeros((len(frames), 0))

@@ -19,7 +19,8 @@ from videobert_jax import configuration, extensions, schema
 from videobert_jax.cli import evaluate, main
 from videobert_jax.data import index
 from videobert_jax.models.videobert import VideoBert
-from videobert_jax.objectives import extra
+from videobert_jax.objectives import extra, passes
+from videobert_jax.report_page import page
 from videobert_jax.run_config import ConfigError
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.tasks import evaluators
@@ -114,14 +115,15 @@ def test_its_dataset_is_prepared_and_known_by_its_name(dataset, capsys):
 def test_a_dataset_may_write_itself(package, tmp_path):
     text = (package / "dataset.py").read_text().replace("def read(", "def _read(")
     text += """
+from numpy import load
+from videobert_jax import schema
+from videobert_jax.data import segments, writer
+
 
 def prepare(source, output):
-    from videobert_jax import schema
-    from videobert_jax.data import writer
-
-    contract = schema.FeatureContract.from_json(CONTRACT)
-    made = writer.DatasetWriter(output, NAME, contract)
-    made.add_video("train", "film", lambda: __import__("numpy").load(source / "film.npy"), [])
+    made = writer.DatasetWriter(output, NAME, schema.FeatureContract.from_json(CONTRACT))
+    spoken = [segments.Segment(0.0, 2.0, "cut the onion")]
+    made.add_video("train", "film", load(source / "film.npy"), spoken)
     return made.finish()
 """
     text += f"CONTRACT = {fakes.CONTRACT.to_json()!r}\n"
@@ -130,7 +132,7 @@ def prepare(source, output):
     words = ["prepare", "my_package.writing", f"--output={tmp_path / 'set'}"]
     assert main.main([*words, f"--source={tmp_path}"]) == 0
     split = index.open_dataset(tmp_path / "set").splits["train"]
-    assert list(split.videos) == ["film"]
+    assert list(split.videos) == ["film"] and split.texts(np.arange(1)) == ["cut the onion"]
 
 
 def test_its_objective_is_logged_and_changes_the_run(workdir, dataset):
@@ -222,21 +224,23 @@ def _cosines(model: VideoBert, variables, block: schema.Batch):
     return _At()
 
 
-def test_every_objective_draws_by_a_key_of_its_own(package, tiny_run, monkeypatch):
+def test_every_objective_draws_by_a_key_of_its_own(package, tiny_run, tiny_model_config):
     for name in ("one", "other"):
         (package / f"{name}.py").write_text(
-            "import jax\ndef weight(block): return 1.0\n"
+            "import jax\n\ndef weight(block): return 1.0\n"
             "def total(model, variables, block, encoded, key): return jax.random.uniform(key)\n"
         )
     named = ("my_package.one=1", "my_package.other=1", "my_package.objective=0")
     config = dataclasses.replace(tiny_run.objectives, extra=named)
-    found = extra.totals(None, None, None, None, jax.random.key(0), config)  # type: ignore
+    block, encoded = fakes.on_device(fakes.block(1)), passes.Encoded(None, None, None, None)
+    inputs = (VideoBert(tiny_model_config), None, block, encoded, jax.random.key(0), config)
+    found = extra.totals(*inputs)
     assert set(found) == {"my_package.one", "my_package.other"}
     assert len({float(value) for value in found.values()}) == 2
 
 
 def test_its_task_writes_a_record(workdir, dataset, capsys):
-    assert run(f"--workdir={workdir}", "--task=my_package.task,retrieval") == 0
+    assert run(f"--workdir={workdir}", "--task=my_package.task", f"--report={workdir}") == 0
     record = json.loads((workdir / "eval" / "my_package.task.json").read_text())
     assert record["task"] == "nearness" and record["dataset"]["num_evaluated"] == 18
     lines = (workdir / "eval" / "my_package.task.examples.jsonl").read_text().splitlines()
@@ -245,7 +249,7 @@ def test_its_task_writes_a_record(workdir, dataset, capsys):
     low, high = record["intervals"]["cosine"]
     assert low <= record["metrics"]["cosine"] <= high
     assert "my_package.task" in capsys.readouterr().out
-    assert (workdir / "eval" / "retrieval.json").is_file()
+    assert "my_sentences/validation" in (workdir / page.FILE).read_text()
 
 
 def test_its_task_may_be_measured_in_training(package):
