@@ -81,8 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", help="prepared dataset; default: the one trained on")
     parser.add_argument(
         "--task",
-        help=f"one or several of {','.join(TASKS)}, or a package.module of your own "
-        "(docs/extending.md); default: all that split and network allow",
+        help=f"one or several of {','.join(TASKS)}, or package.module; default: all that can be",
     )
     parser.add_argument(
         "--split",
