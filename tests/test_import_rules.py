@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "report_page": {"tasks", "kitchen", "data", "files"},
     "inference": {"export", "models", "weights", "video", "text", "sharding", "files"},
     "search_index": {"loading", "inference", "video", "data", "files"},
+    "demo": {"search_index", "inference", "objectives", "kitchen", "video", "files"},
 }
 MAY_IMPORT_TENSORFLOW = {"data/pipeline.py", "data/assembly.py"}
 TENSORFLOW = {"tensorflow", "tensorflow_datasets"}

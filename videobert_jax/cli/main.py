@@ -38,6 +38,7 @@ COMMANDS = (
     "fill-mask",
     "attention",
     "demonstrate",
+    "demo",
     "export",
     "plan",
     "replay",

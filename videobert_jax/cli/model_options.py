@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser, files: str = "+") -> None:
     parser.add_argument("--json", action="store_true", help="a JSON object a line")
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def add_model_arguments(parser: argparse.ArgumentParser, max_seconds: float = 3600.0) -> None:
     """What every command says of its model."""
     parser.add_argument(
         "--checkpoint",
@@ -50,8 +50,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-seconds",
         type=float,
-        default=3600.0,
-        help="of a video that is extracted; longer ones are refused (default 3600)",
+        default=max_seconds,
+        help=f"of a video that is extracted; longer ones are refused (default {max_seconds:g})",
     )
     parser.add_argument(
         "--platform", default="", help="'cpu' says that an accelerator is left unused on purpose"

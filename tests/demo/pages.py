@@ -1,0 +1,105 @@
+"""A whole demo page over a tiny network with random weights and drawn films, for tests."""
+
+import contextlib
+import dataclasses
+import http.client
+import json
+import pathlib
+import tempfile
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+
+from tests import bundles, colours, fakes
+from videobert_jax.demo import films, server, service, uploads
+from videobert_jax.inference.model import PretrainedModel
+from videobert_jax.video import decode
+
+LIMITS = uploads.Limits(megabytes=1, film_seconds=8, transfer_seconds=2, reading_seconds=60, kept=2)
+NAMES = ("kitchen_0003", "kitchen_0005")
+CLIPS = 36
+STEPS = ("cut the onion on the board", "now stir the egg with salt")
+
+
+def model(run, *, decoder: bool = False) -> PretrainedModel:
+    """The network of `run` for features of `tests.colours`, with a decoder if asked for."""
+    of_decoder = dataclasses.replace(run.model.decoder, num_layers=int(decoder))
+    run = dataclasses.replace(
+        run,
+        data=dataclasses.replace(run.data, target_length=12),
+        model=dataclasses.replace(run.model, decoder=of_decoder),
+    )
+    return PretrainedModel(
+        dataclasses.replace(bundles.tiny(run), contract=colours.CONTRACT, captioning_inputs="video")
+    )
+
+
+def entries(clips: int = CLIPS) -> dict[str, films.Entry]:
+    """Films of random clip features."""
+    generator = np.random.default_rng(0)
+    return {
+        name: films.Entry(
+            name, generator.normal(size=(clips, fakes.FEATURE_DIM)).astype(np.float32), steps=STEPS
+        )
+        for name in NAMES
+    }
+
+
+def movie(path: pathlib.Path, seconds: float = 4) -> pathlib.Path:
+    """An mp4 of changing colours, 8 frames a second."""
+    tones = np.random.default_rng(1).integers(0, 256, (round(seconds), 1, 1, 3)).astype(np.uint8)
+    side = colours.SIDE
+    frames = np.broadcast_to(np.repeat(tones, 8, axis=0), (8 * len(tones), side, side, 3))
+    decode.write_frames(path, frames.copy(), 8)
+    return path
+
+
+def draw(name: str, folder: pathlib.Path) -> pathlib.Path:
+    return movie(folder / f"{name}.mp4")
+
+
+@contextlib.contextmanager
+def served(of: PretrainedModel, limits: uploads.Limits = LIMITS, **options) -> Iterator["Page"]:
+    """The page at a free port; its folder is removed behind it."""
+    with tempfile.TemporaryDirectory() as folder:
+        shown = films.Films(entries(), pathlib.Path(folder), **{"draw": draw, **options})
+        with server.Server(service.Service(of, shown, limits)) as running:
+            thread = threading.Thread(target=running.serve_forever, args=(0.02,))
+            thread.start()
+            try:
+                yield Page(running, pathlib.Path(folder))
+            finally:
+                running.shutdown()
+                thread.join()
+
+
+@dataclasses.dataclass
+class Page:
+    """A page that is served."""
+
+    server: server.Server
+    folder: pathlib.Path
+
+    def request(self, method: str, path: str, body: bytes | None = None, **headers: str):
+        """(status, headers, body) of a request."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=60)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, named)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        finally:
+            connection.close()
+
+    def ask(self, path: str, **asked):
+        """(status, value) of a question."""
+        status, _, body = self.request(
+            "POST", path, json.dumps(asked).encode(), Content_Type="application/json"
+        )
+        return status, json.loads(body)
+
+    def upload(self, body: bytes, kind: str = "video/mp4"):
+        """(status, value) of an upload."""
+        status, _, answer = self.request("POST", "/uploads", body, Content_Type=kind)
+        return status, json.loads(answer)

@@ -1,0 +1,199 @@
+"""Uploads: a film that is one, and two hundred that are none."""
+
+import json
+import pathlib
+import socket
+import tempfile
+import time
+
+import numpy as np
+import pytest
+
+from tests import colours
+from tests.demo import pages
+from videobert_jax.demo import uploads
+from videobert_jax.weights import backbones
+
+pytest.importorskip("av", reason="PyAV is not installed")
+
+
+@pytest.fixture(scope="module")
+def model(tiny_run):
+    made = pages.model(tiny_run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backbones, "of_contract", colours.of_contract)
+        assert made.reader.extractor is not None  # kept from now on
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(model):
+    with pages.served(model) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory) -> bytes:
+    return pages.movie(tmp_path_factory.mktemp("film") / "a.mp4").read_bytes()
+
+
+def raw(page, head: str, body: bytes = b"") -> bytes:
+    """What is answered to bytes that are no proper request."""
+    with socket.create_connection(("127.0.0.1", page.server.server_port), timeout=20) as connection:
+        host = f"Host: 127.0.0.1:{page.server.server_port}\r\n"
+        connection.sendall(head.replace("HOST", host).encode() + b"\r\n\r\n" + body)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := connection.recv(1 << 16):
+            answer += chunk
+        return answer
+
+
+def test_a_film_is_read_as_the_model_reads_the_file(page, model, film, tmp_path):
+    status, told = page.upload(film)
+    assert status == 200 and told["uploaded"] and told["seconds"] == 4
+    name = told["name"]
+    file = tmp_path / "a.mp4"
+    file.write_bytes(film)
+    (features,) = model.features([file])
+    steps = ["cut the onion", "stir the egg"]
+    _, found = page.ask("/steps", film=name, steps=steps)
+    (expected,) = model.localize(features, steps)
+    np.testing.assert_allclose(
+        [step["cosines"] for step in found["steps"]], expected.cosines.T, atol=1e-3
+    )
+    assert page.request("GET", f"/films/{name}")[2] == film
+    assert page.request("GET", f"/stills/{name}/3")[2][:2] == b"\xff\xd8"
+    assert any(hit["film"] == name for hit in page.ask("/search", text="cut")[1]["hits"])
+    # The oldest of more than two makes room.
+    page.upload(film), page.upload(film)
+    assert page.request("GET", f"/films/{name}")[0] == 404
+    assert len(list(page.folder.glob("upload_*"))) == 2
+    hits = page.ask("/search", text="cut")[1]["hits"]
+    assert hits and name not in {hit["film"] for hit in hits}
+
+
+def hostile(film: bytes):
+    """(what it is, request line and headers, body, statuses that may answer it)."""
+    generator = np.random.default_rng(7)
+    kind, host = "Content-Type: video/mp4\r\n", "POST /uploads HTTP/1.1\r\nHOST"
+
+    def sent(body: bytes, kind: str = kind, more: str = "") -> str:
+        return f"{host}{kind}{more}Content-Length: {len(body)}"
+
+    for number in range(20):
+        cut = film[: int(generator.integers(9, len(film) * 0.6))]
+        yield f"truncated {number}", sent(cut), cut, {422}
+    for number in range(10):
+        damaged = bytearray(film)
+        for place in generator.integers(12, len(film), 200):
+            damaged[place] = generator.integers(256)
+        yield f"damaged {number}", sent(damaged), bytes(damaged), {200, 422}
+    for number in range(40):
+        noise = generator.bytes(int(generator.integers(1, 50_000)))
+        yield f"noise {number}", sent(noise), noise, {415}
+    for number in range(20):
+        text = b"<script>alert(1)</script>" * (number + 1)
+        yield f"text {number}", sent(text), text, {415}
+    for length in (2**20 + 1, 2**31, 2**32, 2**63, 10**17):
+        yield f"declared {length}", f"{host}{kind}Content-Length: {length}", b"....ftyp", {413, 411}
+        yield f"short of {length % 999}", f"{host}{kind}Content-Length: 999", b"....ftypisom", {400}
+    for length in ("-1", "1e3", "0x10", "", "abc", "9" * 400, "12, 12", "1\r\nContent-Length: 2"):
+        yield f"length {length[:9]!r}", f"{host}{kind}Content-Length: {length}", b"", {411}
+    yield "no length", f"{host}{kind}X: y", b"", {411}
+    yield "empty", sent(b""), b"", {400}
+    chunked = "Transfer-Encoding: chunked\r\n"
+    yield "chunked", f"{host}{kind}{chunked}X: y", b"5\r\nabcde\r\n0\r\n\r\n", {411}
+    yield "both", sent(film, more=chunked), film, {411}
+    names = ("../../etc/passwd", "/etc/passwd", "..\\..\\a", "a\0b", "%2e%2e%2fx", "~/x", "a" * 999)
+    for name in names:
+        form = (
+            f'--x\r\nContent-Disposition: form-data; name="f"; filename="{name}"\r\n\r\n'
+        ).encode()
+        yield (
+            f"form {name[:9]!r}",
+            sent(form, "Content-Type: multipart/form-data; boundary=x\r\n"),
+            form,
+            {415},
+        )
+        yield f"form as mp4 {name[:9]!r}", sent(form), form, {415}
+        disposition = f'Content-Disposition: attachment; filename="{name[:99]}"\r\n'.replace(
+            "\0", ""
+        )
+        yield f"named {name[:9]!r}", sent(film[:99], more=disposition), film[:99], {422}
+        path = name.replace("\0", "%00").replace("\\", "%5c")
+        yield (
+            f"at {name[:9]!r}",
+            f"POST /uploads/{path} HTTP/1.1\r\nHOST{kind}Content-Length: 1",
+            b"x",
+            {404},
+        )
+        yield (
+            f"put {name[:9]!r}",
+            f"PUT /{path} HTTP/1.1\r\nHOST{kind}Content-Length: 1",
+            b"x",
+            {501},
+        )
+    types = "text/plain text/html application/json image/svg+xml video/* application/zip x".split()
+    for of in [*types, "a" * 5000, "video/mp4x", "multipart/form-data"]:
+        yield f"type {of[:9]}", sent(film, f"Content-Type: {of}\r\n"), film, {415}
+    for number in range(30):
+        line = generator.bytes(60).replace(b"\n", b"").decode("latin-1")
+        yield f"line {number}", line, b"", {0, 400, 404, 414, 501, 505}
+    yield "headers", f"{host}{kind}" + "".join(f"X{n}: y\r\n" for n in range(500)), b"", {431}
+    yield "long line", f"POST /{'a' * 70_000} HTTP/1.1\r\nHOST", b"", {414}
+    over = b"\0\0\0\x18ftypisom" + bytes(2**20)
+    for number in range(5):
+        yield f"oversize {number}", sent(over), over, {413}
+
+
+def test_two_hundred_hostile_uploads_leave_nothing_behind(page, film):
+    """None takes the page down, and no file is left inside its folder or beside it."""
+    before = {page.folder: set(page.folder.iterdir())}
+    beside = pathlib.Path(tempfile.gettempdir())
+    before[beside] = {path for path in beside.iterdir() if "videobert" in path.name}
+    tried = 0
+    for what, head, body, statuses in hostile(film):
+        tried += 1
+        answer = raw(page, head, body)
+        status = int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/") else 0
+        assert status in statuses, (what, answer[:600])
+        if status in (411, 413, 415, 422):
+            error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+            assert len(error) > 20 and str(page.folder) not in error, what
+        if status == 200:  # damage that decodes; what was read before made room
+            before[page.folder] = set(page.folder.iterdir())
+            assert len(before[page.folder]) <= 2
+        assert set(page.folder.iterdir()) == before[page.folder], what
+    assert tried >= 200
+    assert {path for path in beside.iterdir() if "videobert" in path.name} == before[beside]
+    assert page.request("GET", "/about")[0] == 200
+    assert page.upload(film)[0] == 200
+
+
+def test_what_takes_too_long_is_refused(page, model, film):
+    """To arrive; as a film; to be read."""
+    port = page.server.server_port
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        head = f"POST /uploads HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: video/mp4\r\n"
+        connection.sendall(f"{head}Content-Length: 900\r\n\r\n....ftyp".encode())
+        start = time.monotonic()
+        for _ in range(12):
+            time.sleep(0.3)
+            try:
+                connection.sendall(b"x")
+            except OSError:
+                break
+        answer = connection.recv(4096)
+    assert b"longer than 2 s to arrive" in answer
+    assert b" 408 " in answer and time.monotonic() - start < 10
+    limits = uploads.Limits(megabytes=1, film_seconds=2, transfer_seconds=2, reading_seconds=60)
+    with pages.served(model, limits) as short:
+        status, told = short.upload(film)
+        assert status == 422 and "longer than 2 s" in told["error"]
+        assert list(short.folder.iterdir()) == []
+    limits = uploads.Limits(megabytes=1, film_seconds=9, transfer_seconds=2, reading_seconds=0.01)
+    with pages.served(model, limits) as hasty:
+        status, told = hasty.upload(film)
+        assert status == 422 and "to read" in told["error"]
+        assert list(hasty.folder.iterdir()) == []
