@@ -81,7 +81,10 @@ def _serve(arguments: argparse.Namespace, limits: "Limits") -> None:
             ) from error
         with served:
             print(f"open {served.address} (Ctrl-C ends it)", flush=True)
-            served.serve_forever()
+            try:
+                served.serve_forever()
+            finally:
+                asked.close()
 
 
 def _stop(number: int, frame: types.FrameType | None) -> None:

@@ -85,6 +85,7 @@ class Films:
         self.entries = dict(entries)
         self.folder = folder
         self._drawn, self._draw = drawn, draw
+        self._closed = False
         self._drawing = threading.Lock()  # one at a time: the second who asks finds it drawn
 
     def entry(self, name: object) -> Entry:
@@ -98,6 +99,8 @@ class Films:
         """The file of a film. Raises Refusal (404), MissingExtra where it cannot be drawn."""
         entry = self.entry(name)
         with self._drawing:
+            if self._closed:
+                raise unknown("the page is being ended; start it anew.")
             if entry.path is None:
                 there = None if self._drawn is None else self._drawn / f"{entry.name}.mp4"
                 is_there = there is not None and there.is_file()
@@ -112,6 +115,10 @@ class Films:
         if entry.frames is not None:
             return _jpeg(entry.frames[min(int(second), len(entry.frames) - 1)])
         return _drawn_still(entry.name, second)
+
+    def close(self) -> None:
+        """Begins no further film: its folder goes."""
+        self._closed = True
 
     def remove(self, name: str) -> None:
         """Forgets an upload and deletes its file."""

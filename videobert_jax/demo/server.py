@@ -66,8 +66,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.service = service
         static = importlib.resources.files("videobert_jax.demo") / "static"
         self.static = {
-            path: ((static / name).read_bytes(), kind)
-            for path, (name, kind) in _STATIC.items()
+            path: ((static / name).read_bytes(), kind) for path, (name, kind) in _STATIC.items()
         }
         self._free = threading.BoundedSemaphore(_CONNECTIONS)
         super().__init__((host, port), Handler)

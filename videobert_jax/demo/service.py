@@ -24,6 +24,7 @@ from videobert_jax.search_index import windows
 _HITS = 8
 _OVERLAP = 0.25  # of a window, beyond which it is the moment of a better one
 _MOST_STEPS = 30
+_ENDING = 60.0  # seconds that a computation may go on when the page is to end
 _WAITING = 8  # requests that wait for the model; the next is told to come again
 
 
@@ -44,6 +45,7 @@ class Service:
         self.films, self.limits = films, limits
         self._model = model
         self._busy = threading.Lock()
+        self._ends = threading.Event()
         self._waiting = threading.BoundedSemaphore(_WAITING)
         self._numbers = itertools.count(1)
         self._windows = windows.default(model)
@@ -59,9 +61,22 @@ class Service:
             )
         try:
             with self._busy:
+                self._require_going_on()
                 yield self._model
         finally:
             self._waiting.release()
+
+    def close(self) -> None:
+        """Answers nothing more, and waits for what is computed now: a process that ends in the
+        middle of a computation is aborted."""
+        self._ends.set()
+        self.films.close()
+        if self._busy.acquire(timeout=_ENDING):
+            self._busy.release()
+
+    def _require_going_on(self) -> None:
+        if self._ends.is_set():
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the page is being ended; start it anew.")
 
     def about(self) -> dict[str, Any]:
         """The model, what it can do and not (why), the films, the limits."""
@@ -194,7 +209,7 @@ class Service:
         uploads.receive(stream, length, path, self.limits)
         try:
             with self._model_alone() as model:
-                film = uploads.extract(model, path, self.limits)
+                film = uploads.extract(model, path, self.limits, self._require_going_on)
                 entry = Entry(name, film.features, path, film.frames)
                 self._indexed.update(self._index({name: entry}))
                 self.films.entries[name] = entry

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from io import BufferedIOBase
 from typing import BinaryIO
@@ -99,8 +99,11 @@ class Film:
     frames: list[np.ndarray]
 
 
-def extract(model: PretrainedModel, path: pathlib.Path, limits: Limits) -> Film:
-    """What a model reads of a file of unknown contents.
+def extract(
+    model: PretrainedModel, path: pathlib.Path, limits: Limits, go_on: Callable[[], None]
+) -> Film:
+    """What a model reads of a file of unknown contents. `go_on` is called at every frame, and
+    raises where it is not to go on.
 
     Raises Refusal (422) where it is no video, too long, or takes too long to read, and what
     `model.reader.extractor` does.
@@ -111,6 +114,7 @@ def extract(model: PretrainedModel, path: pathlib.Path, limits: Limits) -> Film:
 
     def frames() -> Iterator[np.ndarray]:
         for number, frame in enumerate(decoded(path, fps, network.side, network.squashed, limits)):
+            go_on()
             if number / fps >= len(kept):
                 kept.append(frame)
             yield frame

@@ -162,8 +162,9 @@ function showCaptions(captions) {
   }));
 }
 
-function map(caption, found, weights) {
-  const most = Math.max(...weights.flat());
+function map(caption, found, weights, even) {
+  // An even share is half the colour, so that attention to nothing in particular is pale.
+  const full = Math.max(2 * even, ...weights.flat());
   const head = found.times.map((second) => {
     const still = make("img", { alt: "",
       src: `stills/${state.film}/${(second + found.clip_seconds / 2).toFixed(1)}` });
@@ -173,7 +174,7 @@ function map(caption, found, weights) {
   const rows = found.words.map((word, number) => make("tr", {},
     make("th", { scope: "row", textContent: word, className: /^\[.*\]$/.test(word) ? "special" : "" }),
     ...weights[number].map((weight) => make("td", {
-      textContent: Math.round(100 * weight), share: (weight / most).toFixed(3) }))));
+      textContent: Math.round(100 * weight), share: (weight / full).toFixed(3) }))));
   return make("table", { className: "map" }, make("caption", { textContent: caption }),
     make("thead", {}, make("tr", {}, make("th"), ...head)), make("tbody", {}, ...rows));
 }
@@ -181,8 +182,9 @@ function map(caption, found, weights) {
 function showAttention(found) {
   const turned = found.words.map((_, word) => found.video_reads_text.map((row) => row[word]));
   at("attention-found").replaceChildren(
-    map("Words read clips: of each word, % over the clips", found, found.text_reads_video),
-    map("Clips read words: of each clip, % over the words", found, turned));
+    map("Words read clips: of each word, % over the clips", found, found.text_reads_video,
+      1 / found.times.length),
+    map("Clips read words: of each clip, % over the words", found, turned, 1 / found.words.length));
 }
 
 async function upload(file) {
