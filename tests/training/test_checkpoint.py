@@ -286,3 +286,16 @@ def test_without_a_moving_average_there_are_the_weights_alone(tmp_path: pathlib.
     assert jax.tree.all(jax.tree.map(np.array_equal, variables["params"], state.params))
     with pytest.raises(checkpoint.CheckpointError, match="no moving average.*--weights=raw"):
         checkpoint_folder.read_variables(tmp_path, 1, "ema")
+
+
+def test_a_state_from_before_there_was_a_window_is_restored_without(tmp_path: pathlib.Path):
+    mesh = mesh_of(2, 4)
+    old = dataclasses.replace(state_on(mesh, 1), window=None)
+    checkpointer = opened(tmp_path / "run")
+    checkpointer.save(1, old, DATA_STATE)
+    checkpointer.close()
+    wanted = structs_of(state_on(mesh, 1))
+    assert wanted.window is not None
+    restored = opened(tmp_path / "run").restore_latest(lambda step: wanted)
+    assert restored is not None and restored.state.window is None
+    np.testing.assert_array_equal(restored.state.params["tower"]["bias"], np.ones(8))
