@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Shaped
 
+from videobert_jax.models import single_rows
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.videobert import VideoBert
 
@@ -84,67 +84,14 @@ def of(bundle: ModelBundle) -> tuple[Function, ...]:
         ),
     )
     return (
-        Function("encode_video", video, (joint,), _encode_video),
-        Function("encode_text", text, (joint,), _encode_text),
+        Function("encode_video", video, (joint,), single_rows.video_embeddings),
+        Function("encode_text", text, (joint,), single_rows.text_embeddings),
         Function("encode_pair", video + text, fused, _encode_pair),
     )
 
 
-def _encode_video(
-    model: VideoBert, variables: Any, features: Float[Array, "b v c"], num_clips: Int[Array, " b"]
-) -> tuple[Float[Array, "b j"]]:
-    encoded, segments = _video_tower(model, variables, features, num_clips)
-    embeddings: Any = model.apply(variables, encoded, segments, 1, method="video_embeddings")
-    return (jnp.squeeze(embeddings, 1),)
-
-
-def _encode_text(
-    model: VideoBert, variables: Any, ids: Int[Array, "b t"], num_pieces: Int[Array, " b"]
-) -> tuple[Float[Array, "b j"]]:
-    encoded, segments = _text_tower(model, variables, ids, num_pieces)
-    embeddings: Any = model.apply(variables, encoded, segments, 1, method="text_embeddings")
-    return (jnp.squeeze(embeddings, 1),)
-
-
 def _encode_pair(
-    model: VideoBert,
-    variables: Any,
-    features: Float[Array, "b v c"],
-    num_clips: Int[Array, " b"],
-    ids: Int[Array, "b t"],
-    num_pieces: Int[Array, " b"],
+    model: VideoBert, variables: Any, *inputs: Shaped[Array, "b ..."]
 ) -> tuple[Float[Array, "b v d"], Float[Array, "b t d"], Float[Array, "b d"], Float[Array, " b"]]:
-    video, video_segments = _video_tower(model, variables, features, num_clips)
-    text, text_segments = _text_tower(model, variables, ids, num_pieces)
-    sides = (text, text_segments, video, video_segments)
-    both: Any = model.apply(variables, *sides, method="fuse")
-    text, video = both
-    fused = (text, text_segments, video, video_segments)
-    pooled: Any = model.apply(variables, *fused, 1, method="pool")
-    logits: Any = model.apply(variables, pooled, method="matching_logits")
-    video = jnp.where(video_segments[..., None] > 0, video, 0.0)
-    text = jnp.where(text_segments[..., None] > 0, text, 0.0)
-    return video, text, jnp.squeeze(pooled, 1), jnp.squeeze(logits, 1)
-
-
-def _video_tower(
-    model: VideoBert, variables: Any, features: Array, num_clips: Array
-) -> tuple[Any, Int[Array, "b v"]]:
-    segments, positions = _places(features.shape[1], num_clips)
-    shown = jnp.zeros(segments.shape, bool)
-    inputs = (features, segments, positions, shown)
-    return model.apply(variables, *inputs, method="encode_video"), segments
-
-
-def _text_tower(
-    model: VideoBert, variables: Any, ids: Array, num_pieces: Array
-) -> tuple[Any, Int[Array, "b t"]]:
-    segments, positions = _places(ids.shape[1], num_pieces)
-    return model.apply(variables, ids, segments, positions, method="encode_text"), segments
-
-
-def _places(length: Any, counts: Array) -> tuple[Int[Array, "b n"], Int[Array, "b n"]]:
-    """(segment ids, positions) of rows of a length, a symbol too, that hold one example each."""
-    places = jnp.arange(length, dtype=jnp.int32)[None]
-    real = places < counts[:, None]
-    return real.astype(jnp.int32), jnp.where(real, places, 0)
+    video, text, pooled = single_rows.pairs(model, variables, *inputs)
+    return video, text, pooled, single_rows.matching_logits(model, variables, pooled)

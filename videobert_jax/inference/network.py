@@ -14,15 +14,16 @@ from videobert_jax.inference import inputs, programs
 from videobert_jax.inference.inputs import InputError, Side, Texts, Videos
 from videobert_jax.inference.reading import MAXIMUM_SECONDS, VideoReader
 from videobert_jax.inference.windows import Cut
+from videobert_jax.models import single_rows
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.schema import FeatureContract
 from videobert_jax.text.tokenizer import Tokenizer
 
 _PROGRAMS = (
-    programs.video_embeddings,
-    programs.text_embeddings,
-    programs.pairs,
+    single_rows.video_embeddings,
+    single_rows.text_embeddings,
+    single_rows.pairs,
     programs.matching_logits,
     programs.answer_logits,
     programs.piece_logits,
