@@ -19,10 +19,10 @@ from videobert_jax.demo.uploads import Limits
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.objectives.config import VIDEO
 from videobert_jax.schema import EMBEDDED
-from videobert_jax.search_index import windows
+from videobert_jax.search_index import moments, windows
+from videobert_jax.search_index.moments import Hit
 
 _HITS = 8
-_OVERLAP = 0.25  # of a window, beyond which it is the moment of a better one
 _MOST_STEPS = 30
 _ENDING = 60.0  # seconds that a computation may go on when the page is to end
 _WAITING = 8  # requests that wait for the model; the next is told to come again
@@ -108,20 +108,17 @@ class Service:
         with self._model_alone() as model:
             (told,) = model.encode_text(text)
         found = [
-            (float(score), name, times)
+            Hit(name, *times, float(score))
             for name, indexed in list(self._indexed.items())
             for score, times in zip(indexed.vectors @ told, indexed.times, strict=True)
         ]
-        hits: list[dict[str, Any]] = []
-        for score, name, (start, end) in sorted(found, key=lambda of: -of[0]):
-            same = [hit for hit in hits if hit["film"] == name]
-            shared = [min(end, hit["end"]) - max(start, hit["start"]) for hit in same]
-            if any(seconds > _OVERLAP * (end - start) for seconds in shared):
-                continue
-            hits.append({"film": name, "start": start, "end": end, "score": score})
-            if len(hits) == _HITS:
-                break
-        return {"hits": hits}
+        best = moments.distinct(sorted(found, key=lambda hit: -hit.score), _HITS)
+        return {
+            "hits": [
+                {"film": hit.file, "start": hit.start, "end": hit.end, "score": hit.score}
+                for hit in best
+            ]
+        }
 
     def captions(self, asked: dict[str, Any]) -> dict[str, Any]:
         """{"film", "seconds"} -> {"captions": [{"start", "end", "text"}]} of spans so long."""
@@ -257,7 +254,7 @@ class Service:
         if not bundle.config.decoder.num_layers:
             return (
                 "This model has no decoder, so it writes no captions; start the page with one that "
-                "was trained with objectives.captioning (configs/kitchen_captions.py)."
+                "was trained with objectives.captioning (configs/kitchen_captioning.py)."
             )
         if bundle.captions_read not in (None, VIDEO):
             return (

@@ -163,13 +163,8 @@ def read_features(path: pathlib.Path) -> ClipFeatures:
                 f"{file} is not there; give FILE.npy of clip features [clips, dim] with the "
                 "contract.json that says how they were made beside it, or a video."
             )
-    try:
-        contract = FeatureContract.from_json(json.loads(beside.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, AttributeError) as error:
-        if isinstance(error, ContractMismatch):
-            raise
-        raise InputError(f"{beside}: not a contract in JSON ({error}); write it anew.") from error
-    features = _array(path)
+    contract = read_contract(beside)
+    features = read_array(path)
     if features.ndim != 2 or features.shape[1] != contract.dim or features.dtype.kind != "f":
         raise InputError(
             f"{path} is {features.dtype} of the shape {list(features.shape)}, expected "
@@ -178,8 +173,21 @@ def read_features(path: pathlib.Path) -> ClipFeatures:
     return ClipFeatures(features, contract)
 
 
-def _array(path: pathlib.Path) -> Shaped[np.ndarray, "..."]:
-    if path.suffix == ".npy":
+def read_contract(path: pathlib.Path) -> FeatureContract:
+    """Raises InputError on a file that is no contract, ContractMismatch on one that lacks what must
+    be known."""
+    try:
+        return FeatureContract.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, ContractMismatch):
+            raise
+        raise InputError(f"{path}: not a contract in JSON ({error}); write it anew.") from error
+
+
+def read_array(path: pathlib.Path) -> Shaped[np.ndarray, "..."]:
+    """That of a .npy file, or of a .npz file the only one or the one called "features". Raises
+    InputError, ArrayFileError."""
+    if path.suffix.lower() == ".npy":
         return arrays.read_npy(path)
     with arrays.open_npz(path) as archive:
         if "features" in archive.names:
@@ -187,5 +195,5 @@ def _array(path: pathlib.Path) -> Shaped[np.ndarray, "..."]:
         if len(archive.names) == 1:
             return archive.read(archive.names[0])
         raise InputError(
-            f'{path} has the arrays {", ".join(archive.names[:8])}; expected one called "features".'
+            f"{path} has the arrays {', '.join(archive.names[:8])}; expected one, or `features`."
         )

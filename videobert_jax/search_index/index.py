@@ -2,8 +2,8 @@
 
 import os
 import pathlib
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -11,23 +11,14 @@ from jaxtyping import Float
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.loading import LoadError
 from videobert_jax.search_index import manifest as manifests
-from videobert_jax.search_index import vectors
+from videobert_jax.search_index import moments, vectors
 from videobert_jax.search_index.errors import SearchIndexError
 from videobert_jax.search_index.manifest import EXACT, File, Manifest
+from videobert_jax.search_index.moments import MERGED, Hit
 
-MERGED = 0.25  # share of a window beyond which it is the moment of a better one
 _CANDIDATES = 4  # windows that are fetched for each answer wanted, before they are merged
 
 Queries = str | Sequence[str] | np.ndarray
-
-
-class Hit(NamedTuple):
-    """A moment: absolute path of its file, start and end in seconds, score (dot product)."""
-
-    file: str
-    start: float | int
-    end: float | int
-    score: float | int
 
 
 class Index:
@@ -170,31 +161,20 @@ class Index:
         while True:
             scores, labels = self._index.search(query[None], wanted)
             found = int((labels[0] >= 0).sum())
-            hits = self._merged(scores[0, :found], labels[0, :found], top_k, merge)
+            told = self._hits(scores[0, :found], labels[0, :found])
+            hits = moments.distinct(told, top_k, merge)
             # An approximate index that has no more in the lists it reads gives fewer than asked.
             if len(hits) == top_k or found < wanted or wanted == total:
                 return hits
             wanted = min(_CANDIDATES * wanted, total)
 
-    def _merged(
-        self, scores: np.ndarray, labels: np.ndarray, top_k: int, merge: float | int
-    ) -> list[Hit]:
-        """The best hits, of windows of one moment only the best (non-maximum suppression)."""
-        told: list[Hit] = []
-        by_file: dict[str, list[Hit]] = {}
-        for place in np.lexsort((labels, -scores)):  # equal scores: in the files' order
+    def _hits(self, scores: np.ndarray, labels: np.ndarray) -> Iterator[Hit]:
+        """Windows that faiss found, best first; equal scores in the files' order."""
+        maker = self.manifest.maker
+        for place in np.lexsort((labels, -scores)):
             file, window = self._place(int(labels[place]))
-            maker = self.manifest.maker
             start, end = self.manifest.windows.seconds(window, file.clips, maker.contract)
-            hit = Hit(file.path, start, end, float(scores[place]))
-            others = by_file.setdefault(file.path, [])
-            if any(_shared(hit, other) > merge for other in others):
-                continue
-            others.append(hit)
-            told.append(hit)
-            if len(told) == top_k:
-                break
-        return told
+            yield Hit(file.path, start, end, float(scores[place]))
 
     def _place(self, label: int) -> tuple[File, int]:
         """(file, number of the window in it) of what faiss calls a vector."""
@@ -204,9 +184,3 @@ class Index:
             return self.manifest.files[place], label - int(self._starts[place])
         window = label & ((1 << vectors.WINDOW_BITS) - 1)
         return self._by_number[label >> vectors.WINDOW_BITS], window
-
-
-def _shared(one: Hit, other: Hit) -> float:
-    """Seconds that both have, as a share of the shorter one."""
-    both = min(one.end, other.end) - max(one.start, other.start)
-    return max(both, 0.0) / min(one.end - one.start, other.end - other.start)

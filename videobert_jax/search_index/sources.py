@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import json
 import os
 import pathlib
 import sys
@@ -12,13 +11,15 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from videobert_jax.files import arrays, atomic, digests
+from videobert_jax.files import atomic, digests
 from videobert_jax.files.errors import ArrayFileError
+from videobert_jax.inference import reading
+from videobert_jax.inference.inputs import InputError
 from videobert_jax.schema import ContractMismatch, FeatureContract
 from videobert_jax.search_index.errors import FatalMismatch, SearchIndexError
 from videobert_jax.video import corpus, extract
 
-FEATURE_SUFFIXES = (".npy", ".npz")
+FEATURE_SUFFIXES = reading.FEATURES
 CONTRACT_FILE = "contract.json"
 Paths = Sequence[str | os.PathLike]
 
@@ -173,19 +174,14 @@ class Features:
                 "`videobert extract` writes one."
             )
         try:
-            contract = FeatureContract.from_json(json.loads(beside.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:  # ContractMismatch is a ValueError
-            raise SearchIndexError(f"{beside}: no contract ({error}); write it anew.") from error
+            contract = reading.read_contract(beside)
+        except (InputError, ContractMismatch) as error:
+            raise SearchIndexError(str(error)) from error
         contract.verify_against(self._expected, found=str(path), expected="the checkpoint")
-        if path.suffix.lower() == ".npy":
-            return arrays.read_npy(path)
-        with arrays.open_npz(path) as archive:
-            if len(archive.names) != 1 and "features" not in archive.names:
-                raise SearchIndexError(
-                    f"{path} has the arrays {archive.names[:8]}; expected one, or `features`."
-                )
-            name = "features" if "features" in archive.names else archive.names[0]
-            return archive.read(name)
+        try:
+            return reading.read_array(path)
+        except InputError as error:
+            raise SearchIndexError(str(error)) from error
 
 
 def _checked(features: np.ndarray, source: Source, expected: FeatureContract) -> np.ndarray:
