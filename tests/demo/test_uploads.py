@@ -8,27 +8,10 @@ import time
 import numpy as np
 import pytest
 
-from tests import colours
 from tests.demo import pages
 from videobert_jax.demo import uploads
-from videobert_jax.weights import backbones
 
 pytest.importorskip("av", reason="PyAV is not installed")
-
-
-@pytest.fixture(scope="module")
-def model(tiny_run):
-    made = pages.model(tiny_run)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backbones, "of_contract", colours.of_contract)
-        assert made.reader.extractor is not None  # kept from now on
-    return made
-
-
-@pytest.fixture(scope="module")
-def page(model):
-    with pages.served(model) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +55,24 @@ def test_a_film_is_read_as_the_model_reads_the_file(page, model, film, tmp_path)
     assert hits and name not in {hit["film"] for hit in hits}
 
 
+KIND, HOST = "Content-Type: video/mp4\r\n", "POST /uploads HTTP/1.1\r\nHOST"
+
+
+def sent(body: bytes, kind: str = KIND, more: str = "") -> str:
+    """Request line and headers of a body of the length that they say."""
+    return f"{HOST}{kind}{more}Content-Length: {len(body)}"
+
+
 def hostile(film: bytes):
     """(what it is, request line and headers, body, statuses that may answer it)."""
+    yield from bad_bodies(film)
+    yield from bad_lengths(film)
+    yield from bad_names(film)
+    yield from bad_requests(film)
+
+
+def bad_bodies(film: bytes):
     generator = np.random.default_rng(7)
-    kind, host = "Content-Type: video/mp4\r\n", "POST /uploads HTTP/1.1\r\nHOST"
-
-    def sent(body: bytes, kind: str = kind, more: str = "") -> str:
-        return f"{host}{kind}{more}Content-Length: {len(body)}"
-
     for number in range(20):
         cut = film[: int(generator.integers(9, len(film) * 0.6))]
         yield f"truncated {number}", sent(cut), cut, {422}
@@ -94,56 +87,51 @@ def hostile(film: bytes):
     for number in range(20):
         text = b"<script>alert(1)</script>" * (number + 1)
         yield f"text {number}", sent(text), text, {415}
+    over = b"\0\0\0\x18ftypisom" + bytes(2**20)
+    for number in range(5):
+        yield f"oversize {number}", sent(over), over, {413}
+
+
+def bad_lengths(film: bytes):
+    said = f"{HOST}{KIND}Content-Length: "
     for length in (2**20 + 1, 2**31, 2**32, 2**63, 10**17):
-        yield f"declared {length}", f"{host}{kind}Content-Length: {length}", b"....ftyp", {413, 411}
-        yield f"short of {length % 999}", f"{host}{kind}Content-Length: 999", b"....ftypisom", {400}
+        yield f"declared {length}", f"{said}{length}", b"....ftyp", {413, 411}
+        yield f"short of {length % 999}", f"{said}999", b"....ftypisom", {400}
     for length in ("-1", "1e3", "0x10", "", "abc", "9" * 400, "12, 12", "1\r\nContent-Length: 2"):
-        yield f"length {length[:9]!r}", f"{host}{kind}Content-Length: {length}", b"", {411}
-    yield "no length", f"{host}{kind}X: y", b"", {411}
+        yield f"length {length[:9]!r}", f"{said}{length}", b"", {411}
+    yield "no length", f"{HOST}{KIND}X: y", b"", {411}
     yield "empty", sent(b""), b"", {400}
     chunked = "Transfer-Encoding: chunked\r\n"
-    yield "chunked", f"{host}{kind}{chunked}X: y", b"5\r\nabcde\r\n0\r\n\r\n", {411}
+    yield "chunked", f"{HOST}{KIND}{chunked}X: y", b"5\r\nabcde\r\n0\r\n\r\n", {411}
     yield "both", sent(film, more=chunked), film, {411}
+
+
+def bad_names(film: bytes):
     names = ("../../etc/passwd", "/etc/passwd", "..\\..\\a", "a\0b", "%2e%2e%2fx", "~/x", "a" * 999)
     for name in names:
-        form = (
-            f'--x\r\nContent-Disposition: form-data; name="f"; filename="{name}"\r\n\r\n'
-        ).encode()
-        yield (
-            f"form {name[:9]!r}",
-            sent(form, "Content-Type: multipart/form-data; boundary=x\r\n"),
-            form,
-            {415},
-        )
-        yield f"form as mp4 {name[:9]!r}", sent(form), form, {415}
-        disposition = f'Content-Disposition: attachment; filename="{name[:99]}"\r\n'.replace(
-            "\0", ""
-        )
-        yield f"named {name[:9]!r}", sent(film[:99], more=disposition), film[:99], {422}
-        path = name.replace("\0", "%00").replace("\\", "%5c")
-        yield (
-            f"at {name[:9]!r}",
-            f"POST /uploads/{path} HTTP/1.1\r\nHOST{kind}Content-Length: 1",
-            b"x",
-            {404},
-        )
-        yield (
-            f"put {name[:9]!r}",
-            f"PUT /{path} HTTP/1.1\r\nHOST{kind}Content-Length: 1",
-            b"x",
-            {501},
-        )
+        short = repr(name[:9])
+        part = f'--x\r\nContent-Disposition: form-data; name="f"; filename="{name}"\r\n\r\n'
+        form, kind = part.encode(), "Content-Type: multipart/form-data; boundary=x\r\n"
+        yield f"form {short}", sent(form, kind), form, {415}
+        yield f"form as mp4 {short}", sent(form), form, {415}
+        named = f'Content-Disposition: attachment; filename="{name[:99]}"\r\n'.replace("\0", "")
+        yield f"named {short}", sent(film[:99], more=named), film[:99], {422}
+        path, one = name.replace("\0", "%00").replace("\\", "%5c"), "Content-Length: 1"
+        at = f"POST /uploads/{path} HTTP/1.1\r\nHOST{KIND}{one}"
+        yield f"at {short}", at, b"x", {404}
+        yield f"put {short}", f"PUT /{path} HTTP/1.1\r\nHOST{KIND}{one}", b"x", {501}
+
+
+def bad_requests(film: bytes):
+    generator = np.random.default_rng(8)
     types = "text/plain text/html application/json image/svg+xml video/* application/zip x".split()
     for of in [*types, "a" * 5000, "video/mp4x", "multipart/form-data"]:
         yield f"type {of[:9]}", sent(film, f"Content-Type: {of}\r\n"), film, {415}
     for number in range(30):
         line = generator.bytes(60).replace(b"\n", b"").decode("latin-1")
         yield f"line {number}", line, b"", {0, 400, 404, 414, 501, 505}
-    yield "headers", f"{host}{kind}" + "".join(f"X{n}: y\r\n" for n in range(500)), b"", {431}
+    yield "headers", f"{HOST}{KIND}" + "".join(f"X{n}: y\r\n" for n in range(500)), b"", {431}
     yield "long line", f"POST /{'a' * 70_000} HTTP/1.1\r\nHOST", b"", {414}
-    over = b"\0\0\0\x18ftypisom" + bytes(2**20)
-    for number in range(5):
-        yield f"oversize {number}", sent(over), over, {413}
 
 
 def test_two_hundred_hostile_uploads_leave_nothing_behind(page, film, tmp_path, monkeypatch):
