@@ -35,7 +35,7 @@ def overrides(parser: argparse.ArgumentParser, rest: list[str]) -> list[tuple[st
 
 def run(arguments: argparse.Namespace, settings: list[tuple[str, str]]) -> int:
     """Settings -> devices -> one library call."""
-    from videobert_jax import configuration
+    from videobert_jax import configuration, loading
     from videobert_jax.cli import evaluate
     from videobert_jax.tasks import evaluators
     from videobert_jax.training import hardware, loop
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace, settings: list[tuple[str, str]]) -> int:
         periodic = evaluators.periodic(parsed, tasks, measure)
     as_json = configuration.to_json(config)
     loop.train(
-        parsed, as_json, arguments.workdir, evaluators=periodic, load_bundle=evaluate.load_bundle
+        parsed, as_json, arguments.workdir, evaluators=periodic, load_bundle=loading.load_bundle
     )
     return 0
 

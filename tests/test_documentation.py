@@ -100,4 +100,7 @@ def test_the_examples_in_python_run(document, tiny_run, tmp_path, monkeypatch):
     frames = np.random.default_rng(0).integers(0, 256, (80, 32, 32, 3), np.uint8)
     for film in set(re.findall(r"\w+\.mp4", example)):
         decode.write_frames(film, frames, 8)
-    exec(compile(example, str(document), "exec"), {})
+    made: dict[str, object] = {}
+    exec(compile(example, str(document), "exec"), made)
+    assigned = set(re.findall(r"^(\w+) = ", example, re.MULTILINE))
+    assert assigned and all(made[name] is not None for name in assigned)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.tasks.conftest import OBJECTS, VERBS
-from videobert_jax import schema
+from videobert_jax import loading, schema
 from videobert_jax.cli import evaluate
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.tasks import captioning, prior_captions, report
@@ -168,7 +168,7 @@ def test_a_network_without_decoder_is_refused(bundle, dataset, capsys):
 
 
 def test_the_command_writes_the_record(bundle, dataset, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(evaluate, "load_bundle", lambda name, weights: bundle)
+    monkeypatch.setattr(loading, "load_bundle", lambda name, weights: bundle)
     parser = argparse.ArgumentParser()
     evaluate.add_arguments(parser)
     output = tmp_path / "captions.json"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tests.tasks.conftest import DIM
-from videobert_jax import schema
-from videobert_jax.cli import demonstrate, evaluate
+from videobert_jax import loading, schema
+from videobert_jax.cli import demonstrate
 from videobert_jax.data import writer
 from videobert_jax.inference import demonstration, demonstration_picture
 from videobert_jax.inference.demonstration import Clips, Question
@@ -188,7 +188,7 @@ def run(*flags: str) -> int:
 def test_the_command_says_figures_and_draws_the_kitchen_alone(
     wordy, dataset, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(evaluate, "load_bundle", lambda name: wordy)
+    monkeypatch.setattr(loading, "load_bundle", lambda name: wordy)
     flags = (f"--dataset={dataset.path}", "--clips=train")
     assert run(*flags, f"--json={tmp_path / 'out.json'}") == 0
     record = json.loads((tmp_path / "out.json").read_text())
@@ -217,7 +217,7 @@ def test_a_demonstration_without_questions_is_left_out_and_none_at_all_is_an_err
         segment = writer.Segment(0.0, 2.0, text, {"verb": "cut"})
         out.add_video(split, f"video {number}", clips, [segment])
     single = out.finish()
-    monkeypatch.setattr(evaluate, "load_bundle", lambda name: wordy)
+    monkeypatch.setattr(loading, "load_bundle", lambda name: wordy)
     flags, json_file = (f"--dataset={single.path}", "--clips=test"), tmp_path / "out.json"
     assert run(*flags, f"--json={json_file}") == 0
     assert json.loads(json_file.read_text()).keys() == {"text_to_video"}
@@ -234,7 +234,7 @@ def test_devices_are_started_before_the_network_is_loaded(monkeypatch):
         raise InputError("enough")
 
     monkeypatch.setattr(hardware, "start", calls.append)
-    monkeypatch.setattr(evaluate, "load_bundle", load)
+    monkeypatch.setattr(loading, "load_bundle", load)
     with pytest.raises(InputError, match="enough"):
         run()
     assert calls == ["cpu", "run"]
@@ -252,7 +252,7 @@ def test_videos_of_the_kitchens_datasets_are_drawn(wordy, dataset, tmp_path, mon
         ]
         out.add_video("test", f"kitchen_{number:04d}", clips, said)
     flags = (f"--dataset={out.finish().path}", "--clips=test", f"--output={tmp_path / 'a.png'}")
-    monkeypatch.setattr(evaluate, "load_bundle", lambda name: wordy)
+    monkeypatch.setattr(loading, "load_bundle", lambda name: wordy)
     heights = []
     for number in (0, 1):
         assert run(*flags, f"--video=kitchen_{number:04d}") == 0

@@ -7,6 +7,7 @@ import ml_collections
 import pytest
 
 from configs import base
+from videobert_jax import loading
 from videobert_jax.cli import evaluate, result_files, summarize
 from videobert_jax.data import index
 from videobert_jax.export import safetensors
@@ -23,7 +24,7 @@ def workdir(tmp_path, bundle, monkeypatch):
     folder = tmp_path / "run"
     (folder / "checkpoints").mkdir(parents=True)
     monkeypatch.setenv("PATH", str(tmp_path))  # no Java: METEOR would take half a minute
-    monkeypatch.setattr(evaluate, "load_bundle", lambda name, weights: bundle)
+    monkeypatch.setattr(loading, "load_bundle", lambda name, weights: bundle)
     return folder
 
 
@@ -90,7 +91,7 @@ def test_one_task_goes_to_the_named_file(workdir, tmp_path):
 
 def test_further_splits_go_to_files_of_their_own_and_are_summarised(workdir, monkeypatch, bundle):
     loads = []
-    monkeypatch.setattr(evaluate, "load_bundle", lambda name, weights: loads.append(name) or bundle)
+    monkeypatch.setattr(loading, "load_bundle", lambda name, weights: loads.append(name) or bundle)
     flags = ("--task=retrieval", "--split=test,validation", "--shortlist=0", "--limit=10")
     assert run(f"--workdir={workdir}", *flags, f"--report={workdir / 'report'}") == 0
     assert len(loads) == 1
@@ -157,18 +158,18 @@ def test_a_dataset_of_another_contract_is_refused(workdir, tiny_dataset):
 
 def test_a_folder_that_is_neither_run_nor_export_is_refused(tmp_path):
     with pytest.raises(LoadError, match="neither in this folder"):
-        evaluate.load_bundle(str(tmp_path))
+        loading.load_bundle(str(tmp_path))
     with pytest.raises(LoadError, match="no folder"):
-        evaluate.load_bundle(str(tmp_path / "missing@3"))
+        loading.load_bundle(str(tmp_path / "missing@3"))
     with pytest.raises(EvaluationError, match="run `python eval.py"):
         summarize.summary(tmp_path)
 
 
 def test_an_export_has_no_other_weights_than_its_own(bundle, tmp_path):
     safetensors.save_bundle(bundle, tmp_path / "export")
-    assert evaluate.load_bundle(str(tmp_path / "export"), "raw").weights == "raw"
+    assert loading.load_bundle(str(tmp_path / "export"), "raw").weights == "raw"
     with pytest.raises(LoadError, match="weights=ema: .* export of the raw weights"):
-        evaluate.load_bundle(str(tmp_path / "export"), "ema")
+        loading.load_bundle(str(tmp_path / "export"), "ema")
 
 
 def test_a_file_that_is_no_result_is_named(tmp_path):

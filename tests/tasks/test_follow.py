@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from videobert_jax import loading
 from videobert_jax.cli import evaluate, follow
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.training import hardware
@@ -57,7 +58,7 @@ class Run:
 @pytest.fixture
 def run(tmp_path: pathlib.Path, bundle, monkeypatch: pytest.MonkeyPatch) -> Run:
     made = Run(tmp_path / "run", bundle)
-    monkeypatch.setattr(evaluate, "load_bundle", made.load)
+    monkeypatch.setattr(loading, "load_bundle", made.load)
     monkeypatch.setattr(follow.time, "sleep", made.sleep)
     monkeypatch.setattr(hardware, "start", lambda *_: "devices: those of the tests")
     return made

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     the loaders raise."""
     import numpy as np
 
-    from videobert_jax.cli import evaluate
+    from videobert_jax import loading
     from videobert_jax.data import index, neighbours
     from videobert_jax.tasks import encoding, video_embeddings
     from videobert_jax.training import hardware
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     dataset = index.open_dataset(arguments.dataset)
     split = dataset.split(arguments.split)
     print(hardware.start(arguments.platform))
-    bundle = evaluate.load_bundle(arguments.checkpoint)
+    bundle = loading.load_bundle(arguments.checkpoint)
     dataset.contract.verify_against(
         bundle.contract, found=str(dataset.path), expected=f"the checkpoint {bundle.name}"
     )

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints the figures, and draws. Raises DemonstrationError, EvaluationError, InputError,
     DatasetError, ContractMismatch, MissingExtra."""
-    from videobert_jax import schema
+    from videobert_jax import loading, schema
     from videobert_jax.cli import evaluate
     from videobert_jax.data import index, local_copy
     from videobert_jax.files import atomic
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     from videobert_jax.training import hardware
 
     devices = hardware.start(arguments.platform)
-    bundle = evaluate.load_bundle(arguments.checkpoint)
+    bundle = loading.load_bundle(arguments.checkpoint)
     words = demonstration.tree(bundle)
     given = arguments.dataset
     path = local_copy.opened_path(given) if given else evaluate.own_dataset(bundle)

@@ -117,7 +117,7 @@ def _space(folder: pathlib.Path) -> Iterator[Finding]:
 
 def _files(dataset_path: pathlib.Path | None, checkpoint: str | None) -> Iterator[Finding]:
     """The dataset, the checkpoint, and whether the one's features are what the other knows."""
-    from videobert_jax.cli import evaluate
+    from videobert_jax import loading
     from videobert_jax.data import index, verify
 
     dataset = bundle = None
@@ -132,7 +132,7 @@ def _files(dataset_path: pathlib.Path | None, checkpoint: str | None) -> Iterato
             yield "WRONG", str(error)
     if checkpoint is not None:
         try:
-            bundle = evaluate.load_bundle(checkpoint)
+            bundle = loading.load_bundle(checkpoint)
             yield "ok", f"{checkpoint}: {bundle.name}, step {bundle.step}, as it was written"
         except ValueError as error:
             yield "WRONG", str(error)

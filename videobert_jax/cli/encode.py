@@ -10,7 +10,7 @@ encoding.json say how they were made, files.jsonl when each file and each segmen
 import argparse
 import pathlib
 
-from videobert_jax.models.config import WEIGHTS
+from videobert_jax.cli import model_options
 from videobert_jax.tasks import encoded_clips
 from videobert_jax.tasks.encoded_clips import EncodedClips
 from videobert_jax.text import templates
@@ -48,12 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="clips that are encoded together; default: of segments the longest one, of whole "
         "videos the longest run of training",
     )
-    parser.add_argument(
-        "--weights",
-        choices=WEIGHTS,
-        help="ema: the moving average of a run with optimizer.ema_decay, default where there is "
-        "one; raw: the weights as they are",
-    )
+    model_options.add_weights_argument(parser)
     parser.add_argument(
         "--platform", default="", help="'cpu' says that an accelerator is left unused on purpose"
     )
@@ -62,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """0 when every file is there, 1 where videos are damaged. Raises DatasetError,
     ContractMismatch, EvaluationError, TemplateError and what the loaders raise."""
-    from videobert_jax.cli import evaluate
+    from videobert_jax import loading
     from videobert_jax.data import index
     from videobert_jax.tasks.encoding import ModelRunner
     from videobert_jax.training import hardware
@@ -71,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = dict.fromkeys(name.strip() for name in arguments.split.split(","))
     splits = [dataset.split(name) for name in names]
     print(hardware.start(arguments.platform))
-    bundle = evaluate.load_bundle(arguments.checkpoint, arguments.weights)
+    bundle = loading.load_bundle(arguments.checkpoint, arguments.weights)
     dataset.contract.verify_against(
         bundle.contract, found=str(dataset.path), expected=f"the checkpoint {bundle.name}"
     )

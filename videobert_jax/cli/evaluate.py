@@ -18,11 +18,10 @@ from typing import Any
 import jax
 
 from videobert_jax import extensions, loading
-from videobert_jax.cli import process_options, result_files, task_options
+from videobert_jax.cli import model_options, process_options, result_files, task_options
 from videobert_jax.data import index, local_copy
 from videobert_jax.files import storage
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.models.config import WEIGHTS
 from videobert_jax.report_page import page
 from videobert_jax.tasks import (
     action_segmentation,
@@ -42,8 +41,6 @@ from videobert_jax.tasks import (
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
 from videobert_jax.training import hardware
-
-load_bundle = loading.load_bundle  # what every command's --checkpoint names
 
 HELP = "measure a checkpoint or an export beside its baselines"
 TASKS = (
@@ -105,12 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "DIR/eval/STEP, until the last; look for new ones every so often (default "
         f"{FOLLOW_SECONDS:.0f} s)",
     )
-    parser.add_argument(
-        "--weights",
-        choices=WEIGHTS,
-        help="ema: the moving average of a run with optimizer.ema_decay, default where there is "
-        "one; raw: the weights as they are",
-    )
+    model_options.add_weights_argument(parser)
     parser.add_argument("--seed", type=int, default=0, help="of hidden words and held-out videos")
     parser.add_argument("--limit", type=int, help="evaluate the first examples only")
     parser.add_argument(
@@ -138,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
         _print(devices)
         return follow.run(arguments)
     name = arguments.workdir or arguments.checkpoint
-    bundle = load_bundle(name, arguments.weights)
+    bundle = loading.load_bundle(name, arguments.weights)
     output = storage.path(arguments.output) if arguments.output else None
     measure(bundle, arguments, name, output, devices)
     return 0

@@ -6,8 +6,8 @@ import argparse
 import fnmatch
 from typing import TYPE_CHECKING
 
+from videobert_jax.cli import model_options
 from videobert_jax.files import storage
-from videobert_jax.models.config import WEIGHTS
 
 if TYPE_CHECKING:
     from videobert_jax.export import model_card
@@ -26,12 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one or several of safetensors, stablehlo, onnx, with commas between them; the latter "
         "two add the encoders as programs, which read the weights of the first",
     )
-    parser.add_argument(
-        "--weights",
-        choices=WEIGHTS,
-        help="ema: the moving average of a run with optimizer.ema_decay, default where there is "
-        "one; raw: the weights as they are",
-    )
+    model_options.add_weights_argument(parser)
     parser.add_argument(
         "--force", action="store_true", help="replace another export that --output holds"
     )

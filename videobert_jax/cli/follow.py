@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 
+from videobert_jax import loading
 from videobert_jax.cli import evaluate
 from videobert_jax.files import atomic, storage
 from videobert_jax.tasks.errors import EvaluationError
@@ -91,7 +92,7 @@ def _evaluate(
         print(f"step {step}: evaluated already -> {output}", flush=True)
         return
     try:
-        bundle = evaluate.load_bundle(f"{workdir}@{step}", arguments.weights)
+        bundle = loading.load_bundle(f"{workdir}@{step}", arguments.weights)
     except checkpoint_folder.CheckpointError as error:
         if step not in checkpoint_folder.manifest_steps(workdir):
             print(f"step {step}: deleted before it was read; skipped", file=sys.stderr, flush=True)

@@ -34,12 +34,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, max_seconds: float = 36
         help="WORKDIR, WORKDIR@STEP, WORKDIR@best, the folder of an export, or ORG/NAME, a "
         "repository of huggingface.co",
     )
-    parser.add_argument(
-        "--weights",
-        choices=WEIGHTS,
-        help="ema: the moving average of a run with optimizer.ema_decay, default where there is "
-        "one; raw: the weights as they are",
-    )
+    add_weights_argument(parser)
     parser.add_argument(
         "--backbone-weights",
         type=pathlib.Path,
@@ -92,3 +87,13 @@ def opened(arguments: argparse.Namespace) -> Iterator["PretrainedModel"]:
             backbone_weights=arguments.backbone_weights,
             maximum_seconds=arguments.max_seconds,
         )
+
+
+def add_weights_argument(parser: argparse.ArgumentParser) -> None:
+    """Which weights of a run are meant."""
+    parser.add_argument(
+        "--weights",
+        choices=WEIGHTS,
+        help="ema: the moving average of a run with optimizer.ema_decay, default where there is "
+        "one; raw: the weights as they are",
+    )

@@ -56,10 +56,12 @@ def train(
     if known[-1:] == [last] and not checkpoint_verification.problems_of_step(workdir, last):
         say(f"{workdir}: this run is finished, all {last} steps are taken; nothing to do")
         return TrainResult(last, True, workdir)
-    left = rollback.left_out(rollbacks)
+    left, begins = rollback.left_out(rollbacks), not known
     while True:
         with clock.spent_on(wall_time.START):
-            training = _opened(run, config, workdir, evaluators, load_bundle, clock, left)
+            training = _opened(
+                run, config, workdir, evaluators, load_bundle, clock, left, begins=begins
+            )
         try:
             result = training.take_steps(stop)
         except rollback.DivergenceError as error:
@@ -69,7 +71,7 @@ def train(
                 workdir, error, training.leaves_out(error), settings.max_rollbacks
             )
             say(f"{error} {made}")
-            left = (*left, *made.left_out)
+            left, begins = (*left, *made.left_out), False
         except BaseException:
             training.checkpointer.abandon()
             raise
@@ -86,10 +88,11 @@ def _opened(
     load_bundle: Callable[[str], ModelBundle],
     clock: wall_time.WallTime,
     left: Sequence[LeftOut],
+    *,
+    begins: bool,
 ) -> RunUnderWay:
     """The run with its inputs, and with its state on the devices."""
     init, published = run.init, None  # a run that goes on needs what it began with no more
-    begins = not checkpoint_folder.manifest_steps(workdir)
     if begins:
         initialization.require_vectors(init, run.model)
     if init.bert and begins:

@@ -45,8 +45,15 @@ class Restorer:
         """
         damaged: list[str] = []
         for step in reversed(steps):
-            structs = self._as_saved(step, structs_of(step))
-            problems = self._problems(step, structs)
+            structs = structs_of(step)
+            try:
+                saved = manifest.read(checkpoint_folder.manifest_path(self.workdir, step))
+            except manifest.ManifestError as error:
+                problems = [str(error)]
+            else:
+                if "window" not in saved.leaves:  # saved before training states had one
+                    structs = dataclasses.replace(structs, window=None)
+                problems = self._problems(saved, structs)
             if not problems:
                 found(step)
                 return self._restore(step, structs)
@@ -59,23 +66,19 @@ class Restorer:
             )
         return None
 
-    def _problems(self, step: int, structs: Any) -> list[str]:
+    def _problems(self, saved: manifest.Manifest, structs: Any) -> list[str]:
         """Why a step cannot be resumed from. Raises CheckpointError on another model."""
-        try:
-            saved = manifest.read(checkpoint_folder.manifest_path(self.workdir, step))
-        except manifest.ManifestError as error:
-            return [str(error)]
         differing = manifest.differing_structs(saved.leaves, structs)
         if differing:
             raise CheckpointError(
-                f"{self.workdir}: its checkpoint of step {step} is of another model: "
+                f"{self.workdir}: its checkpoint of step {saved.step} is of another model: "
                 f"{checkpoint_folder.shortened(differing)}. Use the model settings of "
                 f"{self.workdir}/config.json, or a new --workdir. Nothing was changed."
             )
         if saved.config_sha256 != self.config_sha256:
             raise CheckpointError(
-                f"{self.workdir}: its checkpoint of step {step} was made with other settings than "
-                "its config.json says; put the old config.json back, or use a new --workdir."
+                f"{self.workdir}: its checkpoint of step {saved.step} was made with other settings "
+                "than its config.json says; put the old config.json back, or use a new --workdir."
             )
         mine = list(saved.leaves)[jax.process_index() :: jax.process_count()]
         found = list(checkpoint_folder.differing_leaves(self.workdir, saved, mine))
@@ -85,15 +88,6 @@ class Restorer:
             if counts.any() and not found:
                 found = ["another process found values that are not those saved"]
         return found
-
-    def _as_saved(self, step: int, structs: Any) -> Any:
-        """`structs` of a training state without its window, where it was saved before there was
-        one."""
-        try:
-            saved = manifest.read(checkpoint_folder.manifest_path(self.workdir, step))
-        except manifest.ManifestError:
-            return structs  # `_problems` says it
-        return structs if "window" in saved.leaves else dataclasses.replace(structs, window=None)
 
     def _restore(self, step: int, structs: Any) -> Restored:
         named = manifest.named_leaves(structs)
