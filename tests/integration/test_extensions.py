@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 
-from tests import fakes
+from tests import fakes, rules
 from tests.integration import runs
 from videobert_jax import configuration, extensions, schema
 from videobert_jax.cli import evaluate, main
@@ -26,7 +26,6 @@ from videobert_jax.sharding import mesh as meshes
 from videobert_jax.tasks import evaluators
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.training import run_record, state, steps
-from videobert_jax.training.update_rule import UpdateRule
 from videobert_jax.video import extract
 from videobert_jax.weights import backbones
 
@@ -160,8 +159,7 @@ def test_a_step_descends_what_the_objective_is_on_paper(package, tiny_run, tiny_
         for side in ("text", "video")
     }
     model = VideoBert(dataclasses.replace(tiny_model_config, dropout_rate=0.0, **sides))
-    schedule = optax.constant_schedule(0.1)
-    rule = UpdateRule(optax.sgd(schedule), schedule, frozenset(), 0.0, False, 0.0)
+    rule = rules.plain_sgd(0.1)
     names = list(tiny_run.objectives.weights())
     off = {n: dataclasses.replace(getattr(tiny_run.objectives, n), weight=0.0) for n in names}
     objectives = dataclasses.replace(tiny_run.objectives, **off, extra=(f"{OBJECTIVE}=0.5",))

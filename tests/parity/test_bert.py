@@ -11,10 +11,9 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from tests import berts
+from tests import berts, rules
 from videobert_jax.kitchen import assets
 from videobert_jax.models.config import BertConfig, ModelConfig
 from videobert_jax.models.videobert import VideoBert
@@ -22,7 +21,6 @@ from videobert_jax.sharding import mesh as meshes
 from videobert_jax.text import word_pieces
 from videobert_jax.text.tokenizer import Tokenizer
 from videobert_jax.training import initialization, state
-from videobert_jax.training.update_rule import UpdateRule
 from videobert_jax.weights import bert
 
 torch = pytest.importorskip("torch", reason="peers: make setup-parity")
@@ -150,15 +148,7 @@ def test_vectors_of_a_frozen_bert_are_those_of_transformers(folder, tiny_model_c
     config = dataclasses.replace(tiny_model_config, text=text)
     loaded = bert.load(folder, config, 0)
     tokenizer = Tokenizer(word_pieces.model_of(loaded.vocabulary, SENTENCES))
-    schedule = optax.constant_schedule(0.1)
-    rule = UpdateRule(
-        optax.sgd(schedule),
-        schedule,
-        frozenset(),
-        ema_decay=0.0,
-        shard_over_data=False,
-        spike_factor=0.0,
-    )
+    rule = rules.plain_sgd(0.1)
     model, mesh = VideoBert(config), meshes.create_mesh(meshes.MeshConfig(2, 2, 2), jax.devices())
     born = state.create_state(model, rule, mesh, 0, None)
     begun, _ = initialization.initialize_with_bert(born, loaded)

@@ -5,15 +5,13 @@ import functools
 
 import jax
 import numpy as np
-import optax
 import pytest
 
-from tests import fakes
+from tests import fakes, rules
 from videobert_jax import schema
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.training import hardware, model_flops, state, steps
-from videobert_jax.training.update_rule import UpdateRule
 
 ROWS, TEXT, VIDEO, TARGET = 3, 16, 8, 12
 WHOLE = dataclasses.replace(
@@ -128,15 +126,7 @@ def test_a_whole_step_needs_nearly_all_that_the_program_does(tiny_run, tiny_mode
         tiny_model_config, embed_dim=256, feed_forward_dim=1024, joint_dim=64
     )
     model, block = VideoBert(config), whole_block(8)
-    schedule = optax.constant_schedule(0.1)
-    rule = UpdateRule(
-        optax.sgd(schedule),
-        schedule,
-        frozenset(),
-        ema_decay=0.0,
-        shard_over_data=False,
-        spike_factor=0.0,
-    )
+    rule = rules.plain_sgd(0.1)
     objectives = only(tiny_run, "masked_language", "masked_video", "matching", "contrastive")
     batch = jax.tree.map(lambda leaf: leaf[None], block)
     mesh = meshes.create_mesh(meshes.MeshConfig(1, 1, 1), jax.devices()[:1])

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from tests import fakes
+from tests import fakes, rules
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.sharding import partitioning
@@ -275,15 +275,7 @@ def word_setting(tiny_run, tiny_model_config):
     changes["cascade"] = {"weight": 1.0, "negatives": 2}
     changed = {n: dataclasses.replace(getattr(every, n), **c) for n, c in changes.items()}
     objectives = dataclasses.replace(every, **changed)
-    schedule = optax.constant_schedule(0.1)
-    rule = UpdateRule(
-        optax.sgd(schedule),
-        schedule,
-        frozenset(),
-        ema_decay=0.0,
-        shard_over_data=False,
-        spike_factor=0.0,
-    )
+    rule = rules.plain_sgd(0.1)
     return Setting(VideoBert(config), rule, objectives)
 
 

@@ -24,6 +24,9 @@ def parameter(
     shape: tuple[int, ...],
 ) -> jax.Array:
     """A float32 parameter of the module, born with logical axes."""
+    if module.has_variable("params", name):
+        # Flax traces the init at every use, to compare shapes: zeros trace in a fraction of a draw.
+        init = nn.initializers.zeros_init()
     boxed_init = nn.with_logical_partitioning(init, axes)
     return cast(jax.Array, module.param(name, boxed_init, shape, jnp.float32))
 
