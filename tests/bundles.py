@@ -2,15 +2,14 @@
 
 import dataclasses
 
-import flax.linen as nn
 import jax
 import numpy as np
 
 from tests import fakes
 from videobert_jax import configuration, schema
+from videobert_jax.models import variables
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.config import RAW
-from videobert_jax.models.videobert import VideoBert
 from videobert_jax.text import tokenizer
 
 CAPTIONS = (
@@ -32,22 +31,19 @@ def tiny(run: configuration.RunConfig, seed: int = 0) -> ModelBundle:
         vocabulary_size=tokenizer.Tokenizer(tokenizer_model).size,
         feature_dim=fakes.FEATURE_DIM,
     )
-    block = fakes.on_device(fakes.block(1))
-    structs = nn.unbox(
-        jax.eval_shape(lambda key: VideoBert(config).init(key, block), jax.random.key(0))
-    )
     generator = np.random.default_rng(seed)
-    variables = jax.tree.map(
-        lambda leaf: generator.normal(0.0, 0.2, leaf.shape).astype(np.float32), structs
+    drawn = jax.tree.map(
+        lambda leaf: generator.normal(0.0, 0.2, leaf.shape).astype(np.float32),
+        variables.structs(config),
     )
-    variables["constants"]["video_embedding"] = {
+    drawn["constants"]["video_embedding"] = {
         "mean": generator.normal(size=fakes.FEATURE_DIM).astype(np.float32),
         "scale": generator.uniform(0.5, 2.0, fakes.FEATURE_DIM).astype(np.float32),
     }
     return ModelBundle(
         config=config,
         data=dataclasses.replace(run.data, text_length=run.model.text.max_length),
-        variables=variables,
+        variables=drawn,
         tokenizer_model=tokenizer_model,
         contract=dataclasses.replace(fakes.CONTRACT, crop=schema.UNKNOWN),
         answers=(),

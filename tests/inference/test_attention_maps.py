@@ -1,6 +1,7 @@
 """Attention weights against their formula in NumPy, from the same parameters; words of pieces."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +73,8 @@ def inputs_of_layer(model: PretrainedModel, layer: int, video, text) -> tuple:
 
     def run(network, params, method, *inputs):
         variables = jax.tree.map(jnp.asarray, {**model.bundle.variables, "params": params})
-        return network.apply(variables, *map(jnp.asarray, inputs), method=method)
+        apply = jax.jit(functools.partial(network.apply, method=method))
+        return apply(variables, *map(jnp.asarray, inputs))
 
     hidden = np.zeros(sides[1].shape, bool)
     whole = VideoBert(config)

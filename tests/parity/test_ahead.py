@@ -20,7 +20,7 @@ def _compiled(target: compile_budgets.Target) -> tuple[str, dict[str, int]]:
     run, slices = compile_budgets.run_of(target), topologies.Target(target.topology)
     mesh = meshes.create_mesh(run.mesh, slices.devices())
     step = abstract_step.build(run, mesh, compile_budgets.FEATURE_DIM, "tpu")
-    program = step.trace().lower().compile()
+    program = step.traced.lower().compile()
     memory = program.memory_analysis()
     return program.as_text(), {
         "arguments": memory.argument_size_in_bytes,

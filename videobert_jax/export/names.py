@@ -8,18 +8,14 @@ docs/export.md lists the names.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from videobert_jax import schema
+from videobert_jax.models import variables
 from videobert_jax.models.config import ModelConfig
-from videobert_jax.models.videobert import VideoBert
 
 _STACK = ("stack", "layers", "layer")
 _CONSTANTS = "constants"
@@ -79,24 +75,10 @@ def tensor_structs(config: ModelConfig) -> dict[str, jax.ShapeDtypeStruct]:
 
 def variable_structs(config: ModelConfig) -> dict[str, Any]:
     """Trees of `ShapeDtypeStruct` like the variables of the network; nothing is computed."""
-    shape = schema.RowShape(
-        examples=1,
-        text_length=1,
-        video_length=1,
-        masked_text=1,
-        masked_video=1,
-        feature_dim=config.video.feature_dim,
-        weighted_text=0,
-        target_length=1,
-        answered=0,
-        labelled=0,
-    )
-    block = jax.tree.map(jnp.asarray, schema.zero_block(shape, 1))
-    model = VideoBert(dataclasses.replace(config, attention="dense"))  # the same in every form
-    return nn.unbox(jax.eval_shape(model.init, jax.random.key(0), block))
+    # Parameters are the same in every form of attention.
+    return variables.structs(dataclasses.replace(config, attention="dense"))
 
 
-@functools.lru_cache(maxsize=4)  # tracing a network takes a second; nobody changes what this gives
 def _expected(config: ModelConfig) -> dict[str, Any]:
     return _named(variable_structs(config))
 

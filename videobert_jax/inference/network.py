@@ -16,6 +16,7 @@ from videobert_jax.inference.reading import MAXIMUM_SECONDS, VideoReader
 from videobert_jax.inference.windows import Cut
 from videobert_jax.models import single_rows
 from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.schema import FeatureContract
 from videobert_jax.text.tokenizer import Tokenizer
@@ -49,14 +50,7 @@ class Network:
         self.tokenizer = Tokenizer(bundle.tokenizer_model)
         self.reader = VideoReader(bundle, backbone_weights, maximum_seconds)
         self._variables = jax.tree.map(jnp.asarray, bundle.variables)
-        # Rows are short here, and dense attention alone tells its probabilities.
-        network = VideoBert(dataclasses.replace(bundle.config, remat="none", attention="dense"))
-        self.programs: dict[str, Any] = {
-            program.__name__: jax.jit(functools.partial(program, network)) for program in _PROGRAMS
-        }
-        self._captions = jax.jit(
-            functools.partial(programs.captions, network), static_argnums=(0, 1)
-        )
+        self.programs, self._captions = _jitted(bundle.config)
 
     @property
     def contract(self) -> FeatureContract:
@@ -133,6 +127,16 @@ class Network:
         by = functools.partial(self._captions, frozenset(sides), settings, np.uint32(seed))
         (written,) = inputs.in_batches(by, self._variables, *sides.values(), numbered=True)
         return [self.tokenizer.decode(ids) for ids in written]
+
+
+@functools.lru_cache(maxsize=4)
+def _jitted(config: ModelConfig) -> tuple[dict[str, Any], Any]:
+    """(the programs by name, the one that writes captions), shared by models of one size."""
+    # Rows are short here, and dense attention alone tells its probabilities.
+    network = VideoBert(dataclasses.replace(config, remat="none", attention="dense"))
+    by_name = {each.__name__: jax.jit(functools.partial(each, network)) for each in _PROGRAMS}
+    captions = functools.partial(programs.captions, network)
+    return by_name, jax.jit(captions, static_argnums=(0, 1))
 
 
 def require_paired(videos: int, texts: int) -> None:

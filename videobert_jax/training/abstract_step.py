@@ -12,7 +12,9 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from videobert_jax import configuration, schema
 from videobert_jax.data import block
+from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.videobert import VideoBert
+from videobert_jax.objectives.config import ObjectivesConfig
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.sharding import partitioning
 from videobert_jax.training import optimizer, state, steps
@@ -35,14 +37,20 @@ class AbstractStep:
         layouts = (state.state_shardings(self.state), partitioning.replicated(self.mesh))
         return jax.jit(self.step, donate_argnums=0, out_shardings=layouts)
 
-    def trace(self) -> jax.stages.Traced:
-        """The jitted step's trace; arguments of these shapes are not traced again."""
+    @functools.cached_property
+    def traced(self) -> jax.stages.Traced:
+        """The jitted step's trace."""
         jitted = self.jitted()
         if isinstance(self.mesh, AbstractMesh):  # nothing can be compiled on it
             with jax.sharding.use_abstract_mesh(self.mesh):
                 return jitted.trace(self.state, self.batch)
         with jax.set_mesh(self.mesh):
             return jitted.trace(self.state, self.batch)
+
+    @functools.cached_property
+    def program(self) -> jax.stages.Compiled:
+        """The jitted step, compiled for the devices of the mesh."""
+        return self.traced.lower().compile()
 
     @property
     def num_parameters(self) -> int:
@@ -101,20 +109,40 @@ def of(
     mesh: Mesh | AbstractMesh,
     shape: schema.RowShape,
 ) -> AbstractStep:
-    """The AbstractStep of `run` with a network, an update rule and rows that are made already."""
+    """The AbstractStep of `run` with a network, an update rule and rows that are made already.
+
+    Equal arguments give the same one, with its program: a run that goes back to a checkpoint, and
+    one that continues in the same process, do not compile again.
+    """
+    every, sizes = run.training.accumulation_steps, (run.data.blocks_per_batch, run.data.rows)
+    return _of(model.config, rule, run.objectives, run.seed, every, mesh, shape, sizes)
+
+
+@functools.lru_cache(maxsize=4)
+def _of(
+    network: ModelConfig,
+    rule: UpdateRule,
+    objectives: ObjectivesConfig,
+    seed: int,
+    accumulation_steps: int,
+    mesh: Mesh | AbstractMesh,
+    shape: schema.RowShape,
+    sizes: tuple[int, int],
+) -> AbstractStep:
+    model = VideoBert(network)
     step = functools.partial(
         steps.train_step,
         model=model,
         rule=rule,
-        objectives=run.objectives,
-        seed=run.seed,
-        accumulation_steps=run.training.accumulation_steps,
+        objectives=objectives,
+        seed=seed,
+        accumulation_steps=accumulation_steps,
         num_shards=meshes.block_shards(mesh),
     )
     layout = partitioning.batch_sharding(mesh)
     batch = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout),
-        schema.batch_structs(shape, run.data.blocks_per_batch, run.data.rows),
+        schema.batch_structs(shape, *sizes),
     )
     structs = state.state_structs(model, rule, mesh)
     return AbstractStep(model, rule, step, structs, batch, mesh)

@@ -160,7 +160,7 @@ def _compile(
         devices = target.devices()
         mesh = meshes.create_mesh(run.mesh, devices)
         step = abstract_step.build(run, mesh, feature_dim, target.platform)
-        traced = step.trace()
+        traced = step.traced
         connection.send(
             Traced(
                 mesh={axis: int(size) for axis, size in mesh.shape.items()},

@@ -131,7 +131,7 @@ def _one_device(
 def _traced(run: configuration.RunConfig, feature_dim: int) -> _Trace:
     mesh = abstract_step.abstract_mesh(run.mesh, 1)
     step = abstract_step.build(run, mesh, feature_dim, "tpu")
-    closed = step.trace().jaxpr
+    closed = step.traced.jaxpr
     shapes = _parameter_shapes(step.state.params)
     vocabulary = -(-run.data.vocabulary_size // 128) * 128
     split = {run.model.num_heads, run.model.feed_forward_dim, vocabulary}

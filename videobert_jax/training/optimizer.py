@@ -1,5 +1,6 @@
 """AdamW with warm-up and cosine; its decay mask and rates of layers go by logical axis names."""
 
+import functools
 from typing import Any
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from videobert_jax.models.config import module_names
+from videobert_jax.models.config import ModelConfig, module_names
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.training import state
 from videobert_jax.training.config import OptimizerConfig
@@ -78,10 +79,19 @@ def create_rule(
 ) -> UpdateRule:
     """Clipping by the global norm, then AdamW (Loshchilov & Hutter 2019), of what is not frozen.
 
-    num_steps: of the schedule, which begins at `first_step` of the run.
+    num_steps: of the schedule, which begins at `first_step` of the run. Equal arguments give the
+    same rule, by which a step that was compiled is known again.
     """
+    return _create_rule(config, num_steps, model.config, first_step)
+
+
+@functools.lru_cache(maxsize=8)
+def _create_rule(
+    config: OptimizerConfig, num_steps: int, network: ModelConfig, first_step: int
+) -> UpdateRule:
+    model = VideoBert(network)
     schedule = learning_rate(config, num_steps)
-    frozen = frozenset(module_names(config.frozen, model.config.modules))
+    frozen = frozenset(module_names(config.frozen, network.modules))
     transformations = [
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(

@@ -145,7 +145,7 @@ def _taken(
             break
         if stage.first_step > begin:
             current, _ = stages.carry_over(current, stage)
-        train_step = stage.step.jitted()
+        train_step = stage.step.program
         first, last = max(begin, stage.first_step), min(end, stage.end)
         with stage.feed(first) as feed:
             for _ in range(first, last):

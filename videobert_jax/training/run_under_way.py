@@ -201,7 +201,7 @@ class RunUnderWay:
 
     def _take_stage(self, stage: stages.Stage, ask: Callable[[int], bool]) -> tuple[int, bool]:
         """The loop; (step, whether it was asked to stop there)."""
-        settings, train_step, progress = self.run.training, stage.step.jitted(), None
+        settings, progress = self.run.training, None
         begin = max(self.start, stage.first_step)
         with stage.feed(begin) as feed:
             for step in range(begin, stage.end):
@@ -222,7 +222,7 @@ class RunUnderWay:
                 if step == 0:
                     self._show_gradient_norms(batch)
                 if progress is None:
-                    train_step = self._compiled(train_step, batch, f"step {step}")
+                    train_step = self._compiled(lambda: stage.step.program, f"step {step}")
                     with self.clock.spent_on(wall_time.COMPILE):
                         progress = stage.progress(self._num_steps)
                 with (
@@ -295,16 +295,17 @@ class RunUnderWay:
 
     def _show_gradient_norms(self, batch: schema.Batch) -> None:
         """Prints each objective's gradient norm at step 0: 0 means that it teaches nothing."""
-        norms = self._compiled(self.stages[0].jitted_gradient_norms(), batch, "gradient norms")
+        jitted = self.stages[0].jitted_gradient_norms()
+        norms = self._compiled(lambda: jitted.lower(self.state, batch).compile(), "gradient norms")
         with self.clock.spent_on(wall_time.STEP), jax.set_mesh(self.mesh):
             found = jax.device_get(norms(self.state, batch))
         shown = ", ".join(f"{name} {float(value):.3g}" for name, value in found.items())
         say(f"gradient norm of each objective at step 0: {shown}")
 
-    def _compiled(self, function: Any, batch: schema.Batch, name: str) -> Any:
-        """A jitted function of (state, batch), compiled in every process. name: no other has it."""
+    def _compiled(self, compile_it: Callable[[], Any], name: str) -> Any:
+        """A program of (state, batch), compiled in every process. name: no other has it."""
         with self.clock.spent_on(wall_time.COMPILE), jax.set_mesh(self.mesh):
-            program = function.lower(self.state, batch).compile()
+            program = compile_it()
             processes.wait_for_all(f"{name} compiled")
         return program
 

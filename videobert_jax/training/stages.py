@@ -158,7 +158,7 @@ class Stage:
             stage=self.number if self.name else None,
             examples_a_step=data.global_batch_size,
             peak_flops=None if peak is None else peak * self.mesh.size,
-            matmul_flops_a_step=hardware.jaxpr_matmul_flops(self.step.trace().jaxpr),
+            matmul_flops_a_step=hardware.jaxpr_matmul_flops(self.step.traced.jaxpr),
             matmul_rate=hardware.measured_matmul_rate(self.mesh, dtype),
         )
 

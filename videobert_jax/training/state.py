@@ -1,7 +1,6 @@
 """The training state, born sharded."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import flax.linen as nn
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, NamedSharding
 
 from videobert_jax import schema
-from videobert_jax.models.config import ModelConfig
+from videobert_jax.models import variables
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import partitioning
 from videobert_jax.training.update_rule import UpdateRule, average_of
@@ -36,39 +35,14 @@ class TrainState:
         return {"params": params, "constants": self.constants}
 
 
-def _boxed_variables(model: VideoBert, key: jax.Array) -> Any:
-    config = model.config
-    # Parameters depend on none of these sizes; short rows make tracing cheap.
-    shape = schema.RowShape(
-        examples=1,
-        text_length=min(8, config.text.max_length),
-        video_length=min(8, config.video.max_length),
-        masked_text=1,
-        masked_video=1,
-        feature_dim=config.video.feature_dim,
-        weighted_text=0,
-        target_length=1,
-        answered=0,
-        labelled=0,
-    )
-    return model.init(key, jax.tree.map(jnp.asarray, schema.zero_block(shape, 1)))
-
-
-@functools.lru_cache(maxsize=8)
-def _boxed_structs(config: ModelConfig) -> Any:
-    """`ShapeDtypeStruct`s, boxed, of a network's variables."""
-    model = VideoBert(config)
-    return jax.eval_shape(lambda key: _boxed_variables(model, key), jax.random.key(0))
-
-
 def parameter_axes(model: VideoBert) -> Any:
     """Tuple of logical axis names a parameter."""
-    return partitioning.logical_axes(_boxed_structs(model.config)["params"])
+    return partitioning.logical_axes(variables.boxed_structs(model.config)["params"])
 
 
 def parameter_shapes(model: VideoBert) -> Any:
     """`ShapeDtypeStruct` a parameter."""
-    return nn.unbox(_boxed_structs(model.config)["params"])
+    return variables.structs(model.config)["params"]
 
 
 def laid_out_for_update(tree: dict[str, Any], model: VideoBert, rule: UpdateRule) -> dict[str, Any]:
@@ -88,13 +62,13 @@ def laid_out_for_update(tree: dict[str, Any], model: VideoBert, rule: UpdateRule
     return jax.tree.map(constrain, tree, {name: axes[name] for name in tree})
 
 
-def _boxed_state(variables: Any, rule: UpdateRule) -> TrainState:
-    params = variables["params"]
+def _boxed_state(begun: Any, rule: UpdateRule) -> TrainState:
+    params = begun["params"]
     opt_state, average = rule.begin(nn.unbox(params))
     return TrainState(
         step=nn.LogicallyPartitioned(jnp.zeros((), jnp.int32), ()),
         params=params,
-        constants=variables["constants"],
+        constants=begun["constants"],
         opt_state=_boxed_like(opt_state, params),
         ema=_boxed_like(average, params),
         window=None
@@ -126,7 +100,7 @@ def _boxed_like(tree: Any, params: Any) -> Any:
 
 def state_structs(model: VideoBert, rule: UpdateRule, mesh: Mesh | AbstractMesh) -> TrainState:
     """TrainState of `ShapeDtypeStruct` with shardings: what restoring aims at."""
-    boxed = jax.eval_shape(lambda of: _boxed_state(of, rule), _boxed_structs(model.config))
+    boxed = jax.eval_shape(lambda of: _boxed_state(of, rule), variables.boxed_structs(model.config))
     shardings: TrainState = partitioning.tree_shardings(mesh, boxed)
     if rule.shard_over_data:
         only_updated = (shardings.opt_state, shardings.ema)
@@ -166,7 +140,7 @@ def create_state(
     shardings = state_shardings(state_structs(model, rule, mesh))
 
     def create(key: jax.Array) -> TrainState:
-        created = nn.unbox(_boxed_state(_boxed_variables(model, key), rule))
+        created = nn.unbox(_boxed_state(variables.begin(model, key), rule))
         if statistics is not None:
             created.constants["video_embedding"] = {
                 "mean": jnp.asarray(statistics.mean, jnp.float32),
