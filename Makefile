@@ -1,4 +1,4 @@
-# make pretrain | test | setup | setup-parity | test-parity | test-all | lint
+# make pretrain | test | test-long | setup | setup-parity | test-parity | test-all | lint
 PYTHON ?= python3
 ACCELERATOR ?= cpu
 WORKDIR ?= runs/kitchen
@@ -20,13 +20,15 @@ endif
 EXTRA := $(if $(filter-out cpu,$(ACCELERATOR)),-r requirements-$(ACCELERATOR).txt)
 INSTALLED := .venv/installed-$(ACCELERATOR)
 PARITY := .venv/installed-parity
+TWO_WORKERS := -q -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup setup-parity pretrain test test-parity test-all lint format clean
+.PHONY: help setup setup-parity pretrain test test-long test-parity test-all lint format clean
 
 help:
 	@echo "make pretrain      set up, prepare the embedded corpus, train, evaluate, export, summarise"
 	@echo "                   (PLATFORM=cpu leaves an accelerator unused on purpose)"
 	@echo "make test          set up and run the tests"
+	@echo "make test-long     whole runs that are stopped, killed and resumed, some by several processes"
 	@echo "make setup         only make .venv (ACCELERATOR=cpu|cuda12|cuda13|tpu)"
 	@echo "make setup-parity  add peers, the TPU compiler, the extras of video, speech, plots, words, search, beam, wandb, onnx"
 	@echo "make test-parity   compare with the peers (PyTorch, transformers, the TPU compiler)"
@@ -69,13 +71,17 @@ pretrain: setup
 	@$(RUN) -m videobert_jax summarize $(WORKDIR)
 
 test: setup
-	$(RUN) -m pytest tests --ignore=tests/parity -q -n 2 --dist loadfile \
-	  --no-loadscope-reorder
+	$(RUN) -m pytest tests --ignore=tests/parity -m "not long" $(TWO_WORKERS)
+
+# Whole runs: minutes of processes that start, compile and go on. Every change runs them, beside
+# `make test`, which someone waits for.
+test-long: setup
+	$(RUN) -m pytest tests --ignore=tests/parity -m long $(TWO_WORKERS)
 
 # The files in which a test needs an extra, and so is skipped by `make test`, run here too.
 test-parity: setup-parity
 	$(RUN) -m pytest tests/parity $$(grep -rl importorskip tests --include='test_*.py' --exclude-dir=parity) \
-	  -q -n 2 --dist loadfile --no-loadscope-reorder
+	  -m "not long" $(TWO_WORKERS)
 
 test-all: setup-parity
 	$(RUN) -m tests.drills.kill_and_resume --kills 20

@@ -13,6 +13,8 @@ from videobert_jax.data.writer import DatasetWriter
 from videobert_jax.export import safetensors
 from videobert_jax.training import checkpoint, inputs
 
+pytestmark = pytest.mark.usefixtures("on_one_device")
+
 ALONE = {f"objectives__{name}__weight": 0.0 for name in ("masked_language", "contrastive")}
 QUESTIONS = {**ALONE, "objectives__answering__weight": 1.0, "model__answers": 2}
 

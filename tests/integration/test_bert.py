@@ -17,6 +17,8 @@ from videobert_jax.text.tokenizer import Tokenizer
 from videobert_jax.training import checkpoint, initialization, run_record
 from videobert_jax.weights import bert
 
+pytestmark = pytest.mark.usefixtures("on_one_device")
+
 SETTINGS: dict[str, Any] = {
     **berts.SETTINGS,
     "model.video.num_layers": 2,

@@ -23,6 +23,8 @@ from videobert_jax.video import visual_words
 from videobert_jax.video.visual_words import VisualWords, VisualWordsError
 from videobert_jax.weights import bert
 
+pytestmark = pytest.mark.usefixtures("on_one_device")
+
 BERT = berts.CONFIG | {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 2}
 SETTINGS: dict[str, Any] = {
     "model.text.input": "bert_vectors",

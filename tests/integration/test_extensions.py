@@ -118,6 +118,8 @@ from numpy import load
 from videobert_jax import schema
 from videobert_jax.data import segments, writer
 
+pytestmark = pytest.mark.usefixtures("on_one_device")
+
 
 def prepare(source, output):
     made = writer.DatasetWriter(output, NAME, schema.FeatureContract.from_json(CONTRACT))

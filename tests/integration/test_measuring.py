@@ -14,6 +14,8 @@ from tests.integration import runs
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.training import reporting, steps, wall_time
 
+pytestmark = pytest.mark.usefixtures("on_one_device")
+
 # One objective over the towers is enough here.
 SETTINGS: dict[str, Any] = {
     "objectives__masked_language__weight": 0.0,

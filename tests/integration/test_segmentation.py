@@ -10,6 +10,8 @@ from videobert_jax.data.writer import DatasetWriter
 from videobert_jax.export import safetensors
 from videobert_jax.training import checkpoint, inputs
 
+pytestmark = pytest.mark.usefixtures("on_one_device")
+
 ALONE = {f"objectives__{name}__weight": 0.0 for name in ("masked_language", "contrastive")}
 STEPS = {"training__num_steps": 2, "optimizer__warmup_steps": 1}
 SHOWN = {"objectives__segmentation__weight": 1.0, "data__clip_labels": "step"}

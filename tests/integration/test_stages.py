@@ -1,13 +1,11 @@
 """Runs in stages: each with settings of its own, resumed anywhere to the same bits."""
 
 import contextlib
-import functools
 import io
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 import ml_collections
 import numpy as np
 import pytest
@@ -17,8 +15,9 @@ from tests.integration import runs
 from videobert_jax import configuration
 from videobert_jax.data import device_feed, index, order
 from videobert_jax.models import config as models_config
-from videobert_jax.sharding import mesh as meshes
-from videobert_jax.training import checkpoint, loop, manifest, stages, steps
+from videobert_jax.training import abstract_step, checkpoint, loop, manifest, stages, steps
+
+pytestmark = pytest.mark.usefixtures("on_one_device")
 
 BLOCK = 4
 NUM_STEPS, BOUNDARY = 6, 3
@@ -77,8 +76,7 @@ def train(workdir: pathlib.Path, config: Any, **rest: Any) -> loop.TrainResult:
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled() -> Iterator[list[int]]:
-    """One device, since time is compile time. Number of blocks of every training step that is
-    traced."""
+    """Number of blocks of every training step that is traced."""
     traced: list[int] = []
     step = steps.train_step
 
@@ -86,10 +84,8 @@ def compiled() -> Iterator[list[int]]:
         traced.append(batch.example_ids.shape[0])
         return step(state, batch, **rest)
 
-    on_one = functools.partial(meshes.create_mesh, devices=jax.devices()[:1])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steps, "train_step", counted)
-        patch.setattr(meshes, "create_mesh", on_one)
         yield traced
 
 
@@ -153,6 +149,7 @@ def test_it_is_resumed_around_a_boundary_to_the_same_bits(
     traced = []
     for stop in (BOUNDARY - 1, BOUNDARY, BOUNDARY + 1, None):
         compiled.clear()
+        abstract_step.made.cache_clear()  # as in a process of its own
         result = train(tmp_path, config, stop=lambda step, at=stop: step == at)
         assert result.step == (stop or NUM_STEPS)
         traced.append(list(compiled))

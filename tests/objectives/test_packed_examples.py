@@ -86,6 +86,7 @@ def means_and_gradients(model, variables, block, config):
     return jax.device_get(means), jax.device_get(gradients)
 
 
+@pytest.mark.long
 def test_losses_and_gradients_are_those_of_rows_of_one_example(
     tiny_run, tiny_model_config, same_partners
 ):

@@ -68,6 +68,7 @@ def content_words_file(tiny_dataset, tmp_path_factory) -> pathlib.Path:
     return file
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_takes_a_step(name, tiny_dataset, words_file, content_words_file, tmp_path):
     config = configuration.load_file(str(ROOT / "configs" / f"{name}.py"))

@@ -279,6 +279,7 @@ def word_setting(tiny_run, tiny_model_config):
     return Setting(VideoBert(config), rule, objectives)
 
 
+@pytest.mark.long
 def test_mesh_and_accumulation_change_nothing_of_words_and_cascade(word_setting, batch):
     expected, expected_metrics = word_setting.run(Layout(), batch)
     _, born = word_setting.born()

@@ -115,11 +115,11 @@ def of(
     one that continues in the same process, do not compile again.
     """
     every, sizes = run.training.accumulation_steps, (run.data.blocks_per_batch, run.data.rows)
-    return _of(model.config, rule, run.objectives, run.seed, every, mesh, shape, sizes)
+    return made(model.config, rule, run.objectives, run.seed, every, mesh, shape, sizes)
 
 
 @functools.lru_cache(maxsize=4)
-def _of(
+def made(
     network: ModelConfig,
     rule: UpdateRule,
     objectives: ObjectivesConfig,
@@ -129,6 +129,7 @@ def _of(
     shape: schema.RowShape,
     sizes: tuple[int, int],
 ) -> AbstractStep:
+    """As `of`, by all that a step depends on; sizes: blocks of a batch, rows of a block."""
     model = VideoBert(network)
     step = functools.partial(
         steps.train_step,
