@@ -36,7 +36,7 @@ help:
 setup: $(INSTALLED)
 
 # uv installs in a tenth of the time; it ignores pip's own configuration, so pip is the fall-back.
-$(INSTALLED): requirements.txt requirements-dev.txt constraints.txt pyproject.toml $(wildcard requirements-$(ACCELERATOR).txt)
+$(INSTALLED): requirements.txt $(addprefix requirements-,$(addsuffix .txt,core train bert dev)) constraints.txt pyproject.toml $(wildcard requirements-$(ACCELERATOR).txt)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python {v[0]}.{v[1]} is too old: 3.11 or newer is needed. Install it and say: make $(MAKECMDGOALS) PYTHON=python3.11")'
 	@start=$$(date +%s); \
 	[ -x $(RUN) ] || $(PYTHON) -m venv .venv; \
