@@ -21,7 +21,7 @@ EXTRA := $(if $(filter-out cpu,$(ACCELERATOR)),-r requirements-$(ACCELERATOR).tx
 INSTALLED := .venv/installed-$(ACCELERATOR)
 PARITY := .venv/installed-parity
 
-.PHONY: help setup setup-parity pretrain test test-parity test-all lint format clean
+.PHONY: help setup setup-parity pretrain test test-parity test-all docs lint format clean
 
 help:
 	@echo "make pretrain      set up, prepare the embedded corpus, train, evaluate, export, summarise"
@@ -31,6 +31,7 @@ help:
 	@echo "make setup-parity  add peers, the TPU compiler, the extras of video, speech, plots, words, search, beam, wandb, onnx"
 	@echo "make test-parity   compare with the peers (PyTorch, transformers, the TPU compiler)"
 	@echo "make test-all      the long drills, resumable"
+	@echo "make docs          pages of the API, to build/api"
 	@echo "make lint          ruff and pyright"
 
 setup: $(INSTALLED)
@@ -82,6 +83,10 @@ test-all: setup-parity
 	$(RUN) -m tests.drills.bad_numbers
 	$(RUN) -m tests.drills.controls
 	$(RUN) -m tests.drills.compile_budgets
+
+docs: setup
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -r requirements-docs.txt
+	$(RUN) -m docs.api build/api
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -141,7 +141,9 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """An opened dataset. `statistics` is None where no split named train* has clip features.
+    """An opened dataset: the folder at `path`, its `name`, the `digest` of all its files, the
+    `contract` of its clip features, its `splits` by name. `statistics` is None where no split named
+    train* has clip features.
 
     metadata is free; known keys: "regime", "label_surface_forms", "templates", "notes".
     """
