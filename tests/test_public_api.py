@@ -66,7 +66,7 @@ def described(things: tuple[Any, ...]) -> Iterator[Described]:
             continue
         for name, member in inspect.getmembers_static(thing):
             call = getattr(member, "fget", None) or getattr(member, "__func__", member)
-            of_ours = getattr(call, "__module__", "").startswith("videobert_jax")
+            of_ours = (getattr(call, "__module__", None) or "").startswith("videobert_jax")
             if name.startswith("_") or not inspect.isfunction(call) or not of_ours:
                 continue
             own = said(call)

@@ -117,7 +117,7 @@ class EvaluationContext(EvaluatedSplit):
         return found
 
     def expect(self, ids: Int[np.ndarray, " n"], what: str) -> np.ndarray:
-        """Rows of the encodings of the examples a protocol is about, by their ids; `what` they have
+        """Rows [n] of the encodings of the examples a protocol is about, by ids; `what` they have
         that it needs, for messages.
 
         Raises EvaluationError where there are none, or where one was lost on the way: a result
