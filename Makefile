@@ -22,7 +22,7 @@ INSTALLED := .venv/installed-$(ACCELERATOR)
 PARITY := .venv/installed-parity
 TWO_WORKERS := -q -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup setup-parity pretrain test test-long test-parity test-all lint format clean
+.PHONY: help setup setup-parity pretrain test test-long test-parity test-all docs lint format clean
 
 help:
 	@echo "make pretrain      set up, prepare the embedded corpus, train, evaluate, export, summarise"
@@ -33,12 +33,13 @@ help:
 	@echo "make setup-parity  add peers, the TPU compiler, the extras of video, speech, plots, words, search, beam, wandb, onnx"
 	@echo "make test-parity   compare with the peers (PyTorch, transformers, the TPU compiler)"
 	@echo "make test-all      the long drills, resumable"
+	@echo "make docs          pages of the API, to build/api"
 	@echo "make lint          ruff and pyright"
 
 setup: $(INSTALLED)
 
 # uv installs in a tenth of the time; it ignores pip's own configuration, so pip is the fall-back.
-$(INSTALLED): requirements.txt requirements-dev.txt constraints.txt pyproject.toml $(wildcard requirements-$(ACCELERATOR).txt)
+$(INSTALLED): requirements.txt $(addprefix requirements-,$(addsuffix .txt,core train bert dev)) constraints.txt pyproject.toml $(wildcard requirements-$(ACCELERATOR).txt)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python {v[0]}.{v[1]} is too old: 3.11 or newer is needed. Install it and say: make $(MAKECMDGOALS) PYTHON=python3.11")'
 	@start=$$(date +%s); \
 	[ -x $(RUN) ] || $(PYTHON) -m venv .venv; \
@@ -88,6 +89,10 @@ test-all: setup-parity
 	$(RUN) -m tests.drills.bad_numbers
 	$(RUN) -m tests.drills.controls
 	$(RUN) -m tests.drills.compile_budgets
+
+docs: setup
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -r requirements-docs.txt
+	$(RUN) -m docs.api build/api
 
 lint: setup
 	$(BIN)/ruff format --check .

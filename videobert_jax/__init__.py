@@ -55,7 +55,8 @@ def load(
     holds an export (extra `hub`), at a `revision`: branch, tag or commit. weights: "raw" or "ema";
     None takes the moving average where a run keeps one. backbone_weights: published file of the
     network that extracts clip features, where no package brings it, as `videobert extract
-    --weights` takes it. maximum_seconds: of the longest video that is extracted.
+    --weights` takes it. maximum_seconds: length of the longest video
+    that is extracted, in seconds.
 
     With `vocabulary`, the s3d_dict.npy of MIL-NCE, `path` is its s3d_howto100m.pth: a zero-shot
     search model of clips and sentences.

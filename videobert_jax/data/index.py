@@ -22,11 +22,10 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-import array_record.python.array_record_module as array_record_module
 import numpy as np
 
 from videobert_jax.data import random_reads, record
-from videobert_jax.files import arrays, digests, storage
+from videobert_jax.files import arrays, digests, extras, storage
 from videobert_jax.schema import FeatureContract, InputStatistics
 
 FORMAT = "videobert_jax.dataset"
@@ -142,7 +141,9 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """An opened dataset. `statistics` is None where no split named train* has clip features.
+    """An opened dataset: the folder at `path`, its `name`, the `digest` of all its files, the
+    `contract` of its clip features, its `splits` by name. `statistics` is None where no split named
+    train* has clip features.
 
     metadata is free; known keys: "regime", "label_surface_forms", "templates", "notes".
     """
@@ -288,15 +289,18 @@ def original(path: pathlib.Path) -> storage.Path:
     return path
 
 
-def open_shard(path: storage.Path, expected: int) -> array_record_module.ArrayRecordReader:
-    """Random-access reader of a shard of `expected` records; raises DatasetError otherwise.
+def open_shard(path: storage.Path, expected: int) -> Any:
+    """array_record's random-access reader of a shard of `expected` records.
+
+    Raises DatasetError otherwise, MissingExtra where array_record is absent.
 
     array_record opens a missing or truncated shard without a word and reads nothing from it.
     """
+    module: Any = extras.require("array_record.python.array_record_module", "train")
     if not path.is_file():
         raise DatasetError(f"{path}: the shard is missing, expected {expected} records; {REMEDY}")
     try:
-        reader = array_record_module.ArrayRecordReader(str(path), READER_OPTIONS)
+        reader = module.ArrayRecordReader(str(path), READER_OPTIONS)
         readable, found = reader.ok(), reader.num_records()
     except (RuntimeError, ValueError) as error:
         readable, found, reason = False, 0, f": {error}"

@@ -2,7 +2,6 @@
 that a bucket would answer one round trip at a time, or copies of all but the records."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import pathlib
@@ -72,6 +71,8 @@ def copy_index(path: str) -> pathlib.Path:
 @contextlib.contextmanager
 def _alone(target: pathlib.Path) -> Iterator[None]:
     """Keeps other processes of this machine from copying to the same place."""
+    import fcntl  # of POSIX alone, where datasets are read; commands are imported on Windows too
+
     with open(target.with_name(f".{target.name}.lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -13,13 +13,12 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-import array_record.python.array_record_module as array_record_module
 import numpy as np
 
 from videobert_jax.data import index, record, statistics
 from videobert_jax.data.importers.source import FeatureError
 from videobert_jax.data.segments import Segment, check_segments, clips_of_segment
-from videobert_jax.files import arrays, atomic, digests
+from videobert_jax.files import arrays, atomic, digests, extras
 from videobert_jax.schema import NO_LABEL, FeatureContract
 
 # One record a chunk, so that a random read touches no other; features do not compress (8 % for
@@ -132,7 +131,7 @@ class OpenPart:
         self._labels: list[Mapping[str, str]] = []
         self._annotations: list[str] = []
         self._failures: list[list[str]] = []
-        self._writer: array_record_module.ArrayRecordWriter | None = None
+        self._writer: Any = None  # array_record's, when there is something to write
 
     @property
     def _shard(self) -> pathlib.Path:
@@ -192,7 +191,8 @@ class OpenPart:
     def _write_records(self, features: np.ndarray, video: int) -> None:
         writer = self._writer
         if writer is None:
-            writer = array_record_module.ArrayRecordWriter(str(self._shard), WRITER_OPTIONS)
+            module: Any = extras.require("array_record.python.array_record_module", "train")
+            writer = module.ArrayRecordWriter(str(self._shard), WRITER_OPTIONS)
             self._writer = writer
         for first in range(0, len(features), record.CLIPS_PER_RECORD):
             clips = features[first : first + record.CLIPS_PER_RECORD]

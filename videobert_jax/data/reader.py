@@ -3,8 +3,8 @@
 import concurrent.futures
 import functools
 import threading
+from typing import Any
 
-import array_record.python.array_record_module as array_record_module
 import numpy as np
 from jaxtyping import Bool, Float16, Int64
 
@@ -28,7 +28,7 @@ class ClipReader:
 
     def __init__(self, split: index.Split, parallel_reads: int):
         self._split, self._parallel_reads = split, parallel_reads
-        self._shards: dict[int, array_record_module.ArrayRecordReader] = {}
+        self._shards: dict[int, Any] = {}
         # A lock a shard: opening takes several reads, and others need not wait for it.
         self._locks = [threading.Lock() for _ in split.shard_paths]
         self._threads = concurrent.futures.ThreadPoolExecutor(

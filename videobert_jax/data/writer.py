@@ -66,8 +66,9 @@ class DatasetWriter:
         annotation: Annotation = None,
         damaged: Damaged = "refuse",
     ) -> None:
-        """Appends a video to a split: clip features `[n, dim]` float16 (or a function that makes
-        them, or None for text alone) and its captioned intervals.
+        """Appends a video to a split, by its video_name: clip features `[n, dim]` float16 (or a
+        function that makes them, or None for text alone) and segments, its captioned intervals in
+        seconds.
 
         annotation: ground truth beyond segments, anything that JSON can say; every video of a
         split has one, or none has. damaged: what becomes of it where the function raises

@@ -9,6 +9,7 @@ an ArrayFileError here.
 
 import ast
 import atexit
+import importlib.util
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from videobert_jax.files import archives, buffers
+from videobert_jax.files import archives, buffers, extras
 from videobert_jax.files.errors import ArrayFileError, reading
 
 # Seconds without an answer before the process is taken for stuck: pieces of 8 MiB come more often
@@ -37,6 +38,10 @@ class _Process:
     """The process that reads, and the pipes to it."""
 
     def __init__(self) -> None:
+        if (
+            importlib.util.find_spec("h5py") is None
+        ):  # the process would end, and the file be blamed
+            raise extras.missing("h5py", "train")
         script = pathlib.Path(__file__).with_name("hdf5_worker.py")
         # No plug-ins: a file that names an unknown filter must not make the library load one.
         settings = {

@@ -3,6 +3,7 @@
 A disk's paths are pathlib's; a URL's are etils', which have the same methods (`exists`, `glob`,
 `read_bytes`, ...). What a bucket does otherwise is here: it has no folders, an object is there
 whole or not at all, is never appended to, and takes another name only by being copied.
+What reads buckets is imported when the first URL is named: a disk needs none of it.
 """
 
 import os
@@ -10,22 +11,21 @@ import pathlib
 import shutil
 import socket
 from collections.abc import Callable
-from typing import Any
-
-import fsspec
-import fsspec.config
-from etils import epath
+from typing import TYPE_CHECKING, Any
 
 from videobert_jax.files import extras
+
+if TYPE_CHECKING:
+    from etils import epath
+
+    Path = pathlib.Path | epath.Path
+else:
+    Path = os.PathLike
 
 # etils would import TensorFlow for each of its calls where that is installed (3-7 s).
 os.environ.setdefault("EPATH_USE_TF", "false")
 # gcsfs would ask for the kind of each bucket, by another library with credentials of its own.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-# Other processes write too, so what a folder held a moment ago says nothing.
-fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)
-
-Path = pathlib.Path | epath.Path
 
 _REMEDIES = {
     "missing": "create it: gcloud storage buckets create gs://{bucket} --location=REGION",
@@ -53,6 +53,7 @@ def path(name: str | os.PathLike) -> Path:
         return pathlib.Path(name)
     if scheme == "gs":
         extras.require("gcsfs", "gcs")
+    epath, fsspec = extras.require("etils.epath", "gcs"), _fsspec()
     try:
         fsspec.get_filesystem_class(scheme)
         found = epath.Path(name)
@@ -67,7 +68,7 @@ def path(name: str | os.PathLike) -> Path:
 
 def is_remote(path: Path) -> bool:
     """Whether it is in a bucket."""
-    return isinstance(path, epath.Path)
+    return not isinstance(path, pathlib.Path)
 
 
 def absolute(path: Path) -> Path:
@@ -176,4 +177,12 @@ def _bucket(path: Path) -> str:
 
 
 def _files_of(path: Path) -> Any:
-    return fsspec.url_to_fs(os.fspath(path))[0]
+    return _fsspec().url_to_fs(os.fspath(path))[0]
+
+
+def _fsspec() -> Any:
+    """The library. Raises MissingExtra."""
+    fsspec: Any = extras.require("fsspec", "gcs")
+    # Other processes write too, so what a folder held a moment ago says nothing.
+    fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)
+    return fsspec

@@ -27,14 +27,15 @@ class InputWarning(UserWarning):
 
 
 class Frames(NamedTuple):
-    """A decoded video: uint8 RGB [n, h, w, 3], and how many of its frames were shown a second."""
+    """A decoded video: pixels, uint8 RGB [n, h, w, 3], and fps, how many of its frames were shown a
+    second."""
 
     pixels: np.ndarray
     fps: float | int
 
 
 class ClipFeatures(NamedTuple):
-    """Clip features [n, c] of a video, and how they were made."""
+    """features [n, c] of a video's clips, in order, and contract, how they were made."""
 
     features: np.ndarray
     contract: FeatureContract

@@ -69,7 +69,7 @@ class PretrainedModel(Network):
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike, **options: Any) -> "PretrainedModel":
-        """As `videobert_jax.load`."""
+        """As `videobert_jax.load(name, **options)`, and raises what it does."""
         return videobert_jax.load(name, **options)
 
     def save_pretrained(self, folder: str | os.PathLike, *, force: bool = False) -> None:

@@ -95,7 +95,8 @@ class Network:
         return [self.reader.features(number, item) for number, item in enumerate(listed)]
 
     def short(self, videos: list[Float[np.ndarray, "_ c"]]) -> Side:
-        """Videos of one window each. Raises InputError on a longer one."""
+        """The inputs of videos, as `features` gives them, of one window each. Raises InputError on
+        a longer one."""
         for number, features in enumerate(videos):
             if len(features) > self.maximum_clips:
                 raise InputError(
@@ -119,11 +120,15 @@ class Network:
         return cut, texts.of(cut.owners)
 
     def run(self, program: str, *sides: Side) -> list[np.ndarray]:
-        """Outputs of one of the programs for all inputs, in their order."""
+        """Outputs [b, ...] of a program, by its name, for all inputs of the sides, in their order.
+
+        Raises KeyError on a name that is not in `programs`.
+        """
         return inputs.in_batches(self.programs[program], self._variables, *sides)
 
     def write(self, sides: dict[str, Side], settings: Any, seed: int) -> list[str]:
-        """Captions told from the sides "video", "text" or both, in this order."""
+        """Captions told from the sides "video", "text" or both, in this order. settings: of the
+        decoding; seed: of what is drawn."""
         by = functools.partial(self._captions, frozenset(sides), settings, np.uint32(seed))
         (written,) = inputs.in_batches(by, self._variables, *sides.values(), numbered=True)
         return [self.tokenizer.decode(ids) for ids in written]

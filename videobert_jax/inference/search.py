@@ -38,7 +38,8 @@ class SearchModel:
     """Encoders of clips and of sentences, and search by them.
 
     `settings` says how video files are cut (16 frames a second, 32 a clip), `side` the pixels of
-    their squares.
+    their squares. A text is one sentence or a list of them; every method that takes one raises
+    InputError on a sentence without a word that the vocabulary has.
     """
 
     settings = backbones.S3D_HOWTO100M_CLIPS
@@ -89,7 +90,8 @@ class SearchModel:
         segments: Sequence[tuple[Seconds, Seconds]],
         windows: int = 10,
     ) -> Float[np.ndarray, "n 512"]:
-        """A vector a segment (start, end), in seconds, of a video file, read once.
+        """A vector a segment, for segments (start, end) in seconds of the video file at a path,
+        which is read once.
 
         Each is the mean over `windows` clips spread evenly over the segment, as the published
         evaluation of MIL-NCE takes them; what lies behind the file's end is its last frame.
@@ -153,7 +155,8 @@ class SearchModel:
     def similarity(
         self, video: Video | Sequence[Video], text: str | Sequence[str]
     ) -> Float[np.ndarray, "v t"]:
-        """Dot product of every video (rows) with every sentence (columns)."""
+        """Dot product of every video (rows) with every sentence of the text (columns). Raises what
+        `encode_video` does, too."""
         return self.encode_video(video) @ self.encode_text(text).T
 
     def search(

@@ -63,7 +63,8 @@ def encode(model: VideoBert, variables: Any, block: schema.Batch, key: Key[Array
 def apply(
     model: VideoBert, variables: Any, key: Key[Array, ""] | None, method: str, *inputs: Any
 ) -> Any:
-    """One method of the model, with dropout where a key is given."""
+    """What one method of the model gives for inputs, by these variables, with dropout where a key
+    is given. The network's methods say which inputs and shapes they have."""
     rngs = {} if key is None else {"dropout": key}
     return model.apply(variables, *inputs, method=method, rngs=rngs)
 

@@ -49,7 +49,8 @@ class EvaluatedSplit:
         }
 
     def describe_split(self, expected: Int[np.ndarray, " n"], evaluated: int) -> dict[str, Any]:
-        """The record's "dataset"."""
+        """The record's "dataset": expected, ids of the examples that the protocol is about, and how
+        many of them were evaluated."""
         return {
             "name": self.dataset.name,
             "digest": self.dataset.digest,
@@ -73,8 +74,10 @@ class PredictionContext(EvaluatedSplit):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvaluationContext(EvaluatedSplit):
-    """A network, a split, a seed. `limit` evaluates the first examples only, and says so. fitted:
-    baselines of the dataset by the same seed, of an evaluation before.
+    """A network (`bundle`), a split of a dataset, a seed. `limit` evaluates the first
+    examples only, and says so. fitted: baselines of the dataset by the same seed, of an evaluation
+    before. contract_verified: whether
+    all that is known of the network's clip features is known of the dataset's, and the same.
 
     Raises ContractMismatch where the dataset's clip features are not those the network knows.
     """
@@ -114,7 +117,8 @@ class EvaluationContext(EvaluatedSplit):
         return found
 
     def expect(self, ids: Int[np.ndarray, " n"], what: str) -> np.ndarray:
-        """Rows of the encodings of the examples a protocol is about.
+        """Rows [n] of the encodings of the examples a protocol is about, by ids; `what` they have
+        that it needs, for messages.
 
         Raises EvaluationError where there are none, or where one was lost on the way: a result
         over fewer examples than its protocol has is a result of another protocol.

@@ -50,7 +50,10 @@ KITCHEN_NOTE = "drawn in 2D by one renderer; this figure says nothing about real
 class TaskResult:
     """What a task hands over: figures, and what only the task knows about them.
 
-    expected: example ids that the protocol is about. examples: one JSON object for each.
+    averaging: what metrics are means over. truncation: kind of input -> how many examples lost some
+    of it. metrics: figures by name; baselines: name -> the same figures. templates: that the
+    network was asked by. details, notes: what else the record says, for programs and for people.
+    expected: example ids [n] that the protocol is about. examples: one JSON object for each.
     setting_if_seen: setting where the network was trained on another split of this dataset,
     setting_if_unseen where it was not.
     statistics: how figures are read off the lines of the examples; those without one, which no

@@ -13,14 +13,17 @@ import os
 import pathlib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tokenizers
 from jaxtyping import Int64
 
+from videobert_jax.files import extras
 from videobert_jax.schema import SPECIAL_PIECES
 from videobert_jax.text.errors import TokenizerError
+
+if TYPE_CHECKING:
+    import tokenizers
 
 FORMAT = "videobert_jax.word_pieces"
 FORMAT_VERSION = 1
@@ -53,8 +56,12 @@ class Vocabulary:
     continuation: str
     longest_word: int
 
-    def library_tokenizer(self) -> tokenizers.Tokenizer:
-        """The tokenizer of the `tokenizers` package; special pieces are no text to it."""
+    def library_tokenizer(self) -> "tokenizers.Tokenizer":
+        """The tokenizer of the `tokenizers` package; special pieces are no text to it.
+
+        Raises MissingExtra where the package is absent.
+        """
+        tokenizers: Any = extras.require("tokenizers", "bert")
         model = tokenizers.models.WordPiece(
             vocab={piece: number for number, piece in enumerate(self.pieces)},
             unk_token=UNKNOWN,
@@ -187,7 +194,7 @@ class WordPieces:
         return text.strip()
 
 
-def _encode(made: tokenizers.Tokenizer, texts: list[str]) -> list[list[int]]:
+def _encode(made: "tokenizers.Tokenizer", texts: list[str]) -> list[list[int]]:
     return [found.ids for found in made.encode_batch_fast(texts, add_special_tokens=False)]
 
 

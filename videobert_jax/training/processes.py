@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from orbax.checkpoint import multihost
 
 import videobert_jax
 from videobert_jax import configuration
@@ -84,6 +83,8 @@ def wait_for_all(what: str) -> None:
     collective of the others gives up (gloo after 30 s).
     """
     if jax.process_count() > 1:
+        from orbax.checkpoint import multihost  # slow to import, and one process needs none
+
         multihost.get_barrier_sync_fn()(key=what, timeout_ms=1000 * _LONGEST_WAIT_SECONDS)
 
 

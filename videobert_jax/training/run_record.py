@@ -16,8 +16,6 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
-import ml_collections
-
 from videobert_jax import configuration
 from videobert_jax.data import config as data_config
 from videobert_jax.data.config import DataConfig
@@ -210,7 +208,7 @@ def read_settings(workdir: storage.Path) -> dict[str, Any]:
 def run_config(workdir: storage.Path) -> configuration.RunConfig:
     """The settings of a workdir's last start, parsed. Raises RunRecordError, ConfigError."""
     settings = _with_younger_settings(read_settings(workdir))
-    return configuration.parse(ml_collections.ConfigDict(settings))
+    return configuration.parse_settings(settings)
 
 
 def read(workdir: storage.Path) -> RunRecord:

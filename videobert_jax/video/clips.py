@@ -13,7 +13,8 @@ class ClipError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class ClipSettings:
-    """How a video is cut. Clip i covers the seconds [i * stride, i * stride + length)."""
+    """How a video is cut: resampled to fps frames a second, clips of frames_per_clip frames, one
+    every stride_frames. Clip i covers the seconds [i * stride, i * stride + length)."""
 
     fps: float | int
     frames_per_clip: int
@@ -21,6 +22,7 @@ class ClipSettings:
 
     @property
     def stride_seconds(self) -> float:
+        """Seconds from one clip to the next."""
         return self.stride_frames / self.fps
 
     def with_stride(self, seconds: float) -> "ClipSettings":

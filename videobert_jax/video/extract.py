@@ -27,6 +27,7 @@ class Backbone:
 
     Frames are squares of `side` pixels: the centre of a picture whose shorter side was scaled to
     `side`, or, with `squashed`, of one scaled to that many pixels either way whatever its form.
+    name, layer, dim (c) and weights_sha256 are what the contract of the features says.
     """
 
     name: str

@@ -47,7 +47,8 @@ class StreamedVideos:
 
 @dataclasses.dataclass
 class Corpus:
-    """Videos by split. `protocols`: evaluation split -> name of its protocol. `failures`: what was
+    """Videos of a dataset: its `name`, `notes` on its making, and `splits`, videos by the name of
+    their split. `protocols`: evaluation split -> name of its protocol. `failures`: what was
     left out, each with "video" and "reason". `surface_forms`: kind of label -> name -> how it is
     said, where something says so for all labels. `task_steps`: task -> its steps in order, labels
     of the kind "step", where its videos need not show all of them."""
@@ -61,20 +62,21 @@ class Corpus:
     task_steps: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
     def ids(self, split: str) -> set[str]:
+        """Names of a split's videos."""
         videos = self.splits[split]
         if isinstance(videos, StreamedVideos):
             return set(videos.names)
         return {video.name for video in videos}
 
     def add(self, split: str, video: AnnotatedVideo) -> None:
-        """Appends a video to a split that is a list."""
+        """Appends a video to a split that is a list. Raises TypeError where it is streamed."""
         videos = self.splits.setdefault(split, [])
         if isinstance(videos, StreamedVideos):
             raise TypeError(f"{split} is streamed; {video.name} cannot be added")
         videos.append(video)
 
     def leave_out(self, split: str, names: Collection[str]) -> None:
-        """Takes videos out of a split."""
+        """Takes the videos of these names out of a split."""
         videos = self.splits[split]
         if isinstance(videos, StreamedVideos):
             self.splits[split] = StreamedVideos(videos.read, videos.names - frozenset(names))
@@ -82,6 +84,7 @@ class Corpus:
             self.splits[split] = [video for video in videos if video.name not in names]
 
     def drop(self, video: str, reason: str) -> None:
+        """Says that a video is left out, for what reason, in `failures`."""
         self.failures.append({"video": video, "reason": reason})
 
 

@@ -1,0 +1,40 @@
+"""`python -m docs.api FOLDER` (`make docs`): pages of the API, from docstrings and signatures.
+
+A page a module: what applications call, and what extensions are given and give (extending.md).
+"""
+
+import pathlib
+import sys
+
+import videobert_jax
+
+PAGES = (
+    "videobert_jax",
+    "videobert_jax.inference.inputs",
+    "videobert_jax.inference.model",
+    "videobert_jax.inference.network",
+    "videobert_jax.inference.search",
+    "videobert_jax.schema",
+    "videobert_jax.data.datasets.annotated",
+    "videobert_jax.data.index",
+    "videobert_jax.data.segments",
+    "videobert_jax.data.writer",
+    "videobert_jax.objectives.passes",
+    "videobert_jax.tasks.context",
+    "videobert_jax.tasks.report",
+    "videobert_jax.video.clips",
+    "videobert_jax.video.extract",
+)
+
+
+def main(folder: str) -> None:
+    import pdoc  # of requirements-docs.txt; the list above is for tests, too
+
+    for name in videobert_jax.__all__:  # else imported when asked for, and pdoc does not ask
+        vars(videobert_jax)[name] = getattr(videobert_jax, name)
+    others = r"!videobert_jax\..*"  # of a package, no pages of its other modules
+    pdoc.pdoc(PAGES[0], others, *PAGES[1:], output_directory=pathlib.Path(folder))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
