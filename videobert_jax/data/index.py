@@ -206,16 +206,17 @@ def _open_dataset(path: pathlib.Path, check_shards: bool) -> Dataset:
         with concurrent.futures.ThreadPoolExecutor(_OPENED_AT_A_TIME) as threads:
             for split in splits.values():
                 list(threads.map(open_shard, split.shard_paths, split.shard_records))
-        written, records = read_digests(path), original(path)
-        intact.check(
-            {path / name: said for name, said in written.items() if not is_shard(name)},
-            {records / name: said for name, said in written.items() if is_shard(name)},
-        )
     statistics = None
     if description["statistics"]:
         mean = index_files.read_column(path / "statistics" / "mean.npy", contract.dim, np.float32)
         scale = index_files.read_column(path / "statistics" / "scale.npy", contract.dim, np.float32)
         statistics = InputStatistics(mean, scale)
+    if check_shards:
+        written, records = read_digests(path), original(path)
+        intact.check(
+            {path / name: said for name, said in written.items() if not is_shard(name)},
+            {records / name: said for name, said in written.items() if is_shard(name)},
+        )
     return Dataset(
         path=path,
         name=description["name"],

@@ -14,7 +14,7 @@ from typing import Any
 from videobert_jax.data.errors import REMEDY, DatasetError
 from videobert_jax.files import digests, storage
 
-SMALL = 256 << 20  # bytes of shards that are read whole when a dataset is opened: a quarter second
+SMALL = 256 << 20  # bytes of shards, together, that are read whole when a dataset is opened
 _AT_A_TIME = 32
 
 

@@ -46,8 +46,12 @@ def evaluate(
         described["order"] = str(ids_file)
         described["order_sha256"] = digests.sha256_file(ids_file)
     context = PredictionContext(described, dataset, split, seed)
-    with errors.of_form(file, EvaluationError, "write it as the documents say"):
+    try:
         return context, _TASKS[task](context, file, ids_file, normalization)
+    except EvaluationError as error:
+        if file.name in str(error) or (ids_file is not None and ids_file.name in str(error)):
+            raise
+        raise EvaluationError(f"{file}: {error}") from error
 
 
 def _retrieval(
