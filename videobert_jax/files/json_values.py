@@ -12,8 +12,8 @@ def parse(content: str | bytes) -> Any:
     """
     try:
         value = json.loads(content)
-        escape = b"\\ud" if isinstance(content, bytes) else "\\ud"
-        if escape in content.lower():  # type: ignore[operator]
+        text = content.decode("latin-1") if isinstance(content, bytes) else content
+        if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError as error:
         raise ValueError("nested too deep") from error
