@@ -20,7 +20,6 @@ from tests.drills.readers import Reader
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _COMMANDS = ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "pickle.find_class")
 _CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.chmod")
-_SPAWNS = ("files.hdf5",)  # modules whose readers start a process of their own, on purpose
 _LISTS = ("video.corpus",)  # whose files name other files
 
 
@@ -75,8 +74,9 @@ class Watch:
         reader, root = self._reader, self._root
         if reader is None or root is None:
             return
-        if event in _COMMANDS and not set(_SPAWNS) & set(reader.modules):
-            if not ("hdf5" in reader.name and event == "subprocess.Popen"):
+        if event in _COMMANDS:
+            # HDF5 files are read by a process of their own, on purpose
+            if not (event == "subprocess.Popen" and "hdf5" in reader.name):
                 self.seen.append(f"{event}{arguments!r:.120}")
         elif event == "open" and isinstance(arguments[0], str | bytes):
             path = os.path.abspath(os.fsdecode(arguments[0]))

@@ -282,6 +282,9 @@ def parse_digests(content: bytes, file: str) -> dict[str, dict[str, Any]]:
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{file}: not readable ({error}); {REMEDY}") from error
+    outside = [name for name in files if not index_files.is_inside(name)]
+    if outside:  # it would be written there by a copy
+        raise DatasetError(f"{file}: names {outside[0]!r:.80}, outside of the dataset; {REMEDY}")
     if damaged or DATASET_FILE not in files:
         raise DatasetError(f"{file}: no digest of {(damaged or [DATASET_FILE])[0]}; {REMEDY}")
     return files
@@ -325,6 +328,9 @@ def open_shard(path: storage.Path, expected: int) -> array_record_module.ArrayRe
 
 def _open_split(path: pathlib.Path, name: str, description: dict[str, Any]) -> Split:
     fields = description["splits"][name]
+    named = [name, *fields["labels"], *(shard["file"] for shard in fields["shards"])]
+    if strange := [one for one in named if not index_files.is_inside(one) or "/" in one]:
+        raise DatasetError(f"{path / DATASET_FILE}: the file name {strange[0]!r:.80}; {REMEDY}")
     folder, records = path / "index" / name, original(path)
     examples, videos = fields["num_examples"], fields["num_videos"]
     columns = {

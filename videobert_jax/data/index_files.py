@@ -9,6 +9,12 @@ from videobert_jax.data.errors import REMEDY, DatasetError
 from videobert_jax.files import arrays, json_values
 
 
+def is_inside(name: str) -> bool:
+    """Whether a path from the dataset's folder stays in it."""
+    path = pathlib.PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
 def read_column(file: pathlib.Path, length: int, dtype: Any) -> np.ndarray:
     """A mapped column of `length` values. Raises DatasetError."""
     if not file.is_file():

@@ -4,8 +4,8 @@ that does not answer."""
 import sys
 import threading
 import time
+from typing import Any
 
-import array_record.python.array_record_module as array_record_module
 import numpy as np
 
 from videobert_jax.data import index
@@ -31,7 +31,7 @@ class Shards:
 
     def __init__(self, split: index.Split):
         self._split = split
-        self._open: dict[int, array_record_module.ArrayRecordReader] = {}
+        self._open: dict[int, Any] = {}  # of array_record
         # A lock a shard: opening takes several reads, and others need not wait for it.
         self._locks = [threading.Lock() for _ in split.shard_paths]
         self._told: set[tuple[int, int]] = set()
@@ -59,7 +59,7 @@ class Shards:
                 records[place] = None
         return records
 
-    def _reader(self, shard: int) -> array_record_module.ArrayRecordReader:
+    def _reader(self, shard: int) -> Any:
         with self._locks[shard]:
             if shard not in self._open:
                 path, count = self._split.shard_paths[shard], self._split.shard_records[shard]

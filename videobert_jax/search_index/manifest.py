@@ -145,6 +145,9 @@ def write(folder: pathlib.Path, manifest: Manifest) -> None:
 def _from_json(fields: dict[str, Any]) -> Manifest:
     maker, vectors = fields["maker"], fields["vectors"]
     contract = FeatureContract.from_json(maker["contract"])
+    named = [file["key"] for file in fields["files"]] + ([vectors["file"]] if vectors else [])
+    if strange := [name for name in named if pathlib.PurePath(name).name != name]:
+        raise ValueError(f"{strange[0]!r:.80} is no name of a file in the index's folder")
     return Manifest(
         maker=Maker(**{**maker, "contract": contract}),
         windows=Windows(**fields["windows"]),
