@@ -172,7 +172,10 @@ def _work(progress: pathlib.Path) -> int:
     every, watch = readers.everyone(), fuzzing.Watch()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, even inside a library
     benches: dict[tuple[str, int], fuzzing.Bench] = {}
-    with tempfile.TemporaryDirectory(prefix="reader_fuzz_") as name, open(progress, "w") as told:
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what readers say is no answer
+    # Beside the file, whose folder is deleted even where this process is ended.
+    with tempfile.TemporaryDirectory(dir=progress.parent) as name, open(progress, "w") as told:
         for line in sys.stdin:
             asked = json.loads(line)
             reader, key = every[asked["reader"]], (asked["reader"], asked["seed"])
@@ -180,6 +183,7 @@ def _work(progress: pathlib.Path) -> int:
                 fuzzing.unlimit_memory()
                 root = pathlib.Path(name) / f"{key[0]}_{key[1]}"
                 benches[key] = fuzzing.Bench(reader, root, key[1], watch)
+            os.chdir(benches[key].root)  # where what runs in a file would write its canary
             fuzzing.limit_memory(reader.megabytes)
             sum_of_all = fuzzing.Outcome()
             for case in range(asked["first"], asked["behind"]):
@@ -187,7 +191,7 @@ def _work(progress: pathlib.Path) -> int:
                 told.write(json.dumps(reached) + "\n")
                 told.flush()
                 sum_of_all.add(benches[key].run(case, limit=True))
-            print(json.dumps(dataclasses.asdict(sum_of_all)), flush=True)
+            print(json.dumps(dataclasses.asdict(sum_of_all)), file=replies, flush=True)
     return 0
 
 
@@ -195,6 +199,7 @@ def _one(reader: readers.Reader, seed: int, case: int) -> int:
     """One case in this process, without limits; its files stay where they are."""
     bench = fuzzing.Bench(reader, pathlib.Path(tempfile.mkdtemp(prefix="reader_fuzz_")), seed)
     print(f"damaged: {', '.join(map(str, bench.damage(case)))} in {bench.folder}")
+    os.chdir(bench.root)
     try:
         reader.read(bench.folder)
         print("read")
