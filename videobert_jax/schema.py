@@ -141,6 +141,17 @@ def zero_batch(shape: RowShape, blocks: int, rows: int) -> Batch:
     return jax.tree.map(lambda x: np.broadcast_to(x, (blocks, *x.shape)).copy(), block)
 
 
+_NUMBER, _NONE = (int, float), (type(None),)
+_CONTRACT_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("backbone", "weights_sha256", "layer", "crop", "dtype"), (str,)),
+    "dim": (int,),
+    "fps": _NUMBER + _NONE,
+    "frames_per_clip": (int, *_NONE),
+    "stride_seconds": _NUMBER,
+    "normalised": (bool,),
+}
+
+
 class ContractMismatch(ValueError):
     """Features were made in another way than those the model knows."""
 
@@ -168,13 +179,22 @@ class FeatureContract:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "FeatureContract":
-        """Contract of a JSON object. Raises ContractMismatch on missing or extra fields."""
+        """Contract of a JSON object. Raises ContractMismatch on missing or extra fields, and on
+        values of another type."""
+        if not isinstance(fields, dict):
+            raise ContractMismatch(
+                f"a feature contract is an object of fields, not a {type(fields).__name__}"
+            )
         names = {field.name for field in dataclasses.fields(cls)}
         if set(fields) != names:
             raise ContractMismatch(
                 f"a feature contract has the fields {sorted(names)}; missing "
                 f"{sorted(names - set(fields))}, unexpected {sorted(set(fields) - names)}"
             )
+        for name, kinds in _CONTRACT_TYPES.items():
+            value = fields[name]
+            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                raise ContractMismatch(f"a feature contract with {name}={value!r:.60}")
         return cls(**fields)
 
     @property

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.data import blocks, drawn
-from videobert_jax.data import block, index, writer
+from tests.drills import data_damage
+from videobert_jax.data import block, index, shards, writer
 
 
 def test_damaged_features_count_for_nothing(tmp_path, contract, tokenizer):
@@ -36,16 +37,79 @@ def test_damaged_features_count_for_nothing(tmp_path, contract, tokenizer):
     assert not in_example[slots].any()
 
 
-def test_flipped_bits_are_found(copied_path, tokenizer):
+def test_a_record_with_flipped_bits_weighs_nothing_and_is_named(copied_path, tokenizer, capfd):
     dataset = index.open_dataset(copied_path)
+    whole = blocks.train_builder(dataset, tokenizer, block_size=18).build(0)
     shard = dataset.split("train").shard_paths[0]
     content = bytearray(shard.read_bytes())
     features = drawn.drawn_videos("train")["train1"].tobytes()  # 16 clips: one record
     content[content.index(features) + 100] ^= 4
     shard.write_bytes(content)
-    builder = blocks.train_builder(dataset, tokenizer, block_size=18)
-    with pytest.raises(index.DatasetError, match=f"{shard.name}.*videobert verify"):
-        builder.build(0)
+    built = blocks.train_builder(dataset, tokenizer, block_size=18).build(0)
+    assert f"{shard}: record 1 is damaged (Corrupted" in capfd.readouterr().err
+    _assert_lost(whole, built, videos={1})
+    with pytest.raises(index.DatasetError, match=rf"{shard.name}: sha256 .* was written"):
+        index.open_dataset(copied_path)  # and so it is not opened again
+
+
+def test_a_record_in_place_of_another_weighs_nothing_and_is_named(copied_path, tokenizer, capfd):
+    """Its checksum is right, for it is a record of the same dataset."""
+    dataset = index.open_dataset(copied_path)
+    whole = blocks.train_builder(dataset, tokenizer, block_size=18).build(0)
+    shard = dataset.split("train").shard_paths[0]
+    content, videos = shard.read_bytes(), drawn.drawn_videos("train")
+    first, second = (content.index(videos[name].tobytes()) for name in ("train0", "train1"))
+    form = dataset.split("train").record_format
+    places = (first - form.features_offset, second - form.features_offset)
+    shard.write_bytes(data_damage.with_chunk(content, *places, form.num_bytes))
+    built = blocks.train_builder(dataset, tokenizer, block_size=18).build(0)
+    assert "record 0 is damaged" in capfd.readouterr().err
+    _assert_lost(whole, built, videos={0})
+
+
+def _assert_lost(whole, built, videos: set[int]) -> None:
+    """Examples of these videos weigh nothing; all others are those of the whole dataset."""
+    expected, found = blocks.examples_of(whole), blocks.examples_of(built)
+    lost = {
+        example
+        for example, values in expected.items()
+        if values["video"] in videos and len(values["features"])
+    }
+    assert built.damaged == len(lost) > 0
+    for example, values in found.items():
+        if example in lost:
+            assert values["pair"] == 0 and not len(values["features"])
+        else:
+            assert (values["features"] == expected[example]["features"]).all()
+
+
+def test_a_storage_that_blips_is_asked_again_and_damage_is_not(copied_path, monkeypatch):
+    monkeypatch.setattr(shards, "_WAITS", (0.0, 0.0))
+    split = index.open_dataset(copied_path).split("train")
+    opened, asked, says = shards.Shards(split), [], ["HTTP 503"]
+    reader = opened._reader(0)
+
+    class Blips:
+        def read(self, numbers):
+            asked.append(numbers)
+            if len(asked) <= 3:
+                raise RuntimeError(says[0])
+            return reader.read(numbers)
+
+    monkeypatch.setattr(index, "open_shard", lambda path, count: Blips())
+    opened._open.clear()
+    place = np.array([0]), np.array([0])
+    (record,) = opened.read(0, [0], *place)
+    assert record == reader.read([0])[0] and len(asked) == 4  # at once, and three times more
+    asked.clear()
+    monkeypatch.setattr(shards, "_WAITS", (0.0,))
+    with pytest.raises(
+        index.DatasetError, match="asked 2 times .*503.*whether the storage answers"
+    ):
+        opened.read(0, [0], *place)
+    asked.clear()
+    says[0] = "Corrupted Riegeli/records file: chunk data hash mismatch"
+    assert opened.read(0, [0], *place) == [None] and len(asked) == 2  # the whole call, and the one
 
 
 def test_a_shard_lost_while_training_is_named(copied_path, tokenizer):

@@ -1,6 +1,7 @@
 """Copies of datasets on a machine's own disk: whole, by digest, and going on after a stop."""
 
 import concurrent.futures
+import json
 import types
 
 import pytest
@@ -16,6 +17,14 @@ def test_the_copy_is_the_dataset_and_is_made_once(finished_path, tmp_path):
     written = {file: file.stat().st_mtime_ns for file in copied.rglob("*") if file.is_file()}
     assert local_copy.copy(str(finished_path), tmp_path / "disk") == copied
     assert {file: file.stat().st_mtime_ns for file in written} == written
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped", "index/../../escaped", ""])
+def test_no_copy_is_written_outside_its_folder(name):
+    said = {"sha256": "0" * 64, "bytes": 1}
+    content = json.dumps({"files": {"dataset.json": said, name: said}}).encode()
+    with pytest.raises(index.DatasetError, match="outside of the dataset"):
+        index.parse_digests(content, "digests.json")
 
 
 def test_processes_of_a_machine_copy_once(finished_path, tmp_path):

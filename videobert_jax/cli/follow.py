@@ -7,7 +7,6 @@ evaluated.json, which is written last: a follower that is started again goes on 
 """
 
 import argparse
-import json
 import sys
 import time
 from typing import Any
@@ -16,7 +15,7 @@ import jax
 
 from videobert_jax import loading
 from videobert_jax.cli import evaluate
-from videobert_jax.files import atomic, storage
+from videobert_jax.files import atomic, json_values, storage
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.training import checkpoint_folder, run_record
 
@@ -110,6 +109,6 @@ def _evaluated(marker: storage.Path, given: dict[str, Any]) -> bool:
     if not marker.is_file():
         return False
     try:
-        return json.loads(marker.read_text(encoding="utf-8"))["arguments"] == given
+        return json_values.parse(marker.read_text(encoding="utf-8"))["arguments"] == given
     except (ValueError, KeyError, TypeError):
         return False  # it is written anew

@@ -21,6 +21,8 @@ import numpy as np
 if TYPE_CHECKING:
     from videobert_jax.inference.search import SearchModel
 
+from videobert_jax.files import errors
+
 HELP = "measure published weights by a published protocol"
 COLUMNS = ("video_id", "start", "end", "text")
 SUFFIXES = (".mp4", ".mkv", ".webm")
@@ -93,7 +95,10 @@ def read_steps(path: pathlib.Path) -> list[Step]:
     """Rows of the protocol's table. Raises ReproduceError where one is not as it should be."""
     if not path.is_file():
         raise ReproduceError(f"{path} is not there; give MIL-NCE's csv/validation_youcook.csv.")
-    with open(path, encoding="utf-8", newline="") as file:
+    with (
+        open(path, encoding="utf-8", newline="") as file,
+        errors.of_form(path, ReproduceError),
+    ):
         table = csv.DictReader(file)
         if missing := set(COLUMNS) - set(table.fieldnames or ()):
             raise ReproduceError(f"{path} lacks the columns {sorted(missing)}; give {COLUMNS}.")

@@ -1,7 +1,6 @@
 """`videobert summarize WORKDIR`: what a run has learnt, where everything is, what to run next."""
 
 import argparse
-import json
 from typing import Any
 
 from videobert_jax import configuration
@@ -74,7 +73,7 @@ def summary(workdir: storage.Path) -> str:
 def _stages(workdir: storage.Path) -> list[str]:
     """A line a stage of the run: its steps, and the settings that it changed."""
     path, lines, first = workdir / run_record.CONFIG_FILE, [], 0
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    config = run_record.read_settings(workdir) if path.is_file() else {}
     for number, stage in enumerate(config.get("stages", [])):
         changed = configuration.flat_settings(stage)
         end = first + changed.pop("steps")

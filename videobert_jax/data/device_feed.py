@@ -24,15 +24,16 @@ _EVALUATION_WORKERS = 2
 
 
 class DamagedDataError(ValueError):
-    """More examples have NaN or infinite features than the run allows."""
+    """More examples are damaged than the run allows."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FeedReport:
     """What became of the blocks that this process built for one batch.
 
-    damaged: examples with NaN or infinite features, which count for nothing. cut_pieces, cut_clips,
-    cut_targets: left out because they did not fit. waited_seconds: how long the caller waited.
+    damaged: examples with features that are NaN, infinite or unreadable, which count for nothing.
+    cut_pieces, cut_clips, cut_targets: left out because they did not fit. waited_seconds: how long
+    the caller waited.
     """
 
     damaged: int
@@ -153,9 +154,10 @@ class DeviceFeed:
         if self._damaged > allowed * max(self._seen, _FEWEST_EXAMPLES):
             self.close()
             raise DamagedDataError(
-                f"{self._damaged} of {self._seen} examples have NaN or infinite clip features, "
-                f"more than data.max_damaged_fraction={allowed} allows; find them with `videobert "
-                "verify DATASET`, and extract those features anew or raise the setting."
+                f"{self._damaged} of {self._seen} examples have NaN or infinite clip features, or "
+                f"ones that cannot be read: more than data.max_damaged_fraction={allowed} allows; "
+                "find them with `videobert verify DATASET`, and extract those features anew or "
+                "raise the setting."
             )
 
 

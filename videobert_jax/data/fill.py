@@ -25,9 +25,9 @@ Window = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 class HostBlock:
     """One block on the host, and what was lost on its way.
 
-    batch: NumPy arrays `[r, ...]`. damaged: examples with NaN or infinite features, which count
-    for nothing. cut_pieces, cut_clips, cut_targets (of captions to write): left out because they
-    did not fit.
+    batch: NumPy arrays `[r, ...]`. damaged: examples with NaN, infinite or unreadable features,
+    which count for nothing. cut_pieces, cut_clips, cut_targets (of captions to write): left out
+    because they did not fit.
     """
 
     batch: schema.Batch

@@ -14,7 +14,6 @@ Columns are memory-mapped, so opening costs the same for ten captions and for a 
 import concurrent.futures
 import dataclasses
 import functools
-import json
 import mmap
 import os
 import pathlib
@@ -24,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from videobert_jax.data import random_reads, record
-from videobert_jax.files import arrays, digests, extras, storage
+from videobert_jax.data import index_files, intact, random_reads, record
+from videobert_jax.data.errors import REMEDY, DatasetError
+from videobert_jax.files import digests, errors, extras, json_values, storage
 from videobert_jax.schema import FeatureContract, InputStatistics
 
 FORMAT = "videobert_jax.dataset"
@@ -48,11 +48,6 @@ EXAMPLE_COLUMNS = {
 VIDEO_COLUMNS = {"num_clips": np.int32, "record_start": np.int64}
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # fastest for random access
 _OPENED_AT_A_TIME = 32  # shards, when a dataset is opened
-REMEDY = "restore it from a copy, or remove the dataset and prepare it anew"
-
-
-class DatasetError(ValueError):
-    """A dataset that is incomplete, damaged, or not a dataset at all."""
 
 
 def caption_hash(text: str) -> int:
@@ -127,7 +122,11 @@ class Split:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def texts(self, ids: Iterable[int | np.integer] | np.ndarray) -> list[str]:
-        """Captions of examples, empty where one has none."""
+        """Captions of examples, empty where one has none. Raises DatasetError on no UTF-8."""
+        with errors.of_form(self._text_file, DatasetError, REMEDY):
+            return self._texts(ids)
+
+    def _texts(self, ids: Iterable[int | np.integer] | np.ndarray) -> list[str]:
         ids = ids if isinstance(ids, np.ndarray) else np.fromiter(ids, np.int64)
         begins = random_reads.take(self.text_offset, ids).tolist()
         ends = random_reads.take(self.text_offset, ids + 1).tolist()
@@ -167,8 +166,9 @@ class Dataset:
                 f"{self.path}: split {split!r} has no annotations, there is no "
                 f"{annotations_file(split)}; choose another split, or a dataset that has them"
             )
-        text = file.read_text(encoding="utf-8")  # may hold other separators of lines than "\n"
-        return [json.loads(line) for line in text.split("\n") if line]
+        with errors.of_form(file, DatasetError, REMEDY):
+            text = file.read_text(encoding="utf-8")  # may hold other separators of lines than "\n"
+            return [json_values.parse(line) for line in text.split("\n") if line]
 
     def split(self, name: str) -> Split:
         """The split of this name; raises DatasetError naming those that exist."""
@@ -188,11 +188,17 @@ def annotations_file(split: str) -> str:
 def open_dataset(path: str | os.PathLike, *, check_shards: bool = True) -> Dataset:
     """Dataset of a prepared directory.
 
-    `check_shards` opens every shard and counts its records. Raises DatasetError where a file is
-    missing, truncated, or holds another number of records or values than written, where a
-    caption file is empty, and where the directory is no finished dataset.
+    `check_shards` opens every shard and counts its records, and compares all files with their
+    digests (large shards with their sizes alone: data/intact.py). Raises DatasetError where a file
+    is missing, truncated, another than written, or holds another number of records or values, where
+    a caption file is empty, and where the directory is no finished dataset.
     """
     path = pathlib.Path(path)
+    with errors.of_form(path, DatasetError, REMEDY):
+        return _open_dataset(path, check_shards)
+
+
+def _open_dataset(path: pathlib.Path, check_shards: bool) -> Dataset:
     description = read_description(path)
     contract = FeatureContract.from_json(description["contract"])
     splits = {name: _open_split(path, name, description) for name in description["splits"]}
@@ -203,9 +209,15 @@ def open_dataset(path: str | os.PathLike, *, check_shards: bool = True) -> Datas
                 list(threads.map(open_shard, split.shard_paths, split.shard_records))
     statistics = None
     if description["statistics"]:
-        mean = _read_column(path / "statistics" / "mean.npy", contract.dim, np.float32)
-        scale = _read_column(path / "statistics" / "scale.npy", contract.dim, np.float32)
+        mean = index_files.read_column(path / "statistics" / "mean.npy", contract.dim, np.float32)
+        scale = index_files.read_column(path / "statistics" / "scale.npy", contract.dim, np.float32)
         statistics = InputStatistics(mean, scale)
+    if check_shards:
+        written, records = read_digests(path), original(path)
+        intact.check(
+            {path / name: said for name, said in written.items() if not is_shard(name)},
+            {records / name: said for name, said in written.items() if is_shard(name)},
+        )
     return Dataset(
         path=path,
         name=description["name"],
@@ -233,7 +245,7 @@ def read_description(path: str | os.PathLike) -> dict[str, Any]:
         )
     try:
         content = file.read_bytes()
-        description = json.loads(content)
+        description = json_values.parse(content)
         form = (description["format"], description["version"])
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(
@@ -263,7 +275,7 @@ def read_digests(path: pathlib.Path) -> dict[str, dict[str, Any]]:
 def parse_digests(content: bytes, file: str) -> dict[str, dict[str, Any]]:
     """What digests.json says, called `file` in errors; raises DatasetError."""
     try:
-        files = json.loads(content)["files"]
+        files = json_values.parse(content)["files"]
         damaged = [
             name
             for name, fields in files.items()
@@ -271,6 +283,9 @@ def parse_digests(content: bytes, file: str) -> dict[str, dict[str, Any]]:
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{file}: not readable ({error}); {REMEDY}") from error
+    outside = [name for name in files if not index_files.is_inside(name)]
+    if outside:  # it would be written there by a copy
+        raise DatasetError(f"{file}: names {outside[0]!r:.80}, outside of the dataset; {REMEDY}")
     if damaged or DATASET_FILE not in files:
         raise DatasetError(f"{file}: no digest of {(damaged or [DATASET_FILE])[0]}; {REMEDY}")
     return files
@@ -285,7 +300,8 @@ def original(path: pathlib.Path) -> storage.Path:
     """Where a dataset's records are: its folder, or what a copy without them is a copy of."""
     elsewhere = path / RECORDS_FILE
     if elsewhere.is_file():
-        return storage.path(json.loads(elsewhere.read_text())["folder"])
+        with errors.of_form(elsewhere, DatasetError, REMEDY):
+            return storage.path(json_values.parse(elsewhere.read_text())["folder"])
     return path
 
 
@@ -316,17 +332,29 @@ def open_shard(path: storage.Path, expected: int) -> Any:
 
 def _open_split(path: pathlib.Path, name: str, description: dict[str, Any]) -> Split:
     fields = description["splits"][name]
+    named = [name, *fields["labels"], *(shard["file"] for shard in fields["shards"])]
+    if strange := [one for one in named if not index_files.is_inside(one) or "/" in one]:
+        raise DatasetError(f"{path / DATASET_FILE}: the file name {strange[0]!r:.80}; {REMEDY}")
     folder, records = path / "index" / name, original(path)
     examples, videos = fields["num_examples"], fields["num_videos"]
     columns = {
-        k: _read_column(folder / f"{k}.npy", examples, d) for k, d in EXAMPLE_COLUMNS.items()
+        k: index_files.read_column(folder / f"{k}.npy", examples, d)
+        for k, d in EXAMPLE_COLUMNS.items()
     }
-    columns |= {k: _read_column(folder / f"{k}.npy", videos, d) for k, d in VIDEO_COLUMNS.items()}
-    columns["text_offset"] = _read_column(folder / "text_offset.npy", examples + 1, np.int64)
-    _check_text(folder / TEXT_FILE, int(columns["text_offset"][-1]), fields["num_captions"])
-    names = _read_names(folder / VIDEOS_FILE, videos)
+    columns |= {
+        k: index_files.read_column(folder / f"{k}.npy", videos, d) for k, d in VIDEO_COLUMNS.items()
+    }
+    columns["text_offset"] = index_files.read_column(
+        folder / "text_offset.npy", examples + 1, np.int64
+    )
+    index_files.check_text(
+        folder / TEXT_FILE, int(columns["text_offset"][-1]), fields["num_captions"]
+    )
+    names = index_files.read_names(folder / VIDEOS_FILE, videos)
     labels = {
-        kind: Labels(values, _read_column(folder / f"label_{kind}.npy", examples, np.int16))
+        kind: Labels(
+            values, index_files.read_column(folder / f"label_{kind}.npy", examples, np.int16)
+        )
         for kind, values in fields["labels"].items()
     }
     contract = FeatureContract.from_json(description["contract"])
@@ -360,41 +388,3 @@ def _reopen_split(path: pathlib.Path, name: str, digest: str) -> Split:
             "replaced while it was in use; start again"
         )
     return split
-
-
-def _read_column(file: pathlib.Path, length: int, dtype: Any) -> np.ndarray:
-    if not file.is_file():
-        raise DatasetError(
-            f"{file}: missing, expected {length} values of {np.dtype(dtype)}; {REMEDY}"
-        )
-    try:
-        column = arrays.read_npy(file, mapped=True)
-    except arrays.ArrayFileError as error:
-        raise DatasetError(str(error)) from error
-    if column.shape != (length,) or column.dtype != dtype:
-        raise DatasetError(
-            f"{file}: {column.dtype} {list(column.shape)}, expected {np.dtype(dtype)} [{length}]; "
-            f"{REMEDY}"
-        )
-    return column
-
-
-def _check_text(file: pathlib.Path, expected: int, num_captions: int) -> None:
-    found = file.stat().st_size if file.is_file() else 0
-    if found != expected or (found == 0 and num_captions):
-        state = "missing" if not file.is_file() else "empty" if found == 0 else f"{found} bytes"
-        raise DatasetError(
-            f"{file}: the caption file is {state}, expected {expected} bytes with {num_captions} "
-            f"captions; {REMEDY}"
-        )
-
-
-def _read_names(file: pathlib.Path, length: int) -> list[str]:
-    try:
-        names = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{file}: not readable ({error}); {REMEDY}") from error
-    found = len(names) if isinstance(names, list) else 0
-    if found != length:
-        raise DatasetError(f"{file}: {found} video names, expected {length}; {REMEDY}")
-    return names

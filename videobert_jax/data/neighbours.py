@@ -21,7 +21,7 @@ from jaxtyping import Int64, Integer
 
 from videobert_jax.data import order
 from videobert_jax.data.index import Split
-from videobert_jax.files import atomic, digests, tensors
+from videobert_jax.files import atomic, digests, errors, json_values, tensors
 
 FORMAT, FORMAT_VERSION = "videobert_jax.neighbours", 1
 REMEDY = "make the file anew with `videobert cluster-videos`"
@@ -156,9 +156,14 @@ def write(
 def load(path: str | os.PathLike) -> Neighbours:
     """The order in a file of `write`. Raises NeighboursError where it is none, or damaged."""
     path = pathlib.Path(path)
+    with errors.of_form(path, NeighboursError, REMEDY):
+        return _load(path)
+
+
+def _load(path: pathlib.Path) -> Neighbours:
     try:
         metadata, columns = tensors.mapped(path)
-        about = json.loads(metadata.get("neighbours", "{}"))
+        about = json_values.parse(metadata.get("neighbours", "{}"))
     except (OSError, ValueError) as error:
         raise NeighboursError(f"{path}: not an order of near videos ({error}); {REMEDY}") from error
     form, expected = (about.get("format"), about.get("format_version")), (FORMAT, FORMAT_VERSION)

@@ -18,12 +18,13 @@ import numpy as np
 from videobert_jax.data import index, record, statistics
 from videobert_jax.data.importers.source import FeatureError
 from videobert_jax.data.segments import Segment, check_segments, clips_of_segment
-from videobert_jax.files import arrays, atomic, digests, extras
+from videobert_jax.files import arrays, atomic, digests, errors, extras, json_values
 from videobert_jax.schema import NO_LABEL, FeatureContract
 
 # One record a chunk, so that a random read touches no other; features do not compress (8 % for
 # 2.4 x slower reads).
 WRITER_OPTIONS = "group_size:1,uncompressed"
+_REMEDY = "delete the folder `partial` and prepare the dataset anew"
 
 
 Features = np.ndarray | Callable[[], np.ndarray] | None
@@ -84,7 +85,12 @@ class FinishedPart:
     def columns(self) -> dict[str, np.ndarray]:
         """Its piece of the index, `text` and `annotations` (JSON, a line a video) as uint8, and
         the moments of its features."""
-        return arrays.read_npz(self.files.with_name(self.files.name + ".npz"))
+        file = self.files.with_name(self.files.name + ".npz")
+        with errors.of_form(file, index.DatasetError, _REMEDY):
+            try:
+                return arrays.read_npz(file)
+            except arrays.ArrayFileError as error:
+                raise index.DatasetError(str(error)) from error
 
 
 def read_finished(files: pathlib.Path) -> FinishedPart | None:
@@ -92,7 +98,8 @@ def read_finished(files: pathlib.Path) -> FinishedPart | None:
     done = files.with_name(files.name + ".done")
     if not done.is_file():
         return None
-    return FinishedPart(files=files, **json.loads(done.read_text(encoding="utf-8")))
+    with errors.of_form(done, index.DatasetError, _REMEDY):
+        return FinishedPart(files=files, **json_values.parse(done.read_bytes()))
 
 
 @contextlib.contextmanager

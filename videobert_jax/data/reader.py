@@ -2,14 +2,13 @@
 
 import concurrent.futures
 import functools
-import threading
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float16, Int64
 
 from videobert_jax.data import index, packing
 from videobert_jax.data.record import CLIPS_PER_RECORD
+from videobert_jax.data.shards import Shards
 
 # A float16 is NaN or infinite where all exponent bits are 1: the largest bit patterns of each
 # sign. Two integer maxima find them 20 times faster than `isfinite`, which converts to float32.
@@ -28,9 +27,7 @@ class ClipReader:
 
     def __init__(self, split: index.Split, parallel_reads: int):
         self._split, self._parallel_reads = split, parallel_reads
-        self._shards: dict[int, Any] = {}
-        # A lock a shard: opening takes several reads, and others need not wait for it.
-        self._locks = [threading.Lock() for _ in split.shard_paths]
+        self._shards = Shards(split)
         self._threads = concurrent.futures.ThreadPoolExecutor(
             parallel_reads, thread_name_prefix="read"
         )
@@ -46,10 +43,13 @@ class ClipReader:
         first_clips: Int64[np.ndarray, " e"],
         counts: Int64[np.ndarray, " e"],
     ) -> Bool[np.ndarray, " e"]:
-        """Damaged runs, those with NaN or infinite features; fills `out`, damaged runs with 0.
+        """Damaged runs, those with NaN, infinite or unreadable features; fills `out`, damaged runs
+        with 0.
 
         Run i is clips `first_clips[i]` to `first_clips[i] + counts[i]` of video `videos[i]`, at
-        rows `destinations[i]` and on. Raises DatasetError where a shard is missing or damaged.
+        rows `destinations[i]` and on. A record is unreadable where its checksum is another one, and
+        where it is another record than belongs there; the first of them are told on standard error.
+        Raises DatasetError where a shard is missing or cannot be read at all.
         """
         if out.dtype != np.dtype("<f2") or not out.flags.c_contiguous:
             raise ValueError(f"features go to a contiguous float16 array, not {out.dtype}")
@@ -65,74 +65,79 @@ class ClipReader:
         ends = np.minimum((first_clips + counts)[owners], (in_video + 1) * CLIPS_PER_RECORD)
         rows = destinations[owners] + begins - first_clips[owners]
         records = self._split.record_start[videos[owners]] + in_video
+        self._require_inside(records)
         by_record = np.argsort(records, kind="stable")
-        pieces = np.stack(
-            [owners, rows, begins - in_video * CLIPS_PER_RECORD, ends - begins, records]
-        )[:, by_record]
+        places = begins - in_video * CLIPS_PER_RECORD
+        pieces = np.stack([owners, rows, places, ends - begins, records, videos[owners], in_video])[
+            :, by_record
+        ]
         read = functools.partial(self._read_pieces, out=out)
         if self._parallel_reads == 1:
-            read(pieces)
+            damaged[read(pieces)] = True
         else:
-            list(self._threads.map(read, _parts(pieces, self._parallel_reads)))
-        if not _all_finite(out):
+            for lost in self._threads.map(read, _parts(pieces, self._parallel_reads)):
+                damaged[lost] = True
+        if damaged.any() or not _all_finite(out):
             for run, (row, count) in enumerate(zip(destinations, counts, strict=True)):
-                damaged[run] = not _all_finite(out[row : row + count])
+                damaged[run] |= not _all_finite(out[row : row + count])
                 if damaged[run]:
                     out[row : row + count] = 0
         return damaged
 
+    def _require_inside(self, records: Int64[np.ndarray, " p"]) -> None:
+        """Raises DatasetError where the index names records that there are not."""
+        there = int(self._split.shard_starts[-1])
+        if records.min() < 0 or records.max() >= there:
+            raise index.DatasetError(
+                f"{self._split.path}: the index of split {self._split.name} names record "
+                f"{int(records.max())} of {there}; it is damaged: {index.REMEDY}"
+            )
+
     def _read_pieces(
-        self, pieces: Int64[np.ndarray, "5 p"], out: Float16[np.ndarray, "n c"]
-    ) -> None:
-        """Fills `out` with pieces in order of their records, one call a shard."""
+        self, pieces: Int64[np.ndarray, "7 p"], out: Float16[np.ndarray, "n c"]
+    ) -> list[int]:
+        """Owners of pieces that cannot be read; fills `out` with the others, which come in the
+        order of their records, one call a shard."""
+        lost: list[int] = []
         starts = self._split.shard_starts
         borders = np.searchsorted(pieces[4], starts)
         for shard in np.flatnonzero(np.diff(borders)).tolist():
             within = pieces[:, borders[shard] : borders[shard + 1]]
-            self._read_shard(shard, int(starts[shard]), within, out)
+            lost += self._read_shard(shard, int(starts[shard]), within, out)
+        return lost
 
     def _read_shard(
         self,
         shard: int,
         first_record: int,
-        pieces: Int64[np.ndarray, "5 p"],
+        pieces: Int64[np.ndarray, "7 p"],
         out: Float16[np.ndarray, "n c"],
-    ) -> None:
-        form = self._split.record_format
-        numbers, which = np.unique(pieces[4] - first_record, return_inverse=True)
-        records = self._records(shard, numbers.tolist())
-        _, rows, places, lengths, _ = pieces.tolist()
+    ) -> list[int]:
+        form, lost = self._split.record_format, []
+        numbers, firsts, which = np.unique(
+            pieces[4] - first_record, return_index=True, return_inverse=True
+        )
+        records = self._shards.read(shard, numbers.tolist(), *pieces[5:, firsts])
+        owners, rows, places, lengths = pieces[:4].tolist()
         # Copies of views keep the interpreter's lock; those of arrays would give it away each
         # time, and threads would do little but hand it over.
         into, clip = out.reshape(-1).view(np.uint8).data, out.shape[1] * out.itemsize
-        for row, place, length, i in zip(rows, places, lengths, which.tolist(), strict=True):
+        for owner, row, place, length, i in zip(
+            owners, rows, places, lengths, which.tolist(), strict=True
+        ):
+            record = records[i]
+            if record is None:
+                lost.append(owner)
+                # the memory was never filled, and zeros are no damage of their own
+                into[row * clip : (row + length) * clip] = bytes(length * clip)
+                continue
             begin = form.features_offset + place * clip
-            piece = memoryview(records[i])[begin : begin + length * clip]
+            piece = memoryview(record)[begin : begin + length * clip]
             into[row * clip : (row + length) * clip] = piece
-
-    def _records(self, shard: int, numbers: list[int]) -> list[bytes]:
-        path = self._split.shard_paths[shard]
-        with self._locks[shard]:
-            if shard not in self._shards:
-                count = self._split.shard_records[shard]
-                self._shards[shard] = index.open_shard(path, count)
-        try:
-            records = self._shards[shard].read(numbers)
-            form = self._split.record_format
-            for record in records if set(map(len, records)) != {form.num_bytes} else records[:1]:
-                form.check(record)
-        except (RuntimeError, ValueError, IndexError) as error:
-            if isinstance(error, index.DatasetError):
-                raise
-            raise index.DatasetError(
-                f"{path}: records among {numbers[0]} to {numbers[-1]} cannot be read ({error}); "
-                "the shard is damaged: `videobert verify` names the damage; restore the shard "
-                "or prepare the dataset anew"
-            ) from error
-        return records
+        return lost
 
 
-def _parts(pieces: Int64[np.ndarray, "5 p"], count: int) -> list[Int64[np.ndarray, "5 _"]]:
+def _parts(pieces: Int64[np.ndarray, "7 p"], count: int) -> list[Int64[np.ndarray, "7 _"]]:
     """Pieces in at most `count` parts of about as many records, each record in one part."""
     firsts = np.flatnonzero(np.diff(pieces[4], prepend=-1))
     chosen = np.arange(min(count, len(firsts))) * len(firsts) // min(count, len(firsts))

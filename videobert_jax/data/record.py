@@ -111,6 +111,19 @@ class RecordFormat:
                 "dimensions); the shard is damaged or of another dataset: prepare it anew"
             )
 
+    def holds(self, record: bytes, video: int, first_clip: int, num_clips: int) -> bool:
+        """Whether `record` is of this form, and has these clips of this video."""
+        said = ((VIDEO, video), (FIRST_CLIP, first_clip), (NUM_CLIPS, num_clips))
+        return (
+            len(record) == self.num_bytes
+            and record.startswith(self._head)
+            and all(
+                record[(at := self._integer_offsets[key]) : at + 8]
+                == value.to_bytes(8, "little", signed=True)
+                for key, value in said
+            )
+        )
+
     def features(self, records: Sequence[bytes]) -> Float16[np.ndarray, "n clips c"]:
         """Features `[records, 16, dim]` of records, zeros behind a video's last clip.
 

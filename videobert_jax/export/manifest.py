@@ -3,7 +3,6 @@
 DIR/stablehlo.json and DIR/onnx.json; each is written last, so what it names is there.
 """
 
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from videobert_jax.export import functions
 from videobert_jax.export.errors import ExportError
 from videobert_jax.export.flat import Program
-from videobert_jax.files import atomic, digests, storage
+from videobert_jax.files import atomic, digests, json_values, storage
 from videobert_jax.models.bundle import ModelBundle
 
 FORMAT = "videobert_jax.programs"
@@ -82,7 +81,7 @@ def read(folder: storage.Path, format_name: str) -> dict[str, Any]:
             f"--checkpoint=WORKDIR --output={folder} --format={format_name}"
         )
     try:
-        value = json.loads(file.read_text("utf-8"))
+        value = json_values.parse(file.read_text("utf-8"))
     except ValueError as error:
         raise ExportError(f"{file}: not readable as JSON ({error}); export anew.") from error
     require_version(value, FORMAT, FORMAT_VERSION, file)

@@ -12,7 +12,6 @@ DIR/encode_*.*, DIR/stablehlo.json, DIR/onnx.json   the encoders as programs (fo
 
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 import shutil
@@ -29,7 +28,7 @@ from videobert_jax.data.config import DataConfig
 from videobert_jax.export import formats as program_formats
 from videobert_jax.export import hugging_face, manifest, model_card, names
 from videobert_jax.export.errors import ExportError
-from videobert_jax.files import atomic, digests, storage, tensors
+from videobert_jax.files import atomic, digests, errors, json_values, storage, tensors
 from videobert_jax.files.errors import ArrayFileError
 from videobert_jax.models import config as model_config
 from videobert_jax.models.bundle import ModelBundle
@@ -117,6 +116,11 @@ def load_bundle(path: str | os.PathLike) -> ModelBundle:
 
 
 def _load(folder: pathlib.Path) -> ModelBundle:
+    with errors.of_form(folder, ExportError, "export the checkpoint anew"):
+        return _verified(folder)
+
+
+def _verified(folder: pathlib.Path) -> ModelBundle:
     config = read_config(folder)
     _verify_files(folder, config)
     fields = model_config.YOUNGER | config["model"]
@@ -329,7 +333,7 @@ def _verify_files(folder: pathlib.Path, config: dict[str, Any]) -> None:
 
 def _read_json(path: storage.Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value = json_values.parse(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ExportError(f"{path}: not readable as JSON ({error}); export anew.") from error
     if not isinstance(value, dict):

@@ -1,7 +1,9 @@
 """The one error of files that cannot be read, and what damage raises underneath."""
 
 import contextlib
+import csv
 import errno
+import os
 import struct
 import tokenize
 import zipfile
@@ -55,3 +57,35 @@ def reading(name: str, kind: str) -> Iterator[None]:
             f"{name}: not {kind} that can be read ({type(error).__name__}: {error}); "
             "fetch or prepare it anew"
         ) from error
+
+
+# What readers of values (JSON, tables) run into where those have another form than the format's.
+_OTHER_FORM = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    csv.Error,
+)
+
+
+@contextlib.contextmanager
+def of_form(
+    source: str | os.PathLike, kind: type[ValueError], remedy: str = "fetch it anew"
+) -> Iterator[None]:
+    """A context in which a file's content of another form than is read becomes an error of `kind`.
+
+    Errors of this package stay what they are; all of them name `source`, the file or folder.
+    """
+    try:
+        yield
+    except _OTHER_FORM as error:
+        ours = type(error).__module__.partition(".")[0] == kind.__module__.partition(".")[0]
+        if not ours:
+            found = f"{type(error).__name__}: {str(error):.200}"
+            raise kind(f"{source}: not of the form that is expected ({found}); {remedy}") from error
+        if os.path.basename(os.fspath(source)) in str(error):
+            raise
+        raise type(error)(f"{source}: {error}") from error

@@ -4,7 +4,6 @@ Video files and frames are extracted by the backbone that the model's contract n
 """
 
 import functools
-import json
 import os
 import pathlib
 import warnings
@@ -15,11 +14,11 @@ import jax
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from videobert_jax.files import arrays
+from videobert_jax.files import arrays, errors, json_values
 from videobert_jax.inference import inputs
 from videobert_jax.inference.inputs import ClipFeatures, Frames, InputError
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.schema import EMBEDDED, ContractMismatch, FeatureContract
+from videobert_jax.schema import EMBEDDED, FeatureContract
 from videobert_jax.video import decode, extract
 from videobert_jax.weights import backbones
 
@@ -176,12 +175,8 @@ def read_features(path: pathlib.Path) -> ClipFeatures:
 def read_contract(path: pathlib.Path) -> FeatureContract:
     """Raises InputError on a file that is no contract, ContractMismatch on one that lacks what must
     be known."""
-    try:
-        return FeatureContract.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, AttributeError) as error:
-        if isinstance(error, ContractMismatch):
-            raise
-        raise InputError(f"{path}: not a contract in JSON ({error}); write it anew.") from error
+    with errors.of_form(path, InputError, "it is no contract in JSON: write it anew"):
+        return FeatureContract.from_json(json_values.parse(path.read_bytes()))
 
 
 def read_array(path: pathlib.Path) -> Shaped[np.ndarray, "..."]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from videobert_jax import schema
-from videobert_jax.files import storage
+from videobert_jax.files import json_values, storage
 from videobert_jax.report_page import cases, markup, plots, style
 from videobert_jax.report_page.cases import Case
 from videobert_jax.report_page.frames import KitchenStrips
@@ -245,7 +245,7 @@ def _details(result: Result) -> Markup:
 def _comparison(path: storage.Path) -> Mapping[str, Any] | None:
     """The comparison in a file, None where it holds something else."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json_values.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     is_one = isinstance(found, dict) and found.get("format") == comparison.FORMAT

@@ -5,7 +5,7 @@ import json
 import pathlib
 from typing import Any
 
-from videobert_jax.files import atomic, digests
+from videobert_jax.files import atomic, digests, errors, json_values
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.schema import FeatureContract
 from videobert_jax.search_index.errors import SearchIndexError
@@ -112,7 +112,7 @@ def read(folder: pathlib.Path) -> Manifest:
             "`videobert index VIDEOS --checkpoint=CHECKPOINT --output=FOLDER`."
         )
     try:
-        fields = json.loads(path.read_bytes())
+        fields = json_values.parse(path.read_bytes())
         if fields["format"] != FORMAT:
             raise SearchIndexError(
                 f"{path} is of the format {fields['format']!r:.60}, not {FORMAT}."
@@ -130,7 +130,8 @@ def read(folder: pathlib.Path) -> Manifest:
     claimed = fields.pop("sha256", None)
     if claimed != digests.sha256_json(fields):
         raise _damaged(path, "its content is not what was written")
-    return _from_json(fields)
+    with errors.of_form(path, SearchIndexError, "index the videos again"):
+        return _from_json(fields)
 
 
 def write(folder: pathlib.Path, manifest: Manifest) -> None:
@@ -144,6 +145,9 @@ def write(folder: pathlib.Path, manifest: Manifest) -> None:
 def _from_json(fields: dict[str, Any]) -> Manifest:
     maker, vectors = fields["maker"], fields["vectors"]
     contract = FeatureContract.from_json(maker["contract"])
+    named = [file["key"] for file in fields["files"]] + ([vectors["file"]] if vectors else [])
+    if strange := [name for name in named if pathlib.PurePath(name).name != name]:
+        raise ValueError(f"{strange[0]!r:.80} is no name of a file in the index's folder")
     return Manifest(
         maker=Maker(**{**maker, "contract": contract}),
         windows=Windows(**fields["windows"]),

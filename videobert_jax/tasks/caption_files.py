@@ -6,12 +6,11 @@ an example, of which any of a segment will do, or the name of a video that has o
 """
 
 import collections
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from videobert_jax.data.index import Split
-from videobert_jax.files import storage
+from videobert_jax.files import json_values, storage
 from videobert_jax.tasks.caption_results import References
 from videobert_jax.tasks.errors import EvaluationError
 
@@ -69,14 +68,16 @@ def _segments(split: Split, references: References) -> dict[Any, int]:
 
 def _entries(file: storage.Path) -> list[tuple[str, Any]]:
     """(where it stands, what it is) of every entry."""
-    text = file.read_text(encoding="utf-8")
     try:
+        text = file.read_text(encoding="utf-8")
         if text.lstrip().startswith("["):
-            entries = [(f"{file}, entry {n}", of) for n, of in enumerate(json.loads(text), 1)]
+            entries = [
+                (f"{file}, entry {n}", of) for n, of in enumerate(json_values.parse(text), 1)
+            ]
         else:
             # By "\n" alone: texts may hold other separators of lines, such as U+2028.
             lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-            entries = [(f"{file}, line {n}", json.loads(line)) for n, line in lines]
+            entries = [(f"{file}, line {n}", json_values.parse(line)) for n, line in lines]
     except ValueError as error:
         raise EvaluationError(
             f"{file}: neither a JSON list nor a JSON object a line ({error}); each is to have the "

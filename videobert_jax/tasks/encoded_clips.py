@@ -16,7 +16,7 @@ from jaxtyping import Float16
 from videobert_jax.data import clip_stream
 from videobert_jax.data.clip_stream import WholeVideos
 from videobert_jax.data.index import Dataset, Split
-from videobert_jax.files import atomic, progress
+from videobert_jax.files import atomic, errors, json_values, progress
 from videobert_jax.schema import FeatureContract
 from videobert_jax.tasks import whole_videos
 from videobert_jax.tasks.encoding import ModelRunner
@@ -151,8 +151,9 @@ class EncodedClips:
         """Writes what is told of the files; raises EvaluationError where it tells of others."""
         path, about = output / ABOUT_FILE, self.about
         if path.is_file():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            differing = [key for key in about if found.get(key) != about[key]]
+            with errors.of_form(path, EvaluationError, "name another --output"):
+                found = json_values.parse(path.read_bytes())
+                differing = [key for key in about if found.get(key) != about[key]]
             if differing:
                 told = ", ".join(f"{k}={found.get(k)!r}, not {about[k]!r}" for k in differing)
                 raise EvaluationError(

@@ -1,6 +1,5 @@
 """What another system said of a split, read from files and put in the order of its examples."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from videobert_jax.data.index import Dataset, Split
-from videobert_jax.files import arrays, digests, storage
+from videobert_jax.files import arrays, digests, errors, json_values, storage
 from videobert_jax.tasks import caption_files, caption_results, retrieval
 from videobert_jax.tasks.context import PredictionContext
 from videobert_jax.tasks.errors import EvaluationError
@@ -47,7 +46,12 @@ def evaluate(
         described["order"] = str(ids_file)
         described["order_sha256"] = digests.sha256_file(ids_file)
     context = PredictionContext(described, dataset, split, seed)
-    return context, _TASKS[task](context, file, ids_file, normalization)
+    try:
+        return context, _TASKS[task](context, file, ids_file, normalization)
+    except EvaluationError as error:
+        if file.name in str(error) or (ids_file is not None and ids_file.name in str(error)):
+            raise
+        raise EvaluationError(f"{file}: {error}") from error
 
 
 def _retrieval(
@@ -124,11 +128,12 @@ def _read_ids(file: storage.Path, split: Split) -> list[int]:
     lines beside a result; what those say of video and text is compared with the dataset."""
     found = []
     # By "\n" alone: texts may hold other separators of lines, such as U+2028.
-    text = file.read_text(encoding="utf-8").removesuffix("\n")
+    with errors.of_form(file, EvaluationError, "save it as UTF-8"):
+        text = file.read_text(encoding="utf-8").removesuffix("\n")
     for number, line in enumerate(text.split("\n"), 1):
         where = f"{file}, line {number}"
         try:
-            value = json.loads(line)
+            value = json_values.parse(line)
         except ValueError as error:
             raise EvaluationError(f"{where}: {line[:40]!r} is not JSON ({error}).") from error
         told = value if isinstance(value, dict) else {"example_id": value}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from videobert_jax import schema
-from videobert_jax.files import atomic, storage
+from videobert_jax.files import atomic, json_values, storage
 from videobert_jax.tasks.context import EvaluationContext, PredictionContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import bootstrap, ranking, statistic
@@ -212,7 +212,7 @@ def read(output: storage.Path) -> dict[str, Any]:
     if not output.is_file():
         raise EvaluationError(f"{output}: no such file; name a record that eval.py wrote.")
     try:
-        found = json.loads(output.read_text(encoding="utf-8"))
+        found = json_values.parse(output.read_text(encoding="utf-8"))
     except ValueError as error:
         raise EvaluationError(f"{output}: not JSON ({error}); evaluate again.") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
@@ -231,7 +231,7 @@ def read_examples(output: storage.Path) -> list[dict[str, Any]]:
     try:
         # Texts may hold other separators of lines than "\n", such as U+2028.
         text = file.read_text(encoding="utf-8")
-        lines = [json.loads(line) for line in text.split("\n") if line]
+        lines = [json_values.parse(line) for line in text.split("\n") if line]
     except ValueError as error:
         raise EvaluationError(f"{file}: not JSON ({error}); evaluate again.") from error
     if not all(isinstance(line, dict) and {"example_id", "video"} <= line.keys() for line in lines):

@@ -8,7 +8,6 @@ a hash of their letters, which does not depend on how a word is cut into pieces.
 
 import collections
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int, Int64, UInt64
 
-from videobert_jax.files import atomic, digests, extras
+from videobert_jax.files import atomic, digests, extras, json_values
 from videobert_jax.text.tokenizer import Tokenizer
 
 FORMAT, FORMAT_VERSION = "videobert_jax.content_words", 1
@@ -112,7 +111,7 @@ def load(path: str | os.PathLike) -> ContentWords:
     """The words of a file of `save`. Raises ContentWordsError where it is none."""
     remedy = "make the file with `videobert content-words`"
     try:
-        fields = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        fields = json_values.parse(pathlib.Path(path).read_text(encoding="utf-8"))
         form = (fields["format"], fields["format_version"])
         if form != (FORMAT, FORMAT_VERSION):
             raise ContentWordsError(

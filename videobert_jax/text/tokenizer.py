@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import sentencepiece
 
-from videobert_jax.files import digests
+from videobert_jax.files import digests, errors
 from videobert_jax.schema import SPECIAL_PIECES
 from videobert_jax.text import word_pieces
 from videobert_jax.text.errors import TokenizerError
@@ -120,7 +120,7 @@ class Tokenizer:
     @classmethod
     def from_file(cls, path: str | os.PathLike) -> "Tokenizer":
         """Tokenizer of a model file."""
-        with open(path, "rb") as file:
+        with open(path, "rb") as file, errors.of_form(path, TokenizerError):
             return cls(file.read())
 
     def __reduce__(self):

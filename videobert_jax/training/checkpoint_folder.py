@@ -2,7 +2,6 @@
 compared with their manifests, by one process alone and without a mesh."""
 
 import dataclasses
-import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from videobert_jax.files import digests, storage
+from videobert_jax.files import digests, json_values, storage
 from videobert_jax.models.config import EMA, RAW
 from videobert_jax.training import checkpoint_name, manifest
 
@@ -48,7 +47,7 @@ def read_best(workdir: storage.Path) -> Best | None:
     if not path.is_file():
         return None
     try:
-        best = Best(**json.loads(path.read_text()))
+        best = Best(**json_values.parse(path.read_text()))
     except (TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: not what a run writes ({_line(error)}); delete it, and the best step is "

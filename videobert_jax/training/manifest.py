@@ -3,7 +3,6 @@ in silence, so a checkpoint counts only with a manifest, and is compared with it
 
 import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from videobert_jax.files import atomic, digests, storage
+from videobert_jax.files import atomic, digests, json_values, storage
 
 FORMAT = 1
 
@@ -153,7 +152,7 @@ def write(path: storage.Path, manifest: Manifest) -> None:
 def read(path: storage.Path) -> Manifest:
     """Manifest of a file. Raises ManifestError where it is damaged or of another version."""
     try:
-        fields = json.loads(path.read_text())
+        fields = json_values.parse(path.read_text())
         if fields.pop("format") != FORMAT:
             raise ManifestError(f"{path}: a manifest of another format than {FORMAT}.")
         leaves = {name: _leaf(leaf) for name, leaf in fields.pop("leaves").items()}

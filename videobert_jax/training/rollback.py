@@ -10,7 +10,6 @@ done, so that a start after a kill ends what was begun.
 """
 
 import dataclasses
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import jax
 
 from videobert_jax.data.left_out import LeftOut
-from videobert_jax.files import atomic, storage
+from videobert_jax.files import atomic, json_values, storage
 from videobert_jax.training import checkpoint_folder, processes
 
 ROLLBACKS_FILE = "rollbacks.json"
@@ -148,7 +147,7 @@ def recorded(workdir: storage.Path) -> tuple[Rollback, ...]:
     if not path.is_file():
         return ()
     try:
-        return tuple(_parsed(fields) for fields in json.loads(path.read_text())["rollbacks"])
+        return tuple(_parsed(fields) for fields in json_values.parse(path.read_text())["rollbacks"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RollbackError(
             f"{path}: not what a run writes ({error!r}); put the run's own file back. Without it "

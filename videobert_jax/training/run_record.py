@@ -11,7 +11,6 @@ contract.json    how the clip features were made
 import copy
 import dataclasses
 import importlib.metadata
-import json
 import platform
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 from videobert_jax import configuration
 from videobert_jax.data import config as data_config
 from videobert_jax.data.config import DataConfig
-from videobert_jax.files import atomic, digests, storage
+from videobert_jax.files import atomic, digests, errors, json_values, storage
 from videobert_jax.models import config as model_config
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.schema import FeatureContract
@@ -207,12 +206,18 @@ def read_settings(workdir: storage.Path) -> dict[str, Any]:
 
 def run_config(workdir: storage.Path) -> configuration.RunConfig:
     """The settings of a workdir's last start, parsed. Raises RunRecordError, ConfigError."""
-    settings = _with_younger_settings(read_settings(workdir))
-    return configuration.parse_settings(settings)
+    with errors.of_form(workdir / CONFIG_FILE, RunRecordError, "put the run's own file back"):
+        settings = _with_younger_settings(read_settings(workdir))
+        return configuration.parse_settings(settings)
 
 
 def read(workdir: storage.Path) -> RunRecord:
     """Record of a workdir, its parts compared with their digests. Raises RunRecordError."""
+    with errors.of_form(workdir, RunRecordError, "put the run's own files back"):
+        return _read(workdir)
+
+
+def _read(workdir: storage.Path) -> RunRecord:
     fields = _read_json(workdir / RUN_FILE)
     contract = _read_json(workdir / CONTRACT_FILE)
     try:
@@ -263,7 +268,7 @@ def _with_younger_settings(config: dict[str, Any]) -> dict[str, Any]:
 
 def _read_json(path: storage.Path) -> dict[str, Any]:
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = json_values.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunRecordError(
             f"{path}: missing; expected the workdir of a run of train.py. Put the file back."

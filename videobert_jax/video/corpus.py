@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from videobert_jax.files import atomic
+from videobert_jax.files import atomic, errors
 from videobert_jax.video import clips, decode, extract
 from videobert_jax.video.extract import ClipExtractor
 
@@ -56,7 +56,8 @@ def find(source: pathlib.Path) -> list[pathlib.Path]:
     elif source.suffix.lower() in (*SUFFIXES, *PICTURES):
         found = [source]
     elif source.is_file():
-        lines = source.read_text(encoding="utf-8").splitlines()
+        with errors.of_form(source, CorpusError, "expected a video's path a line, in UTF-8"):
+            lines = source.read_text(encoding="utf-8").splitlines()
         found = [source.parent / line.strip() for line in lines if line.strip()]
     else:
         raise CorpusError(f"{source} is not there; give a folder of videos, or a list of paths")

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import itertools
-import json
 import os
 import pathlib
 import sys
@@ -16,8 +15,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float16
 
-from videobert_jax.files import atomic
-from videobert_jax.schema import FeatureContract
+from videobert_jax.files import atomic, errors, json_values
+from videobert_jax.schema import ContractMismatch, FeatureContract
 from videobert_jax.video import clips, decode
 
 
@@ -154,7 +153,8 @@ def extract_videos(
 def check_contract(contract: FeatureContract, path: pathlib.Path) -> None:
     """Writes a folder's contract; raises ContractMismatch where it has another already."""
     if path.exists():
-        stored = FeatureContract.from_json(json.loads(path.read_text(encoding="utf-8")))
+        with errors.of_form(path, ContractMismatch, "write it anew"):
+            stored = FeatureContract.from_json(json_values.parse(path.read_bytes()))
         contract.verify_against(stored, found="this extraction", expected=str(path))
     else:
         atomic.write_json(path, contract.to_json())

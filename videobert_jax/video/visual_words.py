@@ -19,7 +19,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Int32
 from safetensors import SafetensorError, safe_open
 
-from videobert_jax.files import atomic
+from videobert_jax.files import atomic, errors, json_values
 from videobert_jax.schema import FeatureContract
 
 FORMAT, FORMAT_VERSION = "videobert-jax visual words", 1
@@ -228,9 +228,14 @@ def save(path: str | os.PathLike, words: VisualWords) -> None:
 
 def load(path: str | os.PathLike) -> VisualWords:
     """The words of a file of `save`. Raises VisualWordsError where it is none, or damaged."""
+    with errors.of_form(path, VisualWordsError, "make the file with fit-visual-words"):
+        return _load(path)
+
+
+def _load(path: str | os.PathLike) -> VisualWords:
     try:
         with safe_open(path, "numpy") as file:
-            about = json.loads((file.metadata() or {}).get("visual_words", "{}"))
+            about = json_values.parse((file.metadata() or {}).get("visual_words", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError) as error:
         raise VisualWordsError(

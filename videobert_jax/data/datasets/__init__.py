@@ -1,12 +1,30 @@
 """Datasets by name: each module has HELP and `prepare(source, output) -> Dataset`."""
 
 import csv
-import json
+import functools
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 from videobert_jax.data import index
+from videobert_jax.files import errors, json_values
+
+P, Result = ParamSpec("P"), TypeVar("Result")
+
+
+def published(read: Callable[P, Result]) -> Callable[P, Result]:
+    """A reader of published files that raises DatasetError, naming them, where they have another
+    form than the published one."""
+
+    @functools.wraps(read)
+    def checked(*arguments: P.args, **settings: P.kwargs) -> Result:
+        given = [*arguments, *settings.values()]
+        files = [one for each in given for one in (each if isinstance(each, list) else [each])]
+        names = ", ".join(str(file) for file in files if isinstance(file, pathlib.Path))
+        with errors.of_form(names, index.DatasetError):
+            return read(*arguments, **settings)
+
+    return checked
 
 
 def source_files(source: pathlib.Path | None, names: Sequence[str]) -> list[pathlib.Path]:
@@ -32,7 +50,7 @@ def read_json(file: pathlib.Path, kind: type[list] | type[dict]) -> Any:
     An empty caption file is found here, before anything is written.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json_values.parse(file.read_text(encoding="utf-8"))
     except ValueError as error:
         size = file.stat().st_size
         found = "the file is empty" if size == 0 else f"{size:,} bytes that are no JSON ({error})"
@@ -55,10 +73,10 @@ def read_jsonl(file: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         with open(file, encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
-                if not isinstance(entry := json.loads(line), dict):
+                if not isinstance(entry := json_values.parse(line), dict):
                     raise ValueError(f"a {type(entry).__name__}")
                 yield number, entry
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise index.DatasetError(
             f"{file}:{number}: no JSON object ({error}); expected one a line, fetch the file anew"
         ) from error

@@ -13,6 +13,7 @@ PROTOCOLS = {
 }
 
 
+@datasets.published
 def read(annotations: Sequence[pathlib.Path]) -> Corpus:
     """The official files (train.json, val_1.json, val_2.json): each a split of its name.
 

@@ -22,6 +22,7 @@ NOTES = (
 )
 
 
+@datasets.published
 def prepare(source: pathlib.Path | None, output: pathlib.Path) -> index.Dataset:
     """Dataset of `captions.json` and `i3d_rgb.npz` in `source`, written to `output`.
 

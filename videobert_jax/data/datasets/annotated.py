@@ -111,8 +111,10 @@ def segments_of(
     for number, row in enumerate(rows):
         try:
             start, end = float(row["start"]), float(row["end"])
-        except (TypeError, ValueError):
-            corpus.drop(video, f"segment {number}: times {row['start']!r} to {row['end']!r}")
+        except (OverflowError, TypeError, ValueError):
+            corpus.drop(
+                video, f"segment {number}: times {row['start']!r:.40} to {row['end']!r:.40}"
+            )
             continue
         if not 0 <= start <= end < float("inf"):
             corpus.drop(video, f"segment {number}: from {start} to {end} s")

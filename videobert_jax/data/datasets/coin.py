@@ -9,6 +9,7 @@ from videobert_jax.data.datasets.annotated import AnnotatedVideo, Corpus, segmen
 SUBSETS = {"training": "train", "testing": "test"}
 
 
+@datasets.published
 def read(annotations: pathlib.Path, taxonomy: pathlib.Path | None = None) -> Corpus:
     """The official COIN.json, `database {video: {subset, class, duration, annotation [{id, label,
     segment [s, s]}]}}`.

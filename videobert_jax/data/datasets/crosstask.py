@@ -12,6 +12,7 @@ PROTOCOL = "crosstask_primary_18"
 TRAINING_VIDEOS = 30  # of each task in a fold (Zhukov et al. 2019, section 6)
 
 
+@datasets.published
 def read(annotations: pathlib.Path, fold: int | None = None) -> Corpus:
     """The primary tasks as the folder of the release (crosstask_release.py) or as one JSON file,
     `{task: {task_full_name, step2headline,

@@ -5,13 +5,13 @@ files, which whoever evaluates on them has, and which change (videos vanish, spl
 """
 
 import csv
-import json
 import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from videobert_jax.data import index, video_ids
 from videobert_jax.data.datasets import crosstask_release, msrvtt
+from videobert_jax.files import errors, json_values
 
 _TRAINING = ("train", "transcripts")  # splits of these names' beginnings are trained on
 _VIDEO = ("video_id", "vid_name", "clip_name", "video", "vid")  # what lists of questions call it
@@ -27,7 +27,8 @@ def read(files: Iterable[pathlib.Path]) -> set[str]:
     """
     found: set[str] = set()
     for file in files:
-        ids = {video_ids.canonical(name) for name in _ids(file) if name.strip()}
+        with errors.of_form(file, index.DatasetError):
+            ids = {video_ids.canonical(name) for name in _ids(file) if name.strip()}
         if not ids:
             raise index.DatasetError(f"{file}: no video ids; expected one a line, or annotations")
         found |= ids
@@ -48,9 +49,11 @@ def _ids(file: pathlib.Path) -> Iterator[str]:
     try:
         text = file.read_text(encoding="utf-8")
         if file.suffix == ".json":
-            yield from _of_json(json.loads(text))
+            yield from _of_json(json_values.parse(text))
         elif file.suffix == ".jsonl":
-            yield from (_entry(json.loads(line)) for line in text.split("\n") if line.strip())
+            yield from (
+                _entry(json_values.parse(line)) for line in text.split("\n") if line.strip()
+            )
         elif file.suffix == ".csv":
             yield from (row["video_id"] for row in csv.DictReader(text.splitlines()))
         else:

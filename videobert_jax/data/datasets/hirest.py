@@ -9,6 +9,7 @@ from videobert_jax.data.datasets.annotated import AnnotatedVideo, Corpus, segmen
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
+@datasets.published
 def read(annotations: Sequence[pathlib.Path]) -> Corpus:
     """The official all_data_train.json, all_data_val.json, all_data_test.json, `{query: {video:
     {relevant, clip, v_duration, bounds, steps [{heading, absolute_bounds}]}}}`.

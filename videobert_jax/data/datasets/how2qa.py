@@ -20,6 +20,7 @@ _VALUE = (*_ANSWERS, "answer_idx", "q", "ts", "vid_name")
 Asked = tuple[str, dict[str, Any], list[str], int]  # video, question, candidates, the right one
 
 
+@datasets.published
 def read(annotations: list[pathlib.Path], video_mapping: pathlib.Path | None = None) -> Corpus:
     """how2QA_train_release.csv and how2QA_val_release.csv: video, [start:end] in seconds, three
     wrong answers, the question, the right answer. Or VALUE's how2qa_train_release.jsonl and

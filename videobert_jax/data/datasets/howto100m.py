@@ -20,6 +20,7 @@ _ALIGNED = ("vid", "timestamp", "text")
 _ALIGNED_SECONDS = 3.2
 
 
+@datasets.published
 def read(annotations: pathlib.Path, video_csv: pathlib.Path | None = None) -> Corpus:
     """caption.json or raw_caption.json, `{video: {start, end, text}}`, a sentencified one of the
     same form, or htm_aa_v1.csv (vid, timestamp, text: sentences and the moment that shows what they

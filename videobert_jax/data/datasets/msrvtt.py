@@ -25,6 +25,7 @@ def clip_name(name: str | int) -> str:
     return f"video{found[1]}"
 
 
+@datasets.published
 def read(
     annotations: pathlib.Path | None, test_csv: pathlib.Path | None = None, training: str = "9k"
 ) -> Corpus:

@@ -14,6 +14,7 @@ _CANDIDATES = ("a1", "a2", "a3", "a4", "a5")
 _NUM_QUESTIONS = 2990
 
 
+@datasets.published
 def read(annotations: pathlib.Path) -> Corpus:
     """MSR_MC_test.csv, separated by tabs: vid_key, a1 to a5, answer (0 to 4, the right one's). Or
     what others made of it: ClipBERT's .jsonl (Lei et al. 2021) of {clip_name, options, answer}, and

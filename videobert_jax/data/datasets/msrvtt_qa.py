@@ -12,6 +12,7 @@ from videobert_jax.data.datasets.msrvtt import WHOLE_CLIP, clip_name
 _TEXTS = ("question", "answer")
 
 
+@datasets.published
 def read(annotations: list[pathlib.Path]) -> Corpus:
     """train_qa.json, val_qa.json and test_qa.json, or some of them: lists of {video_id, question,
     answer, id, category_id}, where video_id is a clip's number; a file's name says its split.

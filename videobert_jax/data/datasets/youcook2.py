@@ -10,6 +10,7 @@ SUBSETS = {"training": "train", "validation": "validation", "testing": "test"}
 CSV_SPLITS = {3350: "youcook2_milnce_3350", 3305: "youcook2_videoclip_3305"}
 
 
+@datasets.published
 def read(annotations: pathlib.Path, retrieval_csv: pathlib.Path | None = None) -> Corpus:
     """The official annotation (youcookii_annotations_trainval.json), and as the split `retrieval`
     the clips of a retrieval csv (MIL-NCE's: end, start, task, text, video_id).

@@ -11,7 +11,6 @@ into windows of whole sentences.
 
 import gzip
 import itertools
-import json
 import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from videobert_jax.data import datasets, index, writer
-from videobert_jax.files import arrays
+from videobert_jax.files import arrays, json_values
 from videobert_jax.schema import UNKNOWN, FeatureContract
 
 HELP = "1,800 YouCook II stills with sentences, and 1,736 transcripts (--source: youcook2/)"
@@ -30,6 +29,7 @@ NOTES = (
     "are of stills: objects are in them, motion is not, so they measure no action recognition."
 )
 WINDOW_WORDS = 20  # about 26 pieces: with [CLS] and [SEP] they fit a text length of 32
+_LONGEST_LINE = 4 << 20  # characters; a few bytes of gzip may unpack to any number of them
 SPLITS = {"training": "train", "validation": "validation"}
 FILES = (
     "keyframe_pairs.json",
@@ -51,6 +51,7 @@ CONTRACT = FeatureContract(
 )
 
 
+@datasets.published
 def prepare(source: pathlib.Path | None, output: pathlib.Path) -> index.Dataset:
     """Dataset of the youcook2 files in `source`, written to `output`.
 
@@ -126,9 +127,11 @@ def _read_transcripts(file: pathlib.Path) -> Iterator[dict[str, Any]]:
     count = 0
     try:
         with gzip.open(file, "rt", encoding="utf-8") as lines:
-            for line in lines:
+            while line := lines.readline(_LONGEST_LINE):
                 count += 1
-                yield json.loads(line)
+                if len(line) == _LONGEST_LINE:
+                    raise ValueError(f"a line of {_LONGEST_LINE:,} characters or more")
+                yield json_values.parse(line)
     except (EOFError, OSError, ValueError) as error:
         raise index.DatasetError(f"{file}: damaged behind line {count} ({error})") from error
     if not count:

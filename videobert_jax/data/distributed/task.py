@@ -4,9 +4,10 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-from videobert_jax.data import part
+from videobert_jax.data import index, part
 from videobert_jax.data.part import Annotation, Damaged
 from videobert_jax.data.segments import Segment
+from videobert_jax.files import errors, json_values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +48,14 @@ class Task:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Task":
-        fields = json.loads(content)
-        videos = [
-            TaskVideo(**{**video, "segments": [_segment(row) for row in video["segments"]]})
-            for video in fields["videos"]
-        ]
-        return cls(fields["key"], fields["first_video"], videos)
+        remedy = "delete the folder `partial` and prepare the dataset anew"
+        with errors.of_form("the task of a part", index.DatasetError, remedy):
+            fields = json_values.parse(content)
+            videos = [
+                TaskVideo(**{**video, "segments": [_segment(row) for row in video["segments"]]})
+                for video in fields["videos"]
+            ]
+            return cls(fields["key"], fields["first_video"], videos)
 
 
 def _segment(row: dict) -> Segment:

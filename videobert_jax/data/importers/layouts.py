@@ -17,7 +17,7 @@ from videobert_jax.data.importers.source import (
     Read,
     Settings,
 )
-from videobert_jax.files import arrays, hdf5, pickles, torch_files
+from videobert_jax.files import arrays, errors, hdf5, pickles, torch_files
 from videobert_jax.files.errors import ArrayFileError
 
 Videos = dict[str, Read]
@@ -49,9 +49,14 @@ def open_source(
     if not path.exists():
         raise FeatureError(f"{path} is not there; give the {form.about}")
     try:
-        videos = form.scan(path)
+        with errors.of_form(path, FeatureError):
+            return _open(layout, form, path, settings)
     except ArrayFileError as error:
         raise FeatureError(str(error)) from error
+
+
+def _open(layout: str, form: Layout, path: pathlib.Path, settings: Settings) -> FeatureSource:
+    videos = form.scan(path)
     if not videos:
         raise FeatureError(f"{path}: no features found; expected the {form.about}")
     columns, known = _columns(layout, form, settings.part)
@@ -69,10 +74,7 @@ def open_source(
         values = videos[min(videos)]()
         return values[..., columns] if values.ndim else values
 
-    try:
-        contract, asserted = source.contract_of(known, settings, first)
-    except ArrayFileError as error:
-        raise FeatureError(str(error)) from error
+    contract, asserted = source.contract_of(known, settings, first)
     return FeatureSource(contract, videos, asserted, columns)
 
 
@@ -114,8 +116,8 @@ def _npy(folder: pathlib.Path) -> Videos:
 
 def _one_array(file: pathlib.Path) -> np.ndarray:
     with arrays.open_npz(file) as archive:
-        name = "features" if "features" in archive.names else archive.names[0]
-        if len(archive.names) > 1 and name != "features":
+        name = "features" if "features" in archive.names else "".join(archive.names[:1])
+        if name != "features" and len(archive.names) != 1:
             raise FeatureError(
                 f"{file}: arrays {', '.join(archive.names[:8])}, expected one, or one called "
                 "features"

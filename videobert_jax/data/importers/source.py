@@ -1,7 +1,6 @@
 """A source of clip features by video, and what is known of how they were made."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float16
 
+from videobert_jax.files import json_values
 from videobert_jax.files.errors import ArrayFileError
 from videobert_jax.schema import UNKNOWN, FeatureContract
 
@@ -197,6 +197,6 @@ def stored_contract(folder: pathlib.Path) -> FeatureContract | None:
     if not file.is_file():
         return None
     try:
-        return FeatureContract.from_json(json.loads(file.read_text(encoding="utf-8")))
+        return FeatureContract.from_json(json_values.parse(file.read_bytes()))
     except ValueError as error:
         raise FeatureError(f"{file}: {error}; write it anew") from error

@@ -4,7 +4,7 @@ import json
 import pathlib
 from typing import Any
 
-from videobert_jax.files import atomic
+from videobert_jax.files import atomic, json_values
 from videobert_jax.text.transcripts import sentences, subtitles
 from videobert_jax.text.transcripts.cue import Transcript, TranscriptError
 
@@ -81,7 +81,7 @@ class SentenceFolder:
         found = []
         for line in self._log.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                entry = json.loads(line)
+                entry = json_values.parse(line)
             except ValueError:
                 continue
             found += [entry] if isinstance(entry, dict) else []
