@@ -1,6 +1,8 @@
 """Why a save fails, what helps, and whether there is room for it."""
 
 import errno
+import http
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,14 +14,17 @@ from videobert_jax.training.checkpoint_folder import CheckpointError
 
 _SPARE_BYTES = 1 << 20  # beside the values: names, shapes, digests, data position
 _ROOM = "free some space there, or lower training.keep_checkpoints"
+_MOUNTED = "mount it for writing: mount -o remount,rw"
 _RIGHTS = "give the account that trains the right to write there"
-# By number, or by what tensorstore writes, whose errors have none.
-_REMEDIES = (
-    ((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ("ENOSPC", "EDQUOT", "EFBIG"), _ROOM),
-    ((errno.EROFS,), ("EROFS",), "mount it for writing: mount -o remount,rw"),
-    ((errno.EACCES, errno.EPERM), ("EACCES", "EPERM", "403", "Forbidden"), _RIGHTS),
-    ((errno.EIO, errno.ESTALE), ("EIO", "ESTALE"), "see what the system says of it: dmesg | tail"),
-)
+_SYSTEM = "see what the system says of it: dmesg | tail"
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM),
+    errno.EROFS: _MOUNTED,
+    **dict.fromkeys((errno.EACCES, errno.EPERM, http.HTTPStatus.FORBIDDEN), _RIGHTS),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), _SYSTEM),
+}
+_NUMBER = re.compile(r"os_error_code='(\d+)'|HTTP response code: (\d+)")  # as tensorstore says them
+_BEGINNING, _END = 120, 280  # characters of an error: paths are long, and the cause comes last
 
 
 class SaveError(CheckpointError):
@@ -45,14 +50,16 @@ def require_space(folder: storage.Path, needed: int) -> None:
 
 def explained(error: BaseException) -> str:
     """An error in one line, with the remedy where the cause is known; never empty."""
-    text = " ".join(str(error).split())[:400]
-    said = f"{type(error).__name__}: {text}"
+    text = " ".join(str(error).split())
     if isinstance(error, SaveError):
         return text
-    for numbers, words, remedy in _REMEDIES:
-        if getattr(error, "errno", None) in numbers or any(word in text for word in words):
-            return f"{said}: {remedy}"
-    return said
+    number = getattr(error, "errno", None) or getattr(error, "code", None)
+    if found := _NUMBER.search(text):
+        number = int(found[1] or found[2])
+    if len(text) > _BEGINNING + _END:
+        text = f"{text[:_BEGINNING]} ... {text[-_END:]}"
+    remedy = f": {_REMEDIES[number]}" if number in _REMEDIES else ""
+    return f"{type(error).__name__}: {text}{remedy}"
 
 
 def together(causes: Sequence[str]) -> str:
