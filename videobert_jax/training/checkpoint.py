@@ -80,7 +80,7 @@ class Checkpointer:
         self._restorer = restoring.Restorer(self._workdir, config_sha256)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "manifest")
         self._manager: ocp.CheckpointManager | None = None
-        self._managers = self._meetings = 0  # so far; the same in every process
+        self._meetings = 0  # so far; the same in every process
         self._pending: _Pending | None = None
         self._steps: list[int] = []  # saved, under way or restored, ascending
         self._unsaved: set[int] = set()  # begun, and without a manifest
@@ -248,9 +248,8 @@ class Checkpointer:
 
     def _opened_manager(self) -> ocp.CheckpointManager:
         if self._manager is None:
-            self._managers += 1
             folder = self._workdir / checkpoint_folder.CHECKPOINTS
-            self._manager = orbax_saving.open_manager(folder, self._managers)
+            self._manager = orbax_saving.open_manager(folder, self._meetings)
         return self._manager
 
     def _close_manager(self) -> None:

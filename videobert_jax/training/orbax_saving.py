@@ -17,8 +17,8 @@ _COMMIT_FILE = ocp.path.atomicity.CommitFileTemporaryPath
 def open_manager(folder: storage.Path, number: int) -> ocp.CheckpointManager:
     """A manager that saves items "state" and "data" into a folder that is there.
 
-    number: of the managers that all processes have opened together; a failure leaves barriers that
-    some have passed and some have not, and so each manager has names of its own.
+    number: the same in all processes, and another one for each manager: a failure leaves barriers
+    that some have passed and some have not, so each manager gives its barriers names of its own.
     """
     several = jax.process_count() > 1
     remote = storage.is_remote(folder)
