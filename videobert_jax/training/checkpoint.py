@@ -13,6 +13,7 @@ saves and restores.
 
 import concurrent.futures
 import dataclasses
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -37,6 +38,7 @@ from videobert_jax.training import (
 from videobert_jax.training.checkpoint_folder import CheckpointError
 
 _PARTS_SECONDS = 300.0  # within which all processes must have hashed what they hold
+_MEETINGS = itertools.count()  # of all processes; each takes the same numbers
 
 
 @dataclasses.dataclass
@@ -80,7 +82,6 @@ class Checkpointer:
         self._restorer = restoring.Restorer(self._workdir, config_sha256)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "manifest")
         self._manager: ocp.CheckpointManager | None = None
-        self._meetings = 0  # so far; the same in every process
         self._pending: _Pending | None = None
         self._steps: list[int] = []  # saved, under way or restored, ascending
         self._unsaved: set[int] = set()  # begun, and without a manifest
@@ -249,7 +250,7 @@ class Checkpointer:
     def _opened_manager(self) -> ocp.CheckpointManager:
         if self._manager is None:
             folder = self._workdir / checkpoint_folder.CHECKPOINTS
-            self._manager = orbax_saving.open_manager(folder, self._meetings)
+            self._manager = orbax_saving.open_manager(folder, next(_MEETINGS))
         return self._manager
 
     def _close_manager(self) -> None:
@@ -258,8 +259,7 @@ class Checkpointer:
             _attempt(manager.close)  # what it says is of a save that is known to have failed
 
     def _meet(self) -> None:
-        self._meetings += 1
-        processes.wait_for_all(f"saving {self._meetings}")
+        processes.wait_for_all(f"saving {next(_MEETINGS)}")
 
     def _folder(self, step: int) -> storage.Path:
         return checkpoint_folder.step_folder(self._workdir, step)
