@@ -188,10 +188,12 @@ class Drill:
             self._save(checkpointer, 2)
             calls = self.place.disarm()
             saved = checkpointer.newest == 2
+            removable = not lasting or error == errno.ENOSPC  # while the fault lasted
+            left = self._left(workdir, [1, 2] if saved else [1]) if removable else []
             self._save(checkpointer, 3)
             checkpointer.close()
         steps = [1, 2, 3] if saved else [1, 3]
-        problems = self._problems(workdir, steps)
+        problems = [*left, *self._problems(workdir, steps)]
         if (checkpointer.failed_saves, "SAVE FAILED" in said.getvalue()) != (not saved, not saved):
             problems.append("failures are not counted and said")
         if left := _threads_beside(before):
@@ -218,13 +220,7 @@ class Drill:
         ]
         if checkpoint_folder.manifest_steps(workdir) != list(steps):
             problems.append(f"the steps are {checkpoint_folder.manifest_steps(workdir)}")
-        names = {
-            checkpoint_folder.CHECKPOINTS: {*map(str, steps), pathlib.PurePath(_KEPT).name},
-            checkpoint_folder.MANIFESTS: {f"{step}.json" for step in steps},
-        }
-        for folder, expected in names.items():
-            there = {path.name for path in (workdir / folder).glob("*")}
-            problems += [f"{folder}/{name} is left" for name in sorted(there - expected)]
+        problems += self._left(workdir, steps)
         if (workdir / _KEPT).read_text() != "somebody's":
             problems.append(f"{_KEPT} was changed")
         restorer = checkpoint.Checkpointer(workdir, keep=3, config_sha256="c")
@@ -233,6 +229,18 @@ class Drill:
             problems.append("the next start would not go on from the newest save")
         restorer.close()
         return problems
+
+    def _left(self, workdir: storage.Path, steps: Sequence[int]) -> list[str]:
+        """What lies beside these steps and should not."""
+        expected = {
+            checkpoint_folder.CHECKPOINTS: {*map(str, steps), pathlib.PurePath(_KEPT).name},
+            checkpoint_folder.MANIFESTS: {f"{step}.json" for step in steps},
+        }
+        return [
+            f"{folder}/{name} is left"
+            for folder, names in expected.items()
+            for name in sorted({path.name for path in (workdir / folder).glob("*")} - names)
+        ]
 
     def _removal(self) -> contextlib.AbstractContextManager[Any]:
         if self.removes:
@@ -257,7 +265,12 @@ def cases_of(drill: Drill, place: str, count: int) -> Iterator[tuple[str, int, b
     each = -(-count // len(faults))
     for i in range(count):
         fault, (error, lasting) = faults[i % len(faults)]
-        yield fault, int(error), lasting, 1 + (i // len(faults)) * drill.calls // each
+        yield (
+            fault,
+            int(error),
+            lasting,
+            1 + (2 * (i // len(faults)) + 1) * drill.calls // (2 * each),
+        )
 
 
 def main() -> int:

@@ -56,6 +56,8 @@ def explained(error: BaseException) -> str:
     number = getattr(error, "errno", None) or getattr(error, "code", None)
     if found := _NUMBER.search(text):
         number = int(found[1] or found[2])
+    elif text.startswith("Forbidden"):  # as gcsfs says it
+        number = http.HTTPStatus.FORBIDDEN
     if len(text) > _BEGINNING + _END:
         text = f"{text[:_BEGINNING]} ... {text[-_END:]}"
     remedy = f": {_REMEDIES[number]}" if number in _REMEDIES else ""
