@@ -254,8 +254,9 @@ def remove_unsaved(workdir: storage.Path, step: int) -> None:
     delete_step(workdir, step)
     for folder in (workdir / CHECKPOINTS).glob(f"{step}{_TEMPORARY}*"):
         storage.remove(folder)
-    for part in manifest_parts(workdir, step):
-        part.unlink()
+    half_written = (workdir / MANIFESTS).glob(f".{step}.*.tmp")  # of `atomic`
+    for path in (*manifest_parts(workdir, step), *half_written):
+        path.unlink()
 
 
 def manifest_parts(workdir: storage.Path, step: int | None = None) -> list[storage.Path]:
