@@ -86,6 +86,8 @@ test-parity: setup-parity
 
 test-all: setup-parity
 	$(RUN) -m tests.drills.kill_and_resume --kills 20
+	$(RUN) -m tests.drills.checkpoint_damage
+	$(RUN) -m tests.drills.failed_saves
 	$(RUN) -m tests.drills.bad_numbers
 	$(RUN) -m tests.drills.reader_fuzz
 	$(RUN) -m tests.drills.data_damage

@@ -89,11 +89,16 @@ def _guarded(handle: Any) -> Any:
             with contextlib.suppress(BrokenPipeError):  # of one who had read enough
                 handle(router, method)
             return
-        handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
-        text = b'{"error": {"code": 403, "message": "storage.objects denied"}}'
-        handler.send_response(http.HTTPStatus.FORBIDDEN)
-        handler.send_header("Content-Length", str(len(text)))
-        handler.end_headers()
-        handler.wfile.write(text)
+        refuse(handler, http.HTTPStatus.FORBIDDEN)
 
     return guarded
+
+
+def refuse(handler: Any, status: int) -> None:
+    """Answers a request so, once it is read."""
+    handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+    text = b'{"error": {"code": %d, "message": "storage.objects denied"}}' % status
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(text)))
+    handler.end_headers()
+    handler.wfile.write(text)

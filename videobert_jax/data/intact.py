@@ -1,9 +1,10 @@
 """Whether a dataset's files are those that were written, by the sizes and digests that it says.
 
 The index decides which clips and which words make an example, and nothing in it would show that it
-was changed, so its digests are compared whenever a dataset is opened for reading. Shards tell
-damage, and another record, by themselves (data/shards.py); of small datasets they are compared as
-well, else by their sizes.
+was changed, so its digests are compared whenever a dataset is opened for reading; those of an index
+that would take seconds to read (a hundred million captions have 10 GB) by `videobert verify` alone.
+Shards tell damage, and another record, by themselves (data/shards.py); of small datasets they are
+compared as well, else by their sizes.
 """
 
 import concurrent.futures
@@ -15,6 +16,7 @@ from videobert_jax.data.errors import REMEDY, DatasetError
 from videobert_jax.files import digests, storage
 
 SMALL = 256 << 20  # bytes of shards, together, that are read whole when a dataset is opened
+LARGEST_INDEX = 1 << 30  # bytes of the index, together, that are read whole: a second or two
 _AT_A_TIME = 32
 
 
@@ -29,7 +31,8 @@ def check(
     small = sum(said["bytes"] for said in shards.values()) <= SMALL
     # Many at a time: a bucket answers late, and a digest leaves the interpreter's lock.
     with concurrent.futures.ThreadPoolExecutor(_AT_A_TIME) as threads:
-        list(threads.map(_check, index, index.values(), [True] * len(index)))
+        read = sum(said["bytes"] for said in index.values()) <= LARGEST_INDEX
+        list(threads.map(_check, index, index.values(), [read] * len(index)))
         whole = [small and not storage.is_remote(path) for path in shards]
         list(threads.map(_check, shards, shards.values(), whole))
 

@@ -1,9 +1,10 @@
 """Files that lines and records are added to, while a bucket's objects are written whole."""
 
 import concurrent.futures
+import contextlib
+import io
 import pathlib
 import time
-from typing import BinaryIO
 
 from videobert_jax.files import storage
 
@@ -13,17 +14,17 @@ _SECONDS = 30.0  # between two uploads; a bucket takes one a second of an object
 class GrowingFile:
     """A file to add to.
 
-    On a disk what is flushed is there. In a bucket the whole object is written anew in the
-    background, now and then, and whenever `sync` or `close` say so: what is lost with the process
-    is what came after the last of them.
+    On a disk what is flushed is there, unless the disk takes no more. In a bucket the whole object
+    is written anew in the background, now and then, and whenever `sync` or `close` say so: what is
+    lost with the process is what came after the last of them.
     """
 
     def __init__(self, path: storage.Path) -> None:
         """Goes on behind what the file holds."""
         self._path = path
-        self._file: BinaryIO | None = None
+        self._file: io.FileIO | None = None
         if isinstance(path, pathlib.Path):
-            self._file = open(path, "ab")  # noqa: SIM115
+            self._file, self._waiting = io.FileIO(path, "ab"), bytearray()
             return
         self._content = bytearray(path.read_bytes() if path.exists() else b"")
         self._uploader = concurrent.futures.ThreadPoolExecutor(1, "upload")
@@ -33,15 +34,17 @@ class GrowingFile:
     def write(self, content: bytes) -> int:
         """Adds bytes; they are in the file after `flush` or, in a bucket, `sync`."""
         if self._file is not None:
-            return self._file.write(content)
-        self._content += content
+            self._waiting += content
+        else:
+            self._content += content
         return len(content)
 
     def flush(self) -> None:
-        """Hands over what was written, to a bucket when it is time; what fails there is tried
-        again, and raised by `sync` alone."""
+        """Hands over what was written, to a bucket when it is time; what fails is tried again, and
+        raised by `sync` alone."""
         if self._file is not None:
-            self._file.flush()
+            with contextlib.suppress(OSError):
+                self._write_waiting(self._file)
         elif self._upload is not None and self._upload.done():
             failed, self._upload = self._upload.exception() is not None, None
             self._uploaded_bytes = -1 if failed else self._uploaded_bytes
@@ -51,7 +54,7 @@ class GrowingFile:
     def sync(self) -> None:
         """Returns once all that was written is in the file."""
         if self._file is not None:
-            self._file.flush()
+            self._write_waiting(self._file)
             return
         self._finish_upload()
         self._begin_upload()
@@ -64,6 +67,10 @@ class GrowingFile:
             self._file.close()
         else:
             self._uploader.shutdown()
+
+    def _write_waiting(self, file: io.FileIO) -> None:
+        while self._waiting:  # a disk that fills up takes a part
+            del self._waiting[: file.write(bytes(self._waiting))]
 
     def _begin_upload(self) -> None:
         if len(self._content) > self._uploaded_bytes:

@@ -88,6 +88,11 @@ def size(path: Path) -> int:
     return found.st_size if isinstance(found, os.stat_result) else found.length
 
 
+def free_bytes(folder: Path) -> int | None:
+    """What may still be written to the disk of a folder; None of a bucket, which has no end."""
+    return shutil.disk_usage(folder).free if isinstance(folder, pathlib.Path) else None
+
+
 def create(path: Path, content: bytes) -> None:
     """An object of a bucket, made by one conditional request. Raises FileExistsError where there is
     one of this name."""

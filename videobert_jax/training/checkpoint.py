@@ -13,6 +13,7 @@ saves and restores.
 
 import concurrent.futures
 import dataclasses
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -20,24 +21,24 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
 from videobert_jax.files import atomic, digests, storage
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.training import (
     checkpoint_folder,
     checkpoint_name,
+    lease,
     manifest,
+    orbax_saving,
+    processes,
     restoring,
     run_record,
+    save_failures,
 )
 from videobert_jax.training.checkpoint_folder import CheckpointError
 
 _PARTS_SECONDS = 300.0  # within which all processes must have hashed what they hold
-# Bytes of a leaf that its replicas share the writing of. To cut a leaf is a program compiled for
-# every shape and replica, seconds of the first save, so small ones are written by one.
-_SMALLEST_SLICE = 2**22
-_COMMIT_FILE = ocp.path.atomicity.CommitFileTemporaryPath
+_MEETINGS = itertools.count()  # of all processes; each takes the same numbers
 
 
 @dataclasses.dataclass
@@ -48,10 +49,16 @@ class _Pending:
     data_sha256: str
     structs: dict[str, tuple[tuple[int, ...], str]]
     hashing: concurrent.futures.Future[dict[str, list[manifest.Piece]]]
+    written: str | None = None  # why this process could not write its part, once that has ended
+    concluded: str | None = None  # why there is no manifest, once that is known
 
 
 class Checkpointer:
-    """Saves in the background and restores what verifies. All processes call it alike."""
+    """Saves in the background and restores what verifies. All processes call it alike.
+
+    A save that fails ends no run: it is said, with the cause and the remedy, what it left is
+    removed, and it counts as failed in every process.
+    """
 
     def __init__(
         self,
@@ -64,7 +71,7 @@ class Checkpointer:
         """keep: number of newest verified steps that stay; older ones are deleted.
 
         before_writing: called by the first process before a save, and once more before the
-        manifest by which it counts; what it raises ends the run.
+        manifest by which it counts; a LeaseError of it ends the run.
         """
         if keep < 1:
             raise CheckpointError(f"training.keep_checkpoints={keep} is less than 1.")
@@ -76,8 +83,16 @@ class Checkpointer:
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "manifest")
         self._manager: ocp.CheckpointManager | None = None
         self._pending: _Pending | None = None
-        self._steps: list[int] = []  # saved or restored, ascending; the same in every process
+        self._steps: list[int] = []  # saved, under way or restored, ascending
+        self._unsaved: set[int] = set()  # begun, and without a manifest
         self._besides: int | None = None  # stays whatever its age
+        self.failed_saves = 0
+        self.failure = ""  # of the last save; empty where it did not fail
+
+    @property
+    def newest(self) -> int | None:
+        """The newest step that is restored, saved, or under way; the same in every process."""
+        return self._steps[-1] if self._steps else None
 
     def restore_latest(self, structs_of: Callable[[int], Any]) -> restoring.Restored | None:
         """The newest verified step laid out as `structs_of` it say; None in a fresh workdir.
@@ -97,35 +112,16 @@ class Checkpointer:
     def save(self, step: int, state: Any, data_state: dict[str, Any]) -> None:
         """Begins to save; returns once the values are copied, so that `state` may be donated.
 
-        Raises CheckpointError where the save before it failed.
+        Where it fails, here or later, `newest` is not this step. Raises LeaseError.
         """
         self.wait()
-        if jax.process_index() == 0:
-            self._before_writing()
-        self._delete_old()
-        try:  # before any hashing: it makes and tidies the folder that hashes are left in
-            manager = self._opened_manager()
-        except Exception as error:
-            raise self._failed(step, error) from error
-        pieces = manifest.host_pieces(state)
-        leaves = manifest.named_leaves(state)
-        self._pending = _Pending(
-            step=step,
-            data_sha256=digests.sha256_json(data_state),
-            structs={name: (leaf.shape, leaf.dtype.name) for name, leaf in leaves.items()},
-            hashing=self._thread.submit(self._hash, step, pieces),
-        )
-        arguments = ocp.args.Composite(
-            state=ocp.args.PyTreeSave(manifest.nested(leaves)),
-            data=ocp.args.JsonSave(data_state),
-        )
-        try:
-            started = manager.save(step, args=arguments)
-        except Exception as error:
-            raise self._failed(step, error) from error
-        if not started:
-            raise self._failed(step, "orbax has this step or a later one already")
-        self._steps.append(step)
+        if not self._agreed(step, _attempt(lambda: self._prepare(step, state))):
+            return
+        if jax.process_count() > 1 and not self._agreed(step, _attempt(self._probe)):
+            return
+        self._unsaved.add(step)
+        if self._agreed(step, _attempt(lambda: self._begin(step, state, data_state))):
+            self._steps.append(step)
 
     def keep_besides(self, step: int) -> None:
         """From now on this step stays beside the newest ones, and an earlier such step does not."""
@@ -138,33 +134,27 @@ class Checkpointer:
             return
         if not pending.hashing.done():
             return
-        # The first process alone writes the manifest, from all parts.
-        others = jax.process_count() - 1 if jax.process_index() == 0 else 0
-        if not others or len(self._parts(pending.step)) >= others:
+        if jax.process_count() == 1:
             self.wait()
+        elif jax.process_index() == 0:  # the others hear of it when all meet
+            parts = checkpoint_folder.manifest_parts(self._workdir, pending.step)
+            if len(parts) >= jax.process_count() - 1 and not self._written(pending):
+                self._concluded(pending)
 
     def wait(self) -> None:
-        """Returns once the save under way, if any, has finished and has its manifest.
-
-        Raises CheckpointError where it failed.
-        """
+        """Returns once the save under way, if any, has its manifest or has failed."""
         pending, self._pending = self._pending, None
-        if pending is None:
+        if pending is None or not self._agreed(pending.step, self._written(pending)):
             return
-        try:
-            self._opened_manager().wait_until_finished()
-            pieces = pending.hashing.result()
-        except Exception as error:
-            raise self._failed(pending.step, error) from error
-        if jax.process_index() == 0:
-            self._write_manifest(pending, pieces)
+        if self._agreed(pending.step, self._concluded(pending)):
+            self._unsaved.discard(pending.step)
+            self.failure = ""
 
     def close(self) -> None:
         """Waits, deletes what is no longer kept, and lets go of orbax."""
         self.wait()
-        self._delete_old()
-        if self._manager is not None:
-            self._manager.close()
+        self._tidy()
+        self._close_manager()
         self._thread.shutdown()
 
     def abandon(self) -> None:
@@ -175,42 +165,101 @@ class Checkpointer:
             except CheckpointError as error:
                 checkpoint_folder.say(str(error))
 
+    def _prepare(self, step: int, state: Any) -> None:
+        """Makes room and folders. Raises what says why orbax had better not begin."""
+        if jax.process_index() > 0:
+            return
+        self._before_writing()
+        self._tidy()
+        for folder in (checkpoint_folder.CHECKPOINTS, checkpoint_folder.MANIFESTS):
+            storage.make_folder(self._workdir / folder)
+        if self._manager is None:
+            for part in checkpoint_folder.manifest_parts(self._workdir):
+                part.unlink()  # of a save that was killed
+        there = checkpoint_folder.manifest_path(self._workdir, step), self._folder(step)
+        if any(path.exists() for path in there):
+            raise save_failures.SaveError(
+                f"{there[0]} or {there[1]} is there already, and not of this save; move it away"
+            )
+        save_failures.require_space(self._workdir, save_failures.needed_bytes(state))
+
+    def _probe(self) -> None:
+        """Writes a file: one process that cannot would keep the others waiting in orbax."""
+        folder = self._workdir / checkpoint_folder.MANIFESTS
+        path = folder / f".probe-{jax.process_index()}"
+        atomic.write_bytes(path, b"may this process write here?\n")
+        path.unlink()
+
+    def _begin(self, step: int, state: Any, data_state: dict[str, Any]) -> None:
+        manager = self._opened_manager()
+        pieces = manifest.host_pieces(state)
+        leaves = manifest.named_leaves(state)
+        self._pending = _Pending(
+            step=step,
+            data_sha256=digests.sha256_json(data_state),
+            structs={name: (leaf.shape, leaf.dtype.name) for name, leaf in leaves.items()},
+            hashing=self._thread.submit(self._hash, step, pieces),
+        )
+        arguments = ocp.args.Composite(
+            state=ocp.args.PyTreeSave(manifest.nested(leaves)),
+            data=ocp.args.JsonSave(data_state),
+        )
+        if not manager.save(step, args=arguments):
+            raise save_failures.SaveError("orbax has this step or a later one already")
+
+    def _agreed(self, step: int, cause: str) -> bool:
+        """Whether no process says why the save failed; else it has, in all of them."""
+        self._meet()
+        causes = [text.decode() for text in processes.texts_of_all(cause.encode())]
+        if any(causes):
+            self._fail(step, save_failures.together(causes))
+        return not any(causes)
+
+    def _fail(self, step: int, cause: str) -> None:
+        self._pending = None
+        self._close_manager()
+        self._thread.submit(lambda: None).result()  # behind the hashing
+        self._meet()  # nobody writes any more
+        self._steps = [saved for saved in self._steps if saved != step]
+        self.failed_saves += 1
+        self.failure = cause
+        newest = "nothing is saved yet" if self.newest is None else f"step {self.newest} is saved"
+        checkpoint_folder.say(
+            f"SAVE FAILED: step {step} is not saved to {self._folder(step)}: {cause}. Training "
+            f"goes on, and the next save is tried when it is due; {newest}."
+        )
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Removes what failed saves left and what is no longer kept; what cannot go now is tried
+        again, and keeps no save from being made."""
+        if jax.process_index() > 0:
+            return
+        for step in sorted(self._unsaved):
+            if self._removed(step, checkpoint_folder.remove_unsaved):
+                self._unsaved.discard(step)
+        for step in [step for step in self._steps if step != self._besides][: -self._keep]:
+            if self._removed(step, checkpoint_folder.delete_step):
+                self._steps.remove(step)
+
+    def _removed(self, step: int, remove: Callable[[storage.Path, int], None]) -> bool:
+        if cause := _attempt(lambda: remove(self._workdir, step)):
+            checkpoint_folder.say(f"{self._folder(step)} could not be removed: {cause}")
+        return not cause
+
     def _opened_manager(self) -> ocp.CheckpointManager:
         if self._manager is None:
-            options = ocp.CheckpointManagerOptions(
-                max_to_keep=None,  # orbax would delete a verified step before the next one verifies
-                # of killed saves; they keep a full disk full. In a bucket they are gone already
-                cleanup_tmp_directories=not storage.is_remote(self._workdir),
-                enable_async_checkpointing=True,
-                # in a bucket a file says that a step is whole, as no folder can be renamed there
-                temporary_path_class=_COMMIT_FILE if storage.is_remote(self._workdir) else None,
-            )
-            arrays = ocp.type_handlers.ArrayHandler(
-                min_slice_bytes_for_replica_parallel=_SMALLEST_SLICE
-            )
-            types = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
-            self._manager = ocp.CheckpointManager(
-                self._workdir / checkpoint_folder.CHECKPOINTS,
-                options=options,
-                item_handlers={
-                    "state": ocp.PyTreeCheckpointHandler(type_handler_registry=types),
-                    "data": ocp.JsonCheckpointHandler(),
-                },
-            )
-            if jax.process_index() == 0:
-                storage.make_folder(self._workdir / checkpoint_folder.MANIFESTS)
-                for part in (self._workdir / checkpoint_folder.MANIFESTS).glob("*.part-*.json"):
-                    part.unlink()  # of a save that was killed
-            _synchronize("manifests are tidy")
+            folder = self._workdir / checkpoint_folder.CHECKPOINTS
+            self._manager = orbax_saving.open_manager(folder, next(_MEETINGS))
         return self._manager
 
-    def _failed(self, step: int, error: object) -> CheckpointError:
-        kept = [saved for saved in checkpoint_folder.manifest_steps(self._workdir) if saved != step]
-        newest = f"step {kept[-1]}" if kept else "no step"
-        return CheckpointError(
-            f"saving step {step} to {self._folder(step)} failed: {error}. The newest step that "
-            f"was saved is {newest}; mend the cause (a full disk?) and start again to continue."
-        )
+    def _close_manager(self) -> None:
+        manager, self._manager = self._manager, None
+        if manager is not None:
+            _attempt(manager.close)  # what it says is of a save that is known to have failed
+
+    def _meet(self) -> None:
+        processes.wait_for_all(f"saving {next(_MEETINGS)}")
 
     def _folder(self, step: int) -> storage.Path:
         return checkpoint_folder.step_folder(self._workdir, step)
@@ -227,16 +276,31 @@ class Checkpointer:
             atomic.write_json(path, fields)
         return digested
 
-    def _parts(self, step: int) -> list[storage.Path]:
-        return sorted((self._workdir / checkpoint_folder.MANIFESTS).glob(f"{step}.part-*.json"))
+    def _written(self, pending: _Pending) -> str:
+        """Once this process has written and hashed its part: why it could not, or ""."""
+        if pending.written is None:
+            manager = self._opened_manager()
+            pending.written = _attempt(manager.wait_until_finished) or _attempt(
+                pending.hashing.result
+            )
+        return pending.written
 
-    def _write_manifest(self, pending: _Pending, pieces: dict[str, list[manifest.Piece]]) -> None:
+    def _concluded(self, pending: _Pending) -> str:
+        """Once all have, and the first process has written the manifest: why not, or ""."""
+        if pending.concluded is None:
+            first = jax.process_index() == 0
+            pending.concluded = _attempt(lambda: self._write_manifest(pending)) if first else ""
+        return pending.concluded
+
+    def _write_manifest(self, pending: _Pending) -> None:
+        pieces, count = pending.hashing.result(), jax.process_count()
         deadline = time.monotonic() + _PARTS_SECONDS
-        while len(parts := self._parts(pending.step)) < jax.process_count() - 1:
+        while True:
+            parts = checkpoint_folder.manifest_parts(self._workdir, pending.step)
+            if len(parts) >= count - 1:
+                break
             if time.monotonic() > deadline:
-                raise self._failed(
-                    pending.step, f"only {len(parts) + 1} of {jax.process_count()} processes hashed"
-                )
+                raise save_failures.SaveError(f"only {len(parts) + 1} of {count} processes hashed")
             time.sleep(0.05)
         for part in parts:
             for name, boxes in json.loads(part.read_text()).items():
@@ -258,29 +322,28 @@ class Checkpointer:
         try:
             manifest.write(checkpoint_folder.manifest_path(self._workdir, pending.step), written)
         except FileExistsError as error:
-            raise self._failed(
-                pending.step, "it has a manifest already, so another run writes to this workdir"
+            raise lease.LeaseError(
+                f"{error.filename or self._folder(pending.step)}: step {pending.step} has a "
+                "manifest already, so another run writes to this workdir; give each its own."
             ) from error
         for part in parts:
             part.unlink()
 
-    def _delete_old(self) -> None:
-        of_age = [step for step in self._steps if step != self._besides]
-        for step in of_age[: -self._keep]:
-            self._steps.remove(step)
-            if jax.process_index() == 0:  # first, so that half a folder never counts
-                checkpoint_folder.manifest_path(self._workdir, step).unlink(missing_ok=True)
-            self._opened_manager().delete(step)
-
     def _set_aside_after(self, step: int) -> None:
         if jax.process_index() == 0:
             checkpoint_folder.set_aside_after(self._workdir, step)
-        _synchronize("damaged checkpoints are set aside")
+        self._meet()
 
 
-def _synchronize(name: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+def _attempt(action: Callable[[], Any]) -> str:
+    """Why an action failed, in a line; "" where it did not. Raises LeaseError."""
+    try:
+        action()
+    except lease.LeaseError:
+        raise
+    except Exception as error:  # orbax, tensorstore and each store have errors of their own
+        return save_failures.explained(error)
+    return ""
 
 
 def load_bundle(name: str, weights: str | None = None) -> ModelBundle:

@@ -19,6 +19,7 @@ CHECKPOINTS, MANIFESTS, SET_ASIDE = "checkpoints", "manifests", "set_aside"
 BEST_FILE = "best.json"
 # What orbax puts last into a folder of a bucket, where nothing can be renamed.
 _COMMITTED = "commit_success.txt"
+_TEMPORARY = ".orbax-checkpoint-tmp"  # in what orbax calls the folder of a step under way
 _AVERAGE = "ema"  # the part of a state that is the moving average of its params
 _READ_BYTES = 1 << 30  # read and compared at a time, so that verifying needs little memory
 _SHOWN = 5  # differences that a message names
@@ -240,12 +241,35 @@ def delete_after(workdir: storage.Path, step: int) -> None:
             storage.remove(step_folder(workdir, other))
 
 
+def delete_step(workdir: storage.Path, step: int) -> None:
+    """Deletes a step, its manifest first, so that half a folder never counts."""
+    manifest_path(workdir, step).unlink(missing_ok=True)
+    if step_folder(workdir, step).exists():
+        storage.remove(step_folder(workdir, step))
+
+
+def remove_unsaved(workdir: storage.Path, step: int) -> None:
+    """Deletes what a save of a step, which failed, has left; nothing else."""
+    delete_step(workdir, step)
+    for folder in (workdir / CHECKPOINTS).glob(f"{step}{_TEMPORARY}*"):
+        storage.remove(folder)
+    half_written = (workdir / MANIFESTS).glob(f".{step}.*.tmp")  # of `atomic`
+    for path in (*manifest_parts(workdir, step), *half_written):
+        path.unlink()
+
+
+def manifest_parts(workdir: storage.Path, step: int | None = None) -> list[storage.Path]:
+    """What the other processes hashed, of a step or of all, for the first one to put together."""
+    name = "*" if step is None else str(step)
+    return sorted((workdir / MANIFESTS).glob(f"{name}.part-*.json"))
+
+
 def _remove_uncommitted(workdir: storage.Path) -> None:
     """Clears what saves that were cut off left in a bucket under the names of steps. orbax would,
     while it lists the steps."""
     if storage.is_remote(workdir):
         for folder in (workdir / CHECKPOINTS).glob("*"):
-            if not (folder / _COMMITTED).exists():
+            if folder.name.isdigit() and not (folder / _COMMITTED).exists():
                 storage.remove(folder)
 
 

@@ -66,3 +66,9 @@ def problems_of_step(workdir: storage.Path, step: int) -> list[str]:
         *checkpoint_folder.differing_leaves(workdir, saved, list(saved.leaves)),
         *checkpoint_folder.data_problems(workdir, saved),
     ]
+
+
+def newest_verified(workdir: storage.Path) -> int | None:
+    """The newest step whose values are those of its manifest; None where there is none."""
+    steps = reversed(checkpoint_folder.manifest_steps(workdir))
+    return next((step for step in steps if not problems_of_step(workdir, step)), None)

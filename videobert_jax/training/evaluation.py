@@ -91,12 +91,13 @@ class Evaluations:
         if name not in found:
             save(step)
             self._checkpointer.wait()
+            saved = "is saved" if self._checkpointer.newest == step else "could not be saved"
             remedy = "start again with --config.training.best_metric of those."
             if step == self._settings.num_steps:
                 remedy = f"the last, so evaluate it by eval.py --checkpoint={self._workdir}@{step}."
             raise CheckpointError(
                 f"training.best_metric={name}: no evaluation gives it; there are "
-                f"{', '.join(sorted(found)) or 'none'}. Step {step} is saved: {remedy}"
+                f"{', '.join(sorted(found)) or 'none'}. Step {step} {saved}: {remedy}"
             )
         best = checkpoint_folder.Best(
             step, name, float(found[name]), self._settings.best_is_highest
@@ -113,7 +114,9 @@ class Evaluations:
 
     def _keep(self, best: checkpoint_folder.Best, save: Callable[[int], None]) -> None:
         save(best.step)
-        self._checkpointer.wait()  # the file never names a step that is not there
+        self._checkpointer.wait()
+        if self._checkpointer.newest != best.step:
+            return  # the file never names a step that is not there
         if jax.process_index() == 0:
             atomic.write_json(self._workdir / checkpoint_folder.BEST_FILE, dataclasses.asdict(best))
         self._best = best

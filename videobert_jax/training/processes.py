@@ -68,7 +68,7 @@ def require_agreement(what: str, mine: Mapping[str, Any]) -> None:
     gathered = multihost_utils.process_allgather(digest)
     if (gathered == gathered[:1]).all():
         return
-    differing = differences([json.loads(one) for one in _texts_of_all(text)])
+    differing = differences([json.loads(one) for one in texts_of_all(text)])
     more = f"; and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
     raise ProcessError(
         f"the processes of this run differ in {what}: {'; '.join(differing[:_SHOWN])}{more}. No "
@@ -86,6 +86,19 @@ def wait_for_all(what: str) -> None:
         from orbax.checkpoint import multihost  # slow to import, and one process needs none
 
         multihost.get_barrier_sync_fn()(key=what, timeout_ms=1000 * _LONGEST_WAIT_SECONDS)
+
+
+def texts_of_all(mine: bytes) -> list[bytes]:
+    """The texts of all processes, in their order."""
+    if jax.process_count() == 1:
+        return [mine]
+    lengths = multihost_utils.process_allgather(np.array(len(mine), np.int32))
+    if not lengths.any():
+        return [b""] * len(lengths)
+    padded = np.zeros(int(lengths.max()), np.uint8)
+    padded[: len(mine)] = np.frombuffer(mine, np.uint8)
+    gathered = multihost_utils.process_allgather(padded)
+    return [one[:length].tobytes() for one, length in zip(gathered, lengths, strict=True)]
 
 
 def differences(values: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -134,15 +147,6 @@ def code() -> dict[str, str]:
         "videobert_jax": videobert_jax.__version__,
         "sha256 of videobert_jax's code": digests.sha256_json(named)[:12],
     }
-
-
-def _texts_of_all(text: bytes) -> list[bytes]:
-    """The texts of all processes, in their order."""
-    lengths = multihost_utils.process_allgather(np.array(len(text), np.int32))
-    padded = np.zeros(int(lengths.max()), np.uint8)
-    padded[: len(text)] = np.frombuffer(text, np.uint8)
-    gathered = multihost_utils.process_allgather(padded)
-    return [one[:length].tobytes() for one, length in zip(gathered, lengths, strict=True)]
 
 
 def _address(coordinator: str) -> tuple[str, int]:

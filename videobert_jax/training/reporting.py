@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -37,8 +37,11 @@ class Reporter:
         *,
         restored_step: int,
         config: Mapping[str, Any],
+        failed_saves: Callable[[], int] = lambda: 0,
     ) -> None:
-        """clock: of the run, whose intervals are reported. config: its settings as JSON."""
+        """clock: of the run, whose intervals are reported. config: its settings as JSON.
+        failed_saves: how many there were since the start."""
+        self._failed_saves = failed_saves
         self._settings, self._clock = settings, clock
         self._before: _Dispatched | None = None
         self._skipped_in_a_row = self._skipped = self._damaged = 0
@@ -107,6 +110,7 @@ class Reporter:
         written |= {
             "skipped_updates": float(self._skipped),
             "damaged_examples": float(self._damaged),
+            "failed_saves": float(self._failed_saves()),
         }
         if progress.stage is not None:
             written["stage"] = float(progress.stage)

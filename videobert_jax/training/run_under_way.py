@@ -37,6 +37,7 @@ from videobert_jax.training import (
     reporting,
     rollback,
     run_record,
+    save_failures,
     stages,
     state,
     wall_time,
@@ -80,7 +81,6 @@ class RunUnderWay:
         self.lease: lease.Lease | None = None  # of process 0, once the processes agree
         self.state: Any = None
         self.start = 0
-        self.saved = -1  # the step last saved
 
     def begin(self, initial: ModelBundle | None, published: bert.Bert | None) -> None:
         """Restores the newest verified step, or makes the state of step 0; says which."""
@@ -94,7 +94,6 @@ class RunUnderWay:
             data_state.check_data_state(restored.data_state, current)
             self.state = stages.with_window(restored.state, self.stages, restored.step)
             self.start = restored.step
-            self.saved = restored.step
             say(f"{self.workdir}: continues at step {restored.step} of {self._num_steps}")
         else:
             self.state = state.create_state(
@@ -141,6 +140,7 @@ class RunUnderWay:
             self.clock,
             restored_step=self.start,
             config=self.config,
+            failed_saves=lambda: self.checkpointer.failed_saves,
         )
         self.profile = reporting.Profile(self.workdir, settings)
         with preemption.StopSignal() as signal:
@@ -156,8 +156,7 @@ class RunUnderWay:
                 self.profile.close(self.state)
             if not asked:
                 return self._finish()
-        with self.clock.spent_on(wall_time.CHECKPOINT):
-            self.checkpointer.wait()
+        self._require_saved(step)
         self.reporter.close()
         reason = signal.reason or "asked to stop"
         say(f"{reason}: saved step {step}; start again with the same command to continue")
@@ -242,9 +241,8 @@ class RunUnderWay:
             # With several processes only one may know, and a save is a matter of all.
             if jax.process_count() == 1 and step > self.start:
                 self.reporter.flush()
-                self._save(step)
-                self.checkpointer.wait()
-                say(f"the data cannot go on: saved step {step}")
+                if self._saved(step):
+                    say(f"the data cannot go on: saved step {step}")
             raise
 
     def _finish(self) -> TrainResult:
@@ -253,8 +251,7 @@ class RunUnderWay:
             self._save(step)
         if self.run.training.evaluates_at(step):
             self._evaluate(step)
-        with self.clock.spent_on(wall_time.CHECKPOINT):
-            self.checkpointer.wait()
+        self._require_saved(step)
         self.reporter.close()
         say(f"{self.workdir}: finished, all {step} steps are taken")
         return TrainResult(step, True, self.workdir)
@@ -267,11 +264,25 @@ class RunUnderWay:
         return stages.at(self.stages, step)
 
     def _save(self, step: int) -> None:
-        if step == self.saved:
+        if step == self.checkpointer.newest:
             return
-        self.saved = step
         with self.clock.spent_on(wall_time.CHECKPOINT):
             self.checkpointer.save(step, self.state, self._stage(step).data_state(step))
+
+    def _saved(self, step: int) -> bool:
+        """Whether a step has its manifest, which is waited for; what fails is tried once more."""
+        for _ in range(2):
+            self._save(step)
+            with self.clock.spent_on(wall_time.CHECKPOINT):
+                self.checkpointer.wait()
+            if step == self.checkpointer.newest:
+                return True
+        return False
+
+    def _require_saved(self, step: int) -> None:
+        """Returns once the last save has its manifest. Raises SaveError where it fails twice."""
+        if step > self.start and not self._saved(step):
+            raise save_failures.of_last(self.workdir, step, self.checkpointer.failure)
 
     def _before_writing(self) -> None:
         """A step that counts has its figures beside it, and is of the last start of the run."""
