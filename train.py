@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace, settings: list[tuple[str, str]]) -> int:
     from videobert_jax.cli import evaluate
     from videobert_jax.files import stopping
     from videobert_jax.tasks import evaluators
-    from videobert_jax.training import hardware, loop
+    from videobert_jax.training import hardware, loop, peers, preemption
 
     config = configuration.load_file(arguments.config)
     for key, text in settings:
@@ -47,15 +47,22 @@ def run(arguments: argparse.Namespace, settings: list[tuple[str, str]]) -> int:
     parsed = configuration.parse(config)
     tasks = parsed.training.eval_tasks
     evaluators.require_known(tasks, evaluate.known_tasks(tasks))
-    print(hardware.start(parsed.platform, *process_options.of(arguments)), flush=True)
-    periodic = []
-    if parsed.training.eval_every:
-        measure = evaluate.evaluate_by_default
-        periodic = evaluators.periodic(parsed, tasks, measure)
-    as_json = configuration.to_json(config)
-    result = loop.train(
-        parsed, as_json, arguments.workdir, evaluators=periodic, load_bundle=loading.load_bundle
-    )
+    with preemption.StopSignal() as signal:
+        devices = hardware.start(parsed.platform, *process_options.of(arguments))
+        signal.join(peers.open_group())
+        print(devices, flush=True)
+        periodic = []
+        if parsed.training.eval_every:
+            measure = evaluate.evaluate_by_default
+            periodic = evaluators.periodic(parsed, tasks, measure)
+        result = loop.train(
+            parsed,
+            configuration.to_json(config),
+            arguments.workdir,
+            evaluators=periodic,
+            load_bundle=loading.load_bundle,
+            signal=signal,
+        )
     return 0 if result.finished else stopping.STOPPED
 
 

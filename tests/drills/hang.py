@@ -1,15 +1,15 @@
-"""One of several processes is frozen, killed, or waits for ever for its data: the others must say so
-and end, and a loop that starts all again must bring the run to the bits of one that never hung.
+"""One of several processes is frozen, killed, or waits for ever for its data: the others must say
+so and end, and a loop that starts all again must bring the run to the bits of one that never hung.
 
     python -m tests.drills.hang [--cases N] [--seed N] [--shard I/N] [--results FILE]
                                 [--processes 2,4] [--without-guard]
 
-A case is a fault of one process, after a step that is drawn: `frozen` (SIGSTOP), `killed` (SIGKILL),
-or `stuck` (its main thread waits in the input, the others go on). The loop is what a scheduler does:
-where one process ends otherwise than well, what is left of the others is ended after a while, and
-all are started again. A case is a line of the results file at once, and one that passed at this
-commit is not run again. With --without-guard nobody watches (training.step_timeout_seconds=0): then
-cases must fail.
+A case is a fault of one process, after a step that is drawn: `frozen` (SIGSTOP), `killed`
+(SIGKILL), or `stuck` (its main thread waits in the input, the others go on). The loop is what a
+scheduler does: where one process ends otherwise than well, what is left of the others is ended
+after a while, and all are started again. A case is a line of the results file at once, and one that
+passed at this commit is not run again. With --without-guard nobody watches
+(training.step_timeout_seconds=0): then cases must fail.
 """
 
 import pathlib

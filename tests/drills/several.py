@@ -78,6 +78,7 @@ class Runs:
             together = [f"--coordinator={address}", f"--num_processes={count}"]
             together.append(f"--process_id={number}")
             arguments = [
+                "slow=0.1",
                 *(faults or {}).get(number, []),
                 "--",
                 f"--config={CONFIG}",

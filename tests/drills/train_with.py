@@ -3,7 +3,8 @@
     python -m tests.drills.train_with FAULT... -- ARGUMENTS OF train.py
 
 Faults: `no_stop_signal` leaves SIGTERM to the system; `stuck=FILE` lets the main thread wait for
-ever for its next batch as soon as FILE is there.
+ever for its next batch as soon as FILE is there; `slow=SECONDS` lets it wait so long for each, so
+that there are moments in which to do something to a run.
 """
 
 import contextlib
@@ -39,15 +40,25 @@ def no_stop_signal(_: str) -> contextlib.ExitStack:
 
 
 def stuck(file: str) -> Any:
+    take_slowly = device_feed.DeviceFeed.__next__
+
     def take(feed: device_feed.DeviceFeed) -> Any:
         while pathlib.Path(file).exists():
             time.sleep(0.1)
+        return take_slowly(feed)
+
+    return mock.patch.object(device_feed.DeviceFeed, "__next__", take)
+
+
+def slow(seconds: str) -> Any:
+    def take(feed: device_feed.DeviceFeed) -> Any:
+        time.sleep(float(seconds))
         return _take(feed)
 
     return mock.patch.object(device_feed.DeviceFeed, "__next__", take)
 
 
-FAULTS = {"no_stop_signal": no_stop_signal, "stuck": stuck}
+FAULTS = {"slow": slow, "no_stop_signal": no_stop_signal, "stuck": stuck}
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 checkpoint (`rollback`). What a step does is in `run_under_way`.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,11 +39,13 @@ def train(
     evaluators: Sequence[evaluation.Evaluator],
     stop: Callable[[int], bool] | None = None,
     load_bundle: Callable[[str], ModelBundle] = checkpoint.load_bundle,
+    signal: preemption.StopSignal | None = None,
 ) -> TrainResult:
     """Trains to training.num_steps, or until SIGTERM; continues what the workdir holds.
 
     config: the settings as JSON, which the workdir keeps and compares. stop: asked before every
-    step whether to save and stop there. load_bundle: reads init.checkpoint. Raises StorageError,
+    step whether to save and stop there. load_bundle: reads init.checkpoint. signal: where the
+    program has one that goes further back than this call. Raises StorageError,
     RunRecordError, CheckpointError, DataStateError, DatasetError, DamagedDataError, RollbackError,
     DivergenceError where it cannot go back, and others of this package; a workdir that belongs to
     another run is left as it is. Where a signal comes before the first step, or the run hangs, the
@@ -50,11 +53,12 @@ def train(
     """
     clock, workdir = wall_time.WallTime(), storage.path(workdir)
     timeout = run.training.step_timeout_seconds
+    given = None if signal is None else contextlib.nullcontext(signal)
     with (
-        preemption.StopSignal(peers.open_group()) as signal,
+        given or preemption.StopSignal(peers.open_group()) as stopping,
         watchdog.Watchdog(workdir, clock, timeout, peers.open_group()) as watch,
     ):
-        attended = Attended(clock, signal, watch)
+        attended = Attended(clock, stopping, watch)
         return _train(run, config, workdir, evaluators, stop, load_bundle, attended)
 
 

@@ -10,6 +10,7 @@ back from its next point, says how many points it has passed, and whether it may
 all have said each draws the same conclusion, so nobody waits in a collective for one that has gone.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -18,7 +19,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from videobert_jax.files import stopping
@@ -70,6 +71,11 @@ class StopSignal:
         if not self._thread.is_alive():  # else it waits for a service that is gone
             os.close(self._reader)
             os.close(self._writer)
+
+    def join(self, group: peers.Group | None) -> None:
+        """From here on this process is one of a group, which stops together."""
+        self._group = group
+        os.write(self._writer, b"\0")  # the thread begins to look at the others
 
     def hold(self) -> None:
         """From here on something would be lost: a stop waits for a point."""
@@ -149,6 +155,15 @@ class StopSignal:
         sys.stdout.flush()
         sys.stderr.flush()
         self._leave(stopping.STOPPED)
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Context in which SIGTERM to one of several processes ends all of them at once: for work that
+    has nothing to save. With one process it changes nothing."""
+    group = peers.open_group()
+    with contextlib.nullcontext() if group is None else StopSignal(group):
+        yield
 
 
 def leave_after_others(group: peers.Group, topic: str, seconds: float, missing: int = 0) -> None:
