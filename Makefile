@@ -80,6 +80,8 @@ test-parity: setup-parity
 test-all: setup-parity
 	$(RUN) -m tests.drills.kill_and_resume --kills 20
 	$(RUN) -m tests.drills.bad_numbers
+	$(RUN) -m tests.drills.preemption --cases 20
+	$(RUN) -m tests.drills.hang --cases 12
 	$(RUN) -m tests.drills.controls
 	$(RUN) -m tests.drills.compile_budgets
 
