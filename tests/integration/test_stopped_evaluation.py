@@ -1,5 +1,5 @@
 """A signal stops an evaluation between two batches; the next start makes it anew, the last one too,
-and all figures are those of a run that was never stopped."""
+and all figures are there once, as if nothing had been stopped."""
 
 import os
 import pathlib
@@ -49,22 +49,32 @@ class Short:
 def test_an_evaluation_stops_at_its_next_batch_and_is_made_anew(
     tiny_dataset: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ):
-    def train(workdir: str, *signalled: int):
+    def train(*signalled: int):
         long = Long(*signalled)
-        result = runs.train(
-            tmp_path / workdir, tiny_dataset, **SETTINGS, evaluators=(Short(), long)
-        )
+        result = runs.train(tmp_path, tiny_dataset, **SETTINGS, evaluators=(Short(), long))
         return result.finished, result.step, long.batches
 
     whole = [(step, batch) for step in (2, 4) for batch in range(BATCHES)]
-    assert train("whole") == (True, 4, whole)
-    assert train("stopped", 2) == (False, 2, whole[:3])
+    assert train(2) == (False, 2, whole[:3])
     assert "SIGTERM: saved step 2" in capsys.readouterr().out
-    assert train("stopped", 4) == (False, 4, whole[: BATCHES + 3])
-    assert train("stopped") == (True, 4, whole[BATCHES:])  # a last step without its figures
-    assert train("stopped") == (True, 4, [])  # and with them
+    assert [line for line in runs.figures(tmp_path) if "contrastive" not in line] == [
+        {"step": 2, "short/half": 1.0}
+    ]
+    assert train(4) == (False, 4, whole[: BATCHES + 3])
+    assert train() == (True, 4, whole[BATCHES:])  # a last step without its figures
+    assert train() == (True, 4, [])  # and with them
     assert "nothing to do" in capsys.readouterr().out
-    stopped, never = tmp_path / "stopped", tmp_path / "whole"
-    assert runs.figures(stopped) == runs.figures(never)
-    assert runs.saved_digests(stopped, 4) == runs.saved_digests(never, 4)
-    assert checkpoint_folder.read_best(stopped) == checkpoint_folder.read_best(never)
+    assert [line["step"] for line in runs.figures(tmp_path) if "contrastive" in line] == [
+        1,
+        2,
+        3,
+        4,
+    ]
+    assert [line for line in runs.figures(tmp_path) if "contrastive" not in line] == [
+        {"step": 2, "short/half": 1.0},
+        {"step": 2, "long/step": 2.0},
+        {"step": 4, "short/half": 2.0},
+        {"step": 4, "long/step": 4.0},
+    ]
+    best = checkpoint_folder.read_best(tmp_path)
+    assert best is not None and best.step == 4

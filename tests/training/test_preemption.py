@@ -46,6 +46,12 @@ def test_a_second_interrupt_does_not_wait():
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_an_interrupt_at_the_start_is_an_interrupt():
+    with StopSignal(leave=never), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+
 def test_where_nothing_would_be_lost_the_process_ends_at_once_though_no_python_runs():
     ends: list[tuple[int, float]] = []
     with StopSignal(leave=lambda code: ends.append((code, time.monotonic()))) as stop:

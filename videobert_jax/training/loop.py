@@ -55,10 +55,10 @@ def train(
     timeout = run.training.step_timeout_seconds
     given = None if signal is None else contextlib.nullcontext(signal)
     with (
-        given or preemption.StopSignal(peers.open_group()) as stopping,
+        given or preemption.StopSignal(peers.open_group()) as stop_signal,
         watchdog.Watchdog(workdir, clock, timeout, peers.open_group()) as watch,
     ):
-        attended = Attended(clock, stopping, watch)
+        attended = Attended(clock, stop_signal, watch)
         return _train(run, config, workdir, evaluators, stop, load_bundle, attended)
 
 

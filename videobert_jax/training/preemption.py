@@ -32,8 +32,9 @@ _NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignal:
-    """Context in which SIGTERM and the first Ctrl-C ask to stop. A second Ctrl-C raises
-    KeyboardInterrupt. Enter it in the main thread, and in all processes alike."""
+    """Context in which SIGTERM and the first Ctrl-C ask to stop. A second Ctrl-C, or one while
+    nothing would be lost, raises KeyboardInterrupt. Enter it in the main thread, and in all
+    processes alike."""
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class StopSignal:
             return self._stop_at is not None and self._points >= self._stop_at
 
     def _handle(self, number: int, _: types.FrameType | None) -> None:
-        if self._handled and number == signal.SIGINT:
+        if number == signal.SIGINT and (self._handled or self._may_leave):
             raise KeyboardInterrupt
         self._handled = True
         self.reason = signal.Signals(number).name
@@ -107,7 +108,9 @@ class StopSignal:
             wait = None if self._group is None else self._poll
             ready, _, _ = select.select([self._reader], [], [], wait)
             numbers = os.read(self._reader, 64) if ready else b""
-            name = next((signal.Signals(n).name for n in numbers if n in _NUMBERS), None)
+            # at the start Ctrl-C is an interrupt like any other: the caller may be a notebook
+            asks = _NUMBERS[:1] if self._may_leave else _NUMBERS
+            name = next((signal.Signals(n).name for n in numbers if n in asks), None)
             try:
                 if name is not None or self._another_was_asked():
                     self._answer(name)

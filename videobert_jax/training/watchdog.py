@@ -75,8 +75,8 @@ class Watchdog:
         self._step, self._beaten = 0, self._now()
         self._places: dict[int, Place] = {}
         self._heard: dict[int, float] = {}  # when a process last said something new
-        self._answered = self._now()  # when the service last answered
-        self._told_to_leave = False
+        self._begun = self._answered = self._now()  # when the service last answered
+        self._listened = self._told_to_leave = False
         self._closed = threading.Event()
 
     def __enter__(self) -> "Watchdog":
@@ -143,6 +143,9 @@ class Watchdog:
         if self._group is not None and now - self._answered > least:
             return {0: now - self._answered}  # it serves: without it nobody is heard
         silences = {process: now - heard for process, heard in self._heard.items()}
+        if self._group is not None and self._listened:
+            others = set(range(self._group.count)) - {self._number}
+            silences |= dict.fromkeys(others - silences.keys(), now - self._begun)
         return {process: seconds for process, seconds in silences.items() if seconds > least}
 
     def _watch(self) -> None:
@@ -155,7 +158,7 @@ class Watchdog:
 
     def _talk(self, group: peers.Group) -> None:
         """The thread that talks to the others; it asks where they are when this one waits."""
-        while not self._closed.wait(self._tell):
+        while not self._closed.is_set():
             mine = self._place()
             try:
                 group.tell("place", json.dumps(dataclasses.asdict(mine)))
@@ -164,9 +167,11 @@ class Watchdog:
                     self._told_to_leave = bool(group.told("hung"))
                 self._answered = self._now()
             except RuntimeError:
-                continue  # unreachable for now, or for good: then `_answered` says so
+                pass  # unreachable for now, or for good: then `_answered` says so
+            self._closed.wait(self._tell)
 
     def _hear(self, told: Mapping[int, str]) -> None:
+        self._listened = True
         for process, text in told.items():
             if process == self._number:
                 continue
@@ -211,7 +216,7 @@ def suspects(places: Mapping[int, Place], silent: Mapping[int, float]) -> str:
         said = []
         for process, seconds in sorted(silent.items()):
             place = places.get(process)
-            last = f" ({place.host}), last heard {place}" if place else ""
+            last = f" ({place.host}), last heard {place}" if place else ", never heard"
             said.append(f"process {process}{last}, {seconds:.0f} s ago")
         return f"Silent: {'; '.join(said)}."
     if len(places) == 1:
