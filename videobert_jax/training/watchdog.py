@@ -71,7 +71,7 @@ class Watchdog:
         self._group, self._leave = group, leave
         self._poll, self._silent = poll_seconds, silent_seconds
         self._now = now
-        self._tell = min(_TELL_SECONDS, timeout_seconds / 5)
+        self._tell = min(_TELL_SECONDS, timeout_seconds / 10)
         self._step, self._beaten = 0, self._now()
         self._places: dict[int, Place] = {}
         self._heard: dict[int, float] = {}  # when a process last said something new
