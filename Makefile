@@ -91,6 +91,8 @@ test-all: setup-parity
 	$(RUN) -m tests.drills.bad_numbers
 	$(RUN) -m tests.drills.reader_fuzz
 	$(RUN) -m tests.drills.data_damage
+	$(RUN) -m tests.drills.preemption --cases 20
+	$(RUN) -m tests.drills.hang --cases 12
 	$(RUN) -m tests.drills.controls
 	$(RUN) -m tests.drills.compile_budgets
 

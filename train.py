@@ -10,7 +10,7 @@ from videobert_jax.cli import process_options
 
 
 def main() -> int:
-    """Exit code: 0 when finished or stopped after saving, 2 after an error in the input."""
+    """Exit code: 0 when finished, 75 when stopped after saving, 2 after an error in the input."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--config", required=True, help="a file of configs/")
     parser.add_argument("--workdir", required=True, help="folder of the run, or gs://BUCKET/FOLDER")
@@ -37,8 +37,9 @@ def run(arguments: argparse.Namespace, settings: list[tuple[str, str]]) -> int:
     """Settings -> devices -> one library call."""
     from videobert_jax import configuration, loading
     from videobert_jax.cli import evaluate
+    from videobert_jax.files import stopping
     from videobert_jax.tasks import evaluators
-    from videobert_jax.training import hardware, loop
+    from videobert_jax.training import hardware, loop, peers, preemption
 
     config = configuration.load_file(arguments.config)
     for key, text in settings:
@@ -46,16 +47,23 @@ def run(arguments: argparse.Namespace, settings: list[tuple[str, str]]) -> int:
     parsed = configuration.parse(config)
     tasks = parsed.training.eval_tasks
     evaluators.require_known(tasks, evaluate.known_tasks(tasks))
-    print(hardware.start(parsed.platform, *process_options.of(arguments)), flush=True)
-    periodic = []
-    if parsed.training.eval_every:
-        measure = evaluate.evaluate_by_default
-        periodic = evaluators.periodic(parsed, tasks, measure)
-    as_json = configuration.to_json(config)
-    loop.train(
-        parsed, as_json, arguments.workdir, evaluators=periodic, load_bundle=loading.load_bundle
-    )
-    return 0
+    with preemption.StopSignal() as signal:
+        devices = hardware.start(parsed.platform, *process_options.of(arguments))
+        signal.join(peers.open_group())
+        print(devices, flush=True)
+        periodic = []
+        if parsed.training.eval_every:
+            measure = evaluate.evaluate_by_default
+            periodic = evaluators.periodic(parsed, tasks, measure)
+        result = loop.train(
+            parsed,
+            configuration.to_json(config),
+            arguments.workdir,
+            evaluators=periodic,
+            load_bundle=loading.load_bundle,
+            signal=signal,
+        )
+    return 0 if result.finished else stopping.STOPPED
 
 
 if __name__ == "__main__":

@@ -332,6 +332,10 @@ def training() -> ml_collections.ConfigDict:
             # checkpoint before them, and leaves out the batches that they were of
             "max_skipped_updates": 20,
             "max_rollbacks": 5,  # of a run; beyond it ends with an error
+            # without a step, or a batch to take it on, after which a run that hangs says where and
+            # ends, to be started again; compilations, saves and batches of evaluations have an hour
+            # at least. 0: never
+            "step_timeout_seconds": 1800.0,
             "profile_first_step": 0,  # of a trace in WORKDIR/profile; 0: none
             "profile_steps": 5,
             "profile_memory_step": 0,  # before which device memory is written there; 0: never

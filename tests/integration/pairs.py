@@ -57,9 +57,9 @@ def start_both(
     return both
 
 
-def finish(processes: list[subprocess.Popen], logs: pathlib.Path) -> str:
-    """What the first process printed, once both have ended well."""
+def finish(processes: list[subprocess.Popen], logs: pathlib.Path, code: int = 0) -> str:
+    """What the first process printed, once both have ended with this code."""
     codes = [process.wait(timeout=600) for process in processes]
     texts = [(logs / f"process_{i}.txt").read_text() for i in range(2)]
-    assert codes == [0, 0], "\n".join(texts)[-4000:]
+    assert codes == [code, code], "\n".join(texts)[-4000:]
     return texts[0]

@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration import pairs, runs
 from tests.integration.pairs import started
+from videobert_jax.files import stopping
 from videobert_jax.training import checkpoint_folder, checkpoint_verification
 
 NUM_STEPS = 12
@@ -40,7 +41,7 @@ def test_two_processes_stop_together_and_resume_bit_for_bit(
     processes = pairs.start_both(stopped, tiny_dataset, tmp_path, started, **SETTINGS)
     runs.wait_for_step(stopped, 3, processes[0])
     runs.terminate(processes[1])
-    output = pairs.finish(processes, tmp_path)
+    output = pairs.finish(processes, tmp_path, stopping.STOPPED)
     assert "SIGTERM of a process: saved step" in output
     step = checkpoint_folder.manifest_steps(stopped)[-1]
     assert 3 <= step < NUM_STEPS

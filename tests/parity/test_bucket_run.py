@@ -13,7 +13,7 @@ import train as entry_point
 from tests.integration import pairs, runs
 from tests.integration.pairs import started
 from videobert_jax.cli import main
-from videobert_jax.files import storage
+from videobert_jax.files import stopping, storage
 from videobert_jax.training import checkpoint_folder, checkpoint_verification, hardware
 
 pytest.importorskip("gcsfs", reason='gcsfs is not installed: pip install "videobert-jax[gcs]"')
@@ -68,7 +68,7 @@ def test_a_run_lives_in_a_bucket(
     processes = pairs.start_both(workdir, dataset, tmp_path, started, **SETTINGS)
     runs.wait_for_step(workdir, 6, processes[0])  # reported with the save at step 6
     runs.terminate(processes[1])
-    output = pairs.finish(processes, tmp_path)
+    output = pairs.finish(processes, tmp_path, stopping.STOPPED)
     assert "retrieval: num_candidates" in output and "saved step" in output
     step = checkpoint_folder.manifest_steps(workdir)[-1]
     assert 6 <= step < NUM_STEPS and len(checkpoint_folder.manifest_steps(workdir)) == 2

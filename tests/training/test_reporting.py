@@ -29,6 +29,7 @@ def reporter(workdir: pathlib.Path, num_steps: int = 100) -> reporting.Reporter:
         keep_checkpoints=1,
         max_skipped_updates=20,
         max_rollbacks=5,
+        step_timeout_seconds=0.0,
         profile_first_step=0,
         profile_steps=0,
         profile_memory_step=0,

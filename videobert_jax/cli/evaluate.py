@@ -40,7 +40,7 @@ from videobert_jax.tasks import (
 )
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
-from videobert_jax.training import hardware
+from videobert_jax.training import hardware, preemption
 
 HELP = "measure a checkpoint or an export beside its baselines"
 TASKS = (
@@ -130,9 +130,10 @@ def run(arguments: argparse.Namespace) -> int:
         _print(devices)
         return follow.run(arguments)
     name = arguments.workdir or arguments.checkpoint
-    bundle = loading.load_bundle(name, arguments.weights)
-    output = storage.path(arguments.output) if arguments.output else None
-    measure(bundle, arguments, name, output, devices)
+    with preemption.together():
+        bundle = loading.load_bundle(name, arguments.weights)
+        output = storage.path(arguments.output) if arguments.output else None
+        measure(bundle, arguments, name, output, devices)
     return 0
 
 

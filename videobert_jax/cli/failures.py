@@ -1,9 +1,13 @@
 """How a command ends when something is wrong with its input: one line, and an exit code."""
 
+import contextlib
+import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
-from videobert_jax.files import extras
+from videobert_jax.files import extras, stopping
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -11,7 +15,8 @@ _OURS = ("videobert_jax", "benchmarks", "__main__")  # where our errors are defi
 
 
 def exit_code(command: Callable[[], int]) -> int:
-    """What `command` gives; 2 after printing an error of this package, 130 after Ctrl-C.
+    """What `command` gives; 2 after printing an error of this package, 130 after Ctrl-C, 75 after
+    SIGTERM.
 
     Errors of this package (ConfigError, DatasetError, MissingExtra, ...) say what was found, what
     was expected and the remedy, so a traceback would only hide them; so do modules of the extra
@@ -19,7 +24,11 @@ def exit_code(command: Callable[[], int]) -> int:
     keeps its traceback.
     """
     try:
-        return command()
+        with _stopped_by_sigterm():
+            return command()
+    except stopping.Stopped:
+        print("SIGTERM: stopped; the same command does it anew", file=sys.stderr)
+        return stopping.STOPPED
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return INTERRUPTED
@@ -33,3 +42,24 @@ def exit_code(command: Callable[[], int]) -> int:
             raise
         print(f"error: {missing}", file=sys.stderr)
         return BAD_INPUT
+
+
+@contextlib.contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM raises Stopped, so that what was half written is removed on the way out."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where no handlers can be set
+        return
+    process = os.getpid()
+
+    def stop(*_: object) -> None:
+        if os.getpid() == process:
+            raise stopping.Stopped
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a fork ends as if there were no handler
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

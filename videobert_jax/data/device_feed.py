@@ -16,6 +16,7 @@ from videobert_jax import schema
 from videobert_jax.data import pipeline
 from videobert_jax.data.block import BlockSettings
 from videobert_jax.data.fill import HostBlock
+from videobert_jax.files import stopping
 from videobert_jax.sharding import partitioning
 
 _AHEAD = 2  # batches on the device before they are asked for
@@ -206,6 +207,7 @@ def evaluation_batches(
     )
     with contextlib.closing(blocks):
         for _ in range(num_batches):
+            stopping.point()
             parts = [next(blocks).batch for _ in local]
             if layout is None:
                 yield jax.tree.map(lambda *arrays: np.stack(arrays), *parts)

@@ -19,6 +19,7 @@ from videobert_jax import schema
 from videobert_jax.data import block as blocks
 from videobert_jax.data import device_feed
 from videobert_jax.data.index import Split
+from videobert_jax.files import stopping
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import mesh as meshes
@@ -341,6 +342,7 @@ class ModelRunner:
         """Places of `count` things, as many at a time as `spread` takes."""
         size = ROWS * self.blocks_per_batch
         for start in range(0, count, size):
+            stopping.point()
             yield np.arange(start, min(start + size, count))
 
     def spread(self, *arrays: Shaped[np.ndarray, "n ..."]) -> list[jax.Array]:

@@ -49,6 +49,7 @@ class TrainingConfig:
     keep_checkpoints: int
     max_skipped_updates: int
     max_rollbacks: int
+    step_timeout_seconds: float
     profile_first_step: int
     profile_steps: int
     profile_memory_step: int
@@ -61,6 +62,11 @@ class TrainingConfig:
         if self.max_skipped_updates < 1:
             raise ValueError(
                 f"training.max_skipped_updates={self.max_skipped_updates} is less than 1."
+            )
+        if self.step_timeout_seconds < 0:
+            raise ValueError(
+                f"training.step_timeout_seconds={self.step_timeout_seconds} is below 0; give "
+                "seconds, or 0 to wait for ever."
             )
         if self.profile_first_step and self.profile_steps < 1:
             raise ValueError(

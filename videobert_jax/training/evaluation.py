@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 
 from videobert_jax.files import atomic, storage
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.training import checkpoint_folder
+from videobert_jax.training import checkpoint_folder, metric_writers
 from videobert_jax.training.checkpoint import Checkpointer
 from videobert_jax.training.checkpoint_folder import CheckpointError
 from videobert_jax.training.config import TrainingConfig
@@ -32,6 +32,15 @@ class Evaluator(Protocol):
     def name(self) -> str: ...
 
     def __call__(self, bundle: ModelBundle) -> dict[str, float]: ...
+
+
+def is_complete(
+    workdir: storage.Path, settings: TrainingConfig, evaluators: Sequence[Evaluator]
+) -> bool:
+    """Whether the figures of the last step, where they are due, are in the workdir: the step is
+    saved before it is evaluated."""
+    last, names = settings.num_steps, {evaluator.name for evaluator in evaluators}
+    return not settings.evaluates_at(last) or names <= metric_writers.evaluated_at(workdir, last)
 
 
 class Evaluations:
@@ -66,8 +75,8 @@ class Evaluations:
         """Reports the figures of every evaluator. save: called with the step where that is the best
         so far.
 
-        Raises CheckpointError, once the step is saved, where no evaluation has the figure, and what
-        evaluators raise.
+        Raises CheckpointError, once the step is saved, where no evaluation has the figure, what
+        evaluators raise, and Stopped between two batches.
         """
         found = {}
         for evaluator in self._evaluators:

@@ -157,6 +157,8 @@ def _join_processes(
         "--num_processes": _number(num_processes, "JAX_NUM_PROCESSES"),
         "--process_id": _number(process_id, "JAX_PROCESS_ID"),
     }
+    # It would take SIGTERM for itself, and says nothing of it before the next step: see preemption
+    jax.config.update("jax_enable_preemption_service", False)
     missing = [flag for flag, value in given.items() if value is None]
     if len(missing) == len(given):
         on_tpu = _tpu_files(_DEVICES) and _has_libtpu() and platform != "cpu"

@@ -2,6 +2,7 @@
 checkpoint (`rollback`). What a step does is in `run_under_way`.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,13 +18,16 @@ from videobert_jax.training import (
     initialization,
     inputs,
     metric_writers,
+    peers,
+    preemption,
     processes,
     rollback,
     run_record,
     stages,
     wall_time,
+    watchdog,
 )
-from videobert_jax.training.run_under_way import RunUnderWay, TrainResult, say
+from videobert_jax.training.run_under_way import Attended, RunUnderWay, TrainResult, say
 from videobert_jax.weights import bert
 
 
@@ -35,17 +39,39 @@ def train(
     evaluators: Sequence[evaluation.Evaluator],
     stop: Callable[[int], bool] | None = None,
     load_bundle: Callable[[str], ModelBundle] = checkpoint.load_bundle,
+    signal: preemption.StopSignal | None = None,
 ) -> TrainResult:
     """Trains to training.num_steps, or until SIGTERM; continues what the workdir holds.
 
     config: the settings as JSON, which the workdir keeps and compares. stop: asked before every
-    step whether to save and stop there. load_bundle: reads init.checkpoint. Raises StorageError,
+    step whether to save and stop there. load_bundle: reads init.checkpoint. signal: where the
+    program has one that goes further back than this call. Raises StorageError,
     RunRecordError, CheckpointError, DataStateError, DatasetError, DamagedDataError, RollbackError,
     DivergenceError where it cannot go back, and others of this package; a workdir that belongs to
-    another run is left as it is.
+    another run is left as it is. Where a signal comes before the first step, or the run hangs, the
+    process ends at once (`preemption`, `watchdog`).
     """
-    clock = wall_time.WallTime()
-    workdir = storage.path(workdir)
+    clock, workdir = wall_time.WallTime(), storage.path(workdir)
+    timeout = run.training.step_timeout_seconds
+    given = None if signal is None else contextlib.nullcontext(signal)
+    with (
+        given or preemption.StopSignal(peers.open_group()) as stop_signal,
+        watchdog.Watchdog(workdir, clock, timeout, peers.open_group()) as watch,
+    ):
+        attended = Attended(clock, stop_signal, watch)
+        return _train(run, config, workdir, evaluators, stop, load_bundle, attended)
+
+
+def _train(
+    run: RunConfig,
+    config: dict[str, Any],
+    workdir: storage.Path,
+    evaluators: Sequence[evaluation.Evaluator],
+    stop: Callable[[int], bool] | None,
+    load_bundle: Callable[[str], ModelBundle],
+    attended: Attended,
+) -> TrainResult:
+    clock = attended.clock
     storage.require_access(workdir)
     metric_writers.require(run.training.wandb_project)
     rollbacks = rollback.read(workdir)
@@ -53,19 +79,21 @@ def train(
     processes.require_same_start(config, known[-1:])
     run_record.require_same_settings(workdir, config)
     last = run.training.num_steps
-    if known[-1:] == [last] and not checkpoint_verification.problems_of_step(workdir, last):
+    whole = known[-1:] == [last] and evaluation.is_complete(workdir, run.training, evaluators)
+    if whole and not checkpoint_verification.problems_of_step(workdir, last):
         say(f"{workdir}: this run is finished, all {last} steps are taken; nothing to do")
         return TrainResult(last, True, workdir)
     left, begins = rollback.left_out(rollbacks), not known
     while True:
         with clock.spent_on(wall_time.START):
             training = _opened(
-                run, config, workdir, evaluators, load_bundle, clock, left, begins=begins
+                run, config, workdir, evaluators, load_bundle, attended, left, begins=begins
             )
         try:
             result = training.take_steps(stop)
         except rollback.DivergenceError as error:
             training.leave()
+            attended.signal.release()  # the newest checkpoint is the state that goes on
             settings = run.training
             made = rollback.roll_back(
                 workdir, error, training.leaves_out(error), settings.max_rollbacks
@@ -86,7 +114,7 @@ def _opened(
     workdir: storage.Path,
     evaluators: Sequence[evaluation.Evaluator],
     load_bundle: Callable[[str], ModelBundle],
-    clock: wall_time.WallTime,
+    attended: Attended,
     left: Sequence[LeftOut],
     *,
     begins: bool,
@@ -105,7 +133,7 @@ def _opened(
     opened = inputs.open_inputs(run, workdir, initial, published, begins=begins, left=left)
     if published is not None:
         inputs.require_bert(opened, published)
-    training = RunUnderWay(run, config, workdir, mesh, opened, evaluators, clock, left)
+    training = RunUnderWay(run, config, workdir, mesh, opened, evaluators, attended, left)
     try:
         training.begin(initial, published)
     except BaseException:

@@ -71,6 +71,20 @@ def open_writers(
     return _Writers(writers)
 
 
+def evaluated_at(workdir: storage.Path, step: int) -> set[str]:
+    """Names of the evaluators whose figures of this step are in the workdir."""
+    path, found = workdir / METRICS_FILE, set()
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for line in lines:
+        try:
+            figures = json.loads(line)
+        except ValueError:
+            continue  # half a line of a killed process; `_truncate` complains about any other
+        if figures.get("step") == step:
+            found |= {name.partition("/")[0] for name in figures if "/" in name}
+    return found
+
+
 class _Writers:
     """Several writers as one."""
 

@@ -46,7 +46,7 @@ def join(coordinator: str, num_processes: int, process_id: int, seconds: float) 
             num_processes=num_processes,
             process_id=process_id,
             initialization_timeout=_START_SECONDS,
-            heartbeat_timeout_seconds=60,
+            heartbeat_timeout_seconds=100,  # after the watchdog, which says who is silent
             shutdown_timeout_seconds=60,
         )
     except RuntimeError as error:

@@ -60,6 +60,7 @@ FREE_SETTINGS = (
     "training.keep_checkpoints",
     "training.max_skipped_updates",
     "training.max_rollbacks",
+    "training.step_timeout_seconds",
     "training.profile_*",
     "training.wandb_project",
 )
@@ -79,6 +80,7 @@ YOUNGER_SETTINGS: dict[str, Any] = {
     "optimizer.spike_factor": 20.0,
     "training.max_skipped_updates": 20,
     "training.max_rollbacks": 5,
+    "training.step_timeout_seconds": 1800.0,
     "training.eval_tasks": "retrieval",
     "training.best_metric": "",
     "training.best_is_highest": True,

@@ -21,7 +21,7 @@ from videobert_jax.data import data_state
 from videobert_jax.data.device_feed import DamagedDataError, DeviceFeed
 from videobert_jax.data.index import DatasetError
 from videobert_jax.data.left_out import LeftOut
-from videobert_jax.files import storage
+from videobert_jax.files import stopping, storage
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.config import EMA, RAW
 from videobert_jax.training import (
@@ -41,6 +41,7 @@ from videobert_jax.training import (
     stages,
     state,
     wall_time,
+    watchdog,
 )
 from videobert_jax.weights import bert
 
@@ -54,6 +55,16 @@ class TrainResult:
     workdir: storage.Path
 
 
+@dataclasses.dataclass(frozen=True)
+class Attended:
+    """What looks on while a run trains: where its time goes, who asks it to stop, and whether it
+    comes further."""
+
+    clock: wall_time.WallTime
+    signal: preemption.StopSignal
+    watch: watchdog.Watchdog
+
+
 class RunUnderWay:
     """A run under way: its stages, and the state at hand."""
 
@@ -65,10 +76,10 @@ class RunUnderWay:
         mesh: Mesh,
         opened: inputs.RunInputs,
         evaluators: Sequence[evaluation.Evaluator],
-        clock: wall_time.WallTime,
+        attended: Attended,
         left: Sequence[LeftOut],
     ) -> None:
-        self.clock = clock
+        self.clock, self.signal, self.watch = attended.clock, attended.signal, attended.watch
         self.run, self.config, self.workdir = run, config, workdir
         self.mesh, self.inputs, self.evaluators = mesh, opened, evaluators
         self.stages = stages.create(run, opened, mesh, left)
@@ -143,22 +154,24 @@ class RunUnderWay:
             failed_saves=lambda: self.checkpointer.failed_saves,
         )
         self.profile = reporting.Profile(self.workdir, settings)
-        with preemption.StopSignal() as signal:
-            try:
-                step, asked = self._take_stages(
-                    lambda step: signal.requested(step) or (stop is not None and stop(step))
-                )
-            except BaseException:
-                self.reporter.sync()  # what led there is in the workdir
-                raise
-            self.reporter.flush()
-            with self.clock.spent_on(wall_time.PROFILE):
-                self.profile.close(self.state)
-            if not asked:
-                return self._finish()
+        try:
+            step, asked = self._take_stages(
+                lambda step: self._point(step) or (stop is not None and stop(step))
+            )
+        except BaseException:
+            self.reporter.sync()  # what led there is in the workdir
+            raise
+        self.reporter.flush()
+        with self.clock.spent_on(wall_time.PROFILE):
+            self.profile.close(self.state)
+        if not asked:
+            asked = not self._finish()
         self._require_saved(step)
         self.reporter.close()
-        reason = signal.reason or "asked to stop"
+        if not asked:
+            say(f"{self.workdir}: finished, all {step} steps are taken")
+            return TrainResult(step, True, self.workdir)
+        reason = self.signal.reason or "asked to stop"
         say(f"{reason}: saved step {step}; start again with the same command to continue")
         return TrainResult(step, False, self.workdir)
 
@@ -213,7 +226,9 @@ class RunUnderWay:
                     return step, True
                 if settings.evaluates_at(step):
                     self.reporter.flush()
-                    self._evaluate(step)
+                    if not self._evaluate(step):
+                        self._save(step)
+                        return step, True
                 with self.clock.spent_on(wall_time.PROFILE):
                     self.profile.before_step(step, self.state)
                 with self.clock.spent_on(wall_time.DATA):
@@ -224,6 +239,10 @@ class RunUnderWay:
                     train_step = self._compiled(lambda: stage.step.program, f"step {step}")
                     with self.clock.spent_on(wall_time.COMPILE):
                         progress = stage.progress(self._num_steps)
+                    self.signal.hold()
+                    if step > self.start and self._point(step):  # compiling may take minutes
+                        self._save(step)
+                        return step, True
                 with (
                     self.clock.spent_on(wall_time.STEP),
                     jax.transfer_guard("disallow"),
@@ -245,16 +264,17 @@ class RunUnderWay:
                     say(f"the data cannot go on: saved step {step}")
             raise
 
-    def _finish(self) -> TrainResult:
+    def _finish(self) -> bool:
+        """Saves and evaluates the last step; whether the evaluation came to its end."""
         step = self._num_steps
         if step > self.start:
             self._save(step)
-        if self.run.training.evaluates_at(step):
-            self._evaluate(step)
-        self._require_saved(step)
-        self.reporter.close()
-        say(f"{self.workdir}: finished, all {step} steps are taken")
-        return TrainResult(step, True, self.workdir)
+        return not self.run.training.evaluates_at(step) or self._evaluate(step)
+
+    def _point(self, step: int) -> bool:
+        """The run is alive, before this step; whether it is asked to stop here."""
+        self.watch.beat(step)
+        return self.signal.requested()
 
     @property
     def _num_steps(self) -> int:
@@ -320,10 +340,24 @@ class RunUnderWay:
             processes.wait_for_all(f"{name} compiled")
         return program
 
-    def _evaluate(self, step: int) -> None:
-        """Runs the evaluators, in every process alike, on parameters brought to the host."""
-        with self.clock.spent_on(wall_time.EVALUATION):
-            self.evaluations.run(step, self._bundle(step), self.reporter.evaluated, self._save)
+    def _evaluate(self, step: int) -> bool:
+        """Runs the evaluators, in every process alike, on parameters brought to the host.
+
+        False where a signal ends them between two batches. What was found until then counts for
+        nothing: the next start evaluates the step anew.
+        """
+
+        def look() -> None:
+            if self._point(step):
+                raise stopping.Stopped
+
+        try:
+            with self.clock.spent_on(wall_time.EVALUATION), stopping.asking(look):
+                self.evaluations.run(step, self._bundle(step), self.reporter.evaluated, self._save)
+        except stopping.Stopped:
+            say(f"step {step}: the evaluation is stopped, and is made anew by the next start")
+            return False
+        return True
 
     def _bundle(self, step: int) -> ModelBundle:
         """The network as it is now, on the host."""

@@ -37,6 +37,10 @@ class WallTime:
         self._reported = dict(self.total)
         return since
 
+    def now_on(self) -> tuple[str, float]:
+        """(kind, seconds for which it has been on it), as another thread may ask."""
+        return self._kind, time.monotonic() - self._since
+
     def __str__(self) -> str:
         """ "81.2 % step, 9.0 % compile, ..., 0.4 % other of 3 min 20 s", the largest first."""
         self._switch(self._kind)

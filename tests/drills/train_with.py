@@ -1,0 +1,75 @@
+"""train.py with a fault, or without what it is to be guarded by; for the drills.
+
+    python -m tests.drills.train_with FAULT... -- ARGUMENTS OF train.py
+
+Faults: `no_stop_signal` leaves SIGTERM to the system; `stuck=FILE` lets the main thread wait for
+ever for its next batch as soon as FILE is there; `slow=SECONDS` lets it wait so long for each, so
+that there are moments in which to do something to a run.
+"""
+
+import contextlib
+import pathlib
+import signal
+import sys
+import time
+from typing import Any
+from unittest import mock
+
+import train
+from videobert_jax.cli import failures
+from videobert_jax.data import device_feed
+from videobert_jax.training import preemption
+
+_take = device_feed.DeviceFeed.__next__
+
+
+def no_stop_signal(_: str) -> contextlib.ExitStack:
+    def enter(stop: Any) -> Any:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return stop
+
+    patches = contextlib.ExitStack()
+    for where, name, replaced in (
+        (preemption.StopSignal, "__enter__", enter),
+        (preemption.StopSignal, "__exit__", lambda *_: None),
+        (preemption.StopSignal, "join", lambda *_: None),
+        (failures, "_stopped_by_sigterm", contextlib.nullcontext),
+    ):
+        patches.enter_context(mock.patch.object(where, name, replaced))
+    return patches
+
+
+def stuck(file: str) -> Any:
+    take_slowly = device_feed.DeviceFeed.__next__
+
+    def take(feed: device_feed.DeviceFeed) -> Any:
+        while pathlib.Path(file).exists():
+            time.sleep(0.1)
+        return take_slowly(feed)
+
+    return mock.patch.object(device_feed.DeviceFeed, "__next__", take)
+
+
+def slow(seconds: str) -> Any:
+    def take(feed: device_feed.DeviceFeed) -> Any:
+        time.sleep(float(seconds))
+        return _take(feed)
+
+    return mock.patch.object(device_feed.DeviceFeed, "__next__", take)
+
+
+FAULTS = {"slow": slow, "no_stop_signal": no_stop_signal, "stuck": stuck}
+
+
+def main() -> int:
+    end = sys.argv.index("--")
+    faults, sys.argv[1:] = sys.argv[1:end], sys.argv[end + 1 :]
+    with contextlib.ExitStack() as stack:
+        for fault in faults:
+            name, _, value = fault.partition("=")
+            stack.enter_context(FAULTS[name](value))
+        return train.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
