@@ -12,7 +12,8 @@ from demo_browser import Browser, settled
 from PySide6 import QtCore, QtTest, QtWidgets
 
 READ = """(side => [...document.querySelectorAll(side)].map(e => ({
-    lit: e.classList.contains("lit"), percent: e.querySelector(".percent").innerText, title: e.title,
+    lit: e.classList.contains("lit"), percent: e.querySelector(".percent").innerText,
+    title: e.title,
     kept: e.getAttribute("aria-pressed") === "true", focused: e === document.activeElement,
     colour: getComputedStyle(e, "::before").backgroundColor, name: e.firstChild.innerText})))"""
 LIT = f"""{{clips: {READ}(".clip"), words: {READ}(".spoken"),

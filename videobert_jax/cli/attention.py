@@ -1,10 +1,10 @@
 """`videobert attention FILE --checkpoint WORKDIR|EXPORT`: what a network looks at, PNG or HTML.
 
 The picture, above: every line of the transcript beside every moment of the video. Below: how the
-words of one line and its clips attend to each other. The page: that of all lines, in every layer, by
-every head and rolled out, to be chosen and pointed at. FILE is a video, whose features are extracted here, or a
-.npy or .npz of clip features [clips, dim] with its contract.json beside it. A line's moment is the
-time of its cue: for exact steps give a .vtt that holds their times.
+words of one line and its clips attend to each other. The page: that of all lines, in every layer,
+by every head and rolled out, to be chosen and pointed at. FILE is a video, whose features are
+extracted here, or a .npy or .npz of clip features [clips, dim] with its contract.json beside it. A
+line's moment is the time of its cue: for exact steps give a .vtt that holds their times.
 """
 
 import argparse
@@ -119,8 +119,8 @@ class _Source:
 
 
 class _Shown(NamedTuple):
-    """Lines with their numbers, (first clip, number of clips) of each, their clip features, how they
-    match, and the place of the line whose words are drawn."""
+    """Lines with their numbers, (first clip, number of clips) of each, their clip features, how
+    they match, and the place of the line whose words are drawn."""
 
     source: _Source
     lines: "list[tuple[int, Cue]]"
@@ -234,7 +234,8 @@ def _about(
         head = f"head {attention.head}" if attention.head else f"mean of {config.num_heads} heads"
         layer = f"layer {attention.layer} of {config.cross.num_layers}"
         how = f"Cross-attention with {clips}, {layer}, {head}"
-    return f"Line {number}{why if by_default else ''}. {how}. Grey: less than an even share; red: more."
+    line = f"Line {number}{why if by_default else ''}"
+    return f"{line}. {how}. Grey: less than an even share; red: more."
 
 
 def _passage(
