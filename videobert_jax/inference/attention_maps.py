@@ -182,8 +182,8 @@ def _rolled_out(
         words, count = words_of_pieces(model.tokenizer, ids), len(videos[pair])
         by_text = reading_words(blocks.text_from_video[pair, : len(ids), :count], words)
         by_video = read_words(blocks.video_from_text[pair, :count, : len(ids)], words)
-        shares = (side / side.sum(1, keepdims=True) for side in (by_text, by_video))
-        found.append(WordAttention(words, *shares, None, None))
+        text, video = (side / side.sum(1, keepdims=True) for side in (by_text, by_video))
+        found.append(WordAttention(words, text, video, layer=None, head=None))
     return found
 
 

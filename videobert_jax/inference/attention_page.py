@@ -17,7 +17,7 @@ import numpy as np
 from videobert_jax.files import extras
 from videobert_jax.inference.attention_maps import WordAttention
 
-_STATIC = importlib.resources.files(__package__) / "static"
+_STATIC = importlib.resources.files("videobert_jax.inference") / "static"
 _SIDE = 112  # pixels of a frame
 _QUALITY = 80
 _Number = float | int

@@ -100,7 +100,9 @@ function attentionView(found, picture, choice = { kept: null }) {
   const view = make("div", { className: "attention" }, axis, text, told,
     make("p", { className: "hint muted", textContent: "Point at a word to light the clips that it reads, or at a " +
       "clip to light its words. A click or Enter keeps it, Escape lets it go; the arrow keys move." }),
-    ...maps.map((of) => of.table));
+    make("div", { className: "maps" }, ...maps.map((of) => of.table)));
+
+  view.style.setProperty("--count", times.length);
 
   function isKept(side, number) {
     return choice.kept !== null && choice.kept.side === side && choice.kept.number === number;
