@@ -71,6 +71,7 @@ def test_layers_and_lines_are_chosen_and_what_was_kept_stays(made):
     assert "rolled out" in rollout["about"] and "rolled out" not in found["first"]["about"]
     shares = found_map(page, 0, None, None).video_reads_text[2]
     assert [of["percent"] for of in rollout["words"]] == percents(shares)
+    assert [of["kept"] for of in rollout["clips"]] == [False, False, True, False, False]
     assert [of["name"] for of in line["words"]] == ["[CLS]", *attention_pages.HOSTILE, "[SEP]"]
     assert len(line["clips"]) == 16 and not any(of["kept"] for of in line["clips"])
     weights = found_map(page, 1, None, None).text_reads_video
