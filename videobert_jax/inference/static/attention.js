@@ -3,8 +3,10 @@
 // markup.
 
 function make(name, options = {}, ...children) {
-  const { share, ...properties } = options;
+  const { share, role, label, ...properties } = options;
   const element = Object.assign(document.createElement(name), properties);
+  if (role !== undefined) element.setAttribute("role", role);
+  if (label !== undefined) element.setAttribute("aria-label", label);
   if (share !== undefined) element.style.setProperty("--share", share);
   element.append(...children);
   return element;
@@ -67,85 +69,102 @@ function moveByArrows(buttons) {
   });
 }
 
+/** Of both sides, "word" and "clip": names, the weights of each over the other side, and what their
+    colours are measured by. */
+function sidesOf(found) {
+  const reads = { word: found.text_reads_video, clip: found.video_reads_text };
+  return {
+    reads, names: { word: found.words, clip: found.times.map(clock) },
+    full: { word: fullShare(reads.word), clip: fullShare(reads.clip) },
+  };
+}
+
+function attentionButtons(names, picture) {
+  return {
+    clip: names.clip.map((name, clip) => make("button", { type: "button", className: "clip" },
+      still(picture(clip)), make("span", { className: "time", textContent: name }),
+      make("span", { className: "percent" }))),
+    word: names.word.map((name) => make("button", { type: "button", className: `spoken ${special(name)}` },
+      make("b", { textContent: name }), make("span", { className: "percent" }))),
+  };
+}
+
+function attentionMaps({ reads, names, full }, found, picture) {
+  return [
+    attentionMap("Words read clips: of each word, % over the clips", found, picture,
+      (word, clip) => reads.word[word][clip], full.word,
+      (word, clip) => `${names.word[word]} reads ${names.clip[clip]}: ${percent(reads.word[word][clip])}`),
+    attentionMap("Clips read words: of each clip, % over the words", found, picture,
+      (word, clip) => reads.clip[clip][word], full.clip,
+      (word, clip) => `${names.clip[clip]} reads ${names.word[word]}: ${percent(reads.clip[clip][word])}`),
+  ];
+}
+
+function otherSide(side) {
+  return side === "word" ? "clip" : "word";
+}
+
+/** Lights a side's buttons by what `target`, {side, number}, of the other side reads; none without. */
+function light(buttons, side, target, { reads, names, full }) {
+  const weights = target && target.side !== side ? reads[target.side][target.number] : null;
+  buttons.forEach((button, number) => {
+    const weight = weights ? weights[number] : 0;
+    button.classList.toggle("lit", weight > 1 / buttons.length);
+    button.style.setProperty("--share", weights ? (weight / full[target.side]).toFixed(3) : 0);
+    button.querySelector(".percent").textContent = weights ? `${Math.round(100 * weight)} %` : "";
+    button.title = weights ? `${names[target.side][target.number]} reads ${names[side][number]}: ${percent(weight)}` : "";
+  });
+}
+
+/** Marks the target's row in the map of words, or its column in that of clips. */
+function mark(maps, target) {
+  for (const [place, side] of ["word", "clip"].entries()) {
+    maps[place].cells.forEach((row, word) => row.forEach((cell, clip) => cell.classList.toggle("marked",
+      target !== null && target.side === side && target.number === (side === "word" ? word : clip))));
+  }
+}
+
+function summary({ side, number }, { reads, names }) {
+  const order = reads[side][number].map((weight, place) => ({ weight, place })).sort((a, b) => b.weight - a.weight);
+  const most = order.slice(0, 3).map(({ weight, place }) => `${names[otherSide(side)][place]} (${percent(weight)})`);
+  return `${names[side][number]} reads most: ${most.join(", ")}`;
+}
+
 /** Clips along the time axis against words: pointing at one lights what it reads on the other side.
     found: {words, times, text_reads_video [w][v], video_reads_text [v][w]}; picture(clip): an
     address, or nothing; choice.kept: what stays lit, {side, number}, or null. */
 function attentionView(found, picture, choice = { kept: null }) {
-  const { words, times } = found;
-  const numbers = { word: words, clip: times.map(clock) };
-  const reads = { word: found.text_reads_video, clip: found.video_reads_text };
-  const full = { word: fullShare(reads.word), clip: fullShare(reads.clip) };
-  const told = make("p", { className: "said" });
-  told.setAttribute("role", "status");
-  const buttons = {
-    clip: times.map((second, clip) => make("button", { type: "button", className: "clip" },
-      still(picture(clip)), make("span", { className: "time", textContent: clock(second) }),
-      make("span", { className: "percent" }))),
-    word: words.map((word) => make("button", { type: "button", className: `spoken ${special(word)}` },
-      make("b", { textContent: word }), make("span", { className: "percent" }))),
-  };
-  const maps = [
-    attentionMap("Words read clips: of each word, % over the clips", found, picture,
-      (word, clip) => reads.word[word][clip], full.word,
-      (word, clip) => `${words[word]} reads ${clock(times[clip])}: ${percent(reads.word[word][clip])}`),
-    attentionMap("Clips read words: of each clip, % over the words", found, picture,
-      (word, clip) => reads.clip[clip][word], full.clip,
-      (word, clip) => `${clock(times[clip])} reads ${words[word]}: ${percent(reads.clip[clip][word])}`),
-  ];
-  const axis = make("ol", { className: "clips" }, ...buttons.clip.map((button) => make("li", {}, button)));
-  axis.setAttribute("aria-label", "clips along the time axis");
-  const text = make("div", { className: "text" }, ...buttons.word);
-  text.setAttribute("role", "group");
-  text.setAttribute("aria-label", "words");
-  const view = make("div", { className: "attention" }, axis, text, told,
+  const sides = sidesOf(found);
+  const buttons = attentionButtons(sides.names, picture);
+  const maps = attentionMaps(sides, found, picture);
+  const told = make("p", { className: "said", role: "status" });
+  const view = make("div", { className: "attention" },
+    make("ol", { className: "clips", label: "clips along the time axis" },
+      ...buttons.clip.map((button) => make("li", {}, button))),
+    make("div", { className: "text", role: "group", label: "words" }, ...buttons.word), told,
     make("p", { className: "hint muted", textContent: "Point at a word to light the clips that it reads, or at a " +
       "clip to light its words. A click or Enter keeps it, Escape lets it go; the arrow keys move." }),
     make("div", { className: "maps" }, ...maps.map((of) => of.table)));
-
-  view.style.setProperty("--count", times.length);
+  view.style.setProperty("--count", found.times.length);
 
   function isKept(side, number) {
     return choice.kept !== null && choice.kept.side === side && choice.kept.number === number;
   }
 
-  function light(button, weight, full, even, tooltip) {
-    button.classList.toggle("lit", weight !== null && weight > even);
-    button.style.setProperty("--share", weight === null ? 0 : (weight / full).toFixed(3));
-    button.querySelector(".percent").textContent = weight === null ? "" : `${Math.round(100 * weight)} %`;
-    button.title = tooltip;
-  }
-
   function show(target) {
     view.classList.toggle("dimmed", target !== null && target.side === "word");
     for (const side of ["word", "clip"]) {
-      const weights = target && target.side !== side ? reads[target.side][target.number] : null;
-      buttons[side].forEach((button, number) => {
-        const weight = weights && weights[number];
-        light(button, weight, target ? full[target.side] : 1, 1 / buttons[side].length,
-          weights ? `${numbers[target.side][target.number]} reads ${numbers[side][number]}: ${percent(weight)}` : "");
-        button.setAttribute("aria-pressed", String(isKept(side, number)));
-      });
+      light(buttons[side], side, target, sides);
+      buttons[side].forEach((button, number) => button.setAttribute("aria-pressed", String(isKept(side, number))));
     }
-    for (const [place, side] of ["word", "clip"].entries()) {
-      maps[place].cells.forEach((row, word) => row.forEach((cell, clip) => cell.classList.toggle("marked",
-        target !== null && target.side === side && target.number === (side === "word" ? word : clip))));
-    }
-    told.textContent = target === null ? "" : summary(target);
-  }
-
-  function summary({ side, number }) {
-    const other = side === "word" ? "clip" : "word";
-    const order = reads[side][number].map((weight, place) => ({ weight, place })).sort((a, b) => b.weight - a.weight);
-    const most = order.slice(0, 3).map(({ weight, place }) => `${numbers[other][place]} (${percent(weight)})`);
-    return `${numbers[side][number]} reads most: ${most.join(", ")}`;
+    mark(maps, target);
+    told.textContent = target === null ? "" : summary(target, sides);
   }
 
   for (const side of ["word", "clip"]) {
     moveByArrows(buttons[side]);
     buttons[side].forEach((button, number) => {
-      for (const begin of ["pointerenter", "focus"]) {
-        button.addEventListener(begin, () => show({ side, number }));
-      }
+      for (const begin of ["pointerenter", "focus"]) button.addEventListener(begin, () => show({ side, number }));
       for (const end of ["pointerleave", "blur"]) button.addEventListener(end, () => show(choice.kept));
       button.addEventListener("click", () => {
         choice.kept = isKept(side, number) ? null : { side, number };
