@@ -3,6 +3,7 @@ mixtures, one on the joint sequence a sub-layer."""
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from tests import bundles, fakes, numpy_network
 from tests.inference import models
 from videobert_jax.inference import attention_maps
 from videobert_jax.inference.model import AttentionRollout, InputError, PretrainedModel
+from videobert_jax.models import attention_rollout
 from videobert_jax.models.config import BertConfig
 
 TEXTS = list(bundles.CAPTIONS)
@@ -96,6 +98,13 @@ def test_rows_sum_to_one_half_on_each_side_and_padding_is_zero(model, videos):
             for block, keys in ((of_text, sides[0][2][pair]), (of_video, CLIPS[pair])):
                 np.testing.assert_allclose(block[pair, :length].sum(-1), 0.5, atol=1e-5)
                 assert not block[pair, length:].any() and not block[pair, :, keys:].any()
+
+
+def test_a_query_that_reads_nothing_stays_what_it_is():
+    weights = jnp.asarray([[[[0.0, 0.0], [0.3, 0.7]]]])
+    np.testing.assert_allclose(
+        attention_rollout.mixing(weights)[0, 0], [[1, 0], [0.15, 0.85]], atol=1e-6
+    )
 
 
 def test_words_and_clips_share_what_the_other_side_gave_them(model, videos):

@@ -69,7 +69,7 @@ class BertEmbedding(nn.Module):
         vectors, kept = bert.apply(
             {"params": self._params}, ids, positions, allowed, mutable=watched
         )
-        if watched:
+        if "intermediates" in kept:
             self.sow("intermediates", "bert", kept["intermediates"])
         return cast(jax.Array, vectors)
 
