@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 import sys
 
 import numpy as np
@@ -17,6 +18,7 @@ from tests import bundles, colours, fakes
 from videobert_jax import loading
 from videobert_jax.cli import main
 from videobert_jax.inference import attention_picture
+from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.kitchen import corpus, rendering
 from videobert_jax.video import decode
 from videobert_jax.weights import backbones, i3d
@@ -63,10 +65,39 @@ def test_features_with_their_contract_become_a_picture(bundle, features, capsys)
 
 def test_the_line_layer_and_head_that_are_asked_for_are_drawn(bundle, features, tmp_path):
     drawn = []
-    for options in (["--line=1"], ["--line=2"], ["--line=1", "--head=2"], ["--lines=1-2"]):
+    for options in ("--line=1", "--line=2", "--line=1 --head=2", "--lines=1-2", "--rollout"):
         drawn.append(tmp_path / f"{len(drawn)}.png")
-        assert run(features, "--output", drawn[-1], *options) == 0
-    assert len({path.read_bytes() for path in drawn}) == 4
+        assert run(features, "--output", drawn[-1], *options.split()) == 0
+    assert len({path.read_bytes() for path in drawn}) == 5
+
+
+def test_a_page_holds_all_lines_layers_and_heads_and_needs_no_extra(
+    bundle, features, tmp_path, monkeypatch
+):
+    for module in ("matplotlib", "PIL"):
+        monkeypatch.setitem(sys.modules, module, None)
+    output = tmp_path / "a.html"
+    assert run(features, "--output", output, "--line=2", "--head=3") == 0
+    data = json.loads(re.search(r'id="data">(.*?)</script>', output.read_text())[1])
+    assert data["chosen"] == {"line": 1, "layer": 1, "head": 3} and data["frames"] == {}
+    assert [line["text"] for line in data["lines"]] == CUES[:3]
+    assert [line["times"] for line in data["lines"]] == [[0, 1], [3, 4, 5], [6, 7, 8]]
+    asked = [(None, None), *((1, head) for head in (None, 1, 2, 3, 4))]
+    model = PretrainedModel(bundle)
+    (clips,) = model.features(features)
+    for line in data["lines"]:
+        assert [(of["layer"], of["head"]) for of in line["maps"]] == asked
+        first = line["clips"][0]
+        (rollout, *_) = line["maps"]
+        expected = model.attention(
+            clips[first : first + len(line["clips"])], line["text"], rollout=True
+        )
+        np.testing.assert_allclose(
+            rollout["text_reads_video"], expected.text_reads_video, atol=1e-4
+        )
+    assert run(features, "--output", output, "--rollout") == 0
+    assert '"chosen":{"line":' in output.read_text()
+    assert '"layer":null,"head":null}' in output.read_text().partition('"chosen"')[2]
 
 
 def test_the_longest_line_is_drawn_unless_another_is_asked_for(bundle, features, monkeypatch):
@@ -89,6 +120,8 @@ def test_the_longest_line_is_drawn_unless_another_is_asked_for(bundle, features,
         (["--lines=2-9"], "--lines=2-9: expected FIRST-LAST within 1-4"),
         (["--lines=4-4"], "no line is spoken during the video"),
         (["--layer=2"], "layer 2 of the cross-modal encoder; it has 1 to 1"),
+        (["--layer=1", "--rollout"], "a rollout, and layer 1, head None"),
+        (["--output=a.jpg"], "--output=a.jpg: expected a name that ends in .png or .html"),
         (["--transcript=none.vtt"], "none.vtt is not there"),
     ],
 )

@@ -14,7 +14,14 @@ from videobert_jax.search_index import windows
 
 
 def test_the_page_asks_for_nothing_of_elsewhere(page):
-    for path, kind in (("/", "text/html"), ("/demo.css", "text/css"), ("/demo.js", "text/java")):
+    for path, kind in (
+        ("/", "text/html"),
+        ("/demo.css", "text/css"),
+        ("/page.css", "text/css"),
+        ("/attention.css", "text/css"),
+        ("/demo.js", "text/java"),
+        ("/attention.js", "text/java"),
+    ):
         status, headers, body = page.request("GET", path)
         assert status == 200 and headers["Content-Type"].startswith(kind)
         policy = headers["Content-Security-Policy"]
@@ -80,6 +87,10 @@ def test_steps_blanks_and_attention_are_those_of_the_model(page, model):
     assert found["times"][0] == first * model.contract.stride_seconds and count > 1
     np.testing.assert_allclose(found["text_reads_video"], expected.text_reads_video, atol=1e-4)
     np.testing.assert_allclose(found["video_reads_text"], expected.video_reads_text, atol=1e-4)
+    _, found = page.ask("/attention", film="kitchen_0005", text="cut the onion", rollout=True)
+    expected = model.attention(features[:count], "cut the onion", rollout=True)
+    assert (found["layer"], found["head"]) == (None, None)
+    np.testing.assert_allclose(found["text_reads_video"], expected.text_reads_video, atol=1e-4)
 
 
 def test_captions_need_a_decoder(page, tiny_run):
@@ -163,6 +174,13 @@ def test_what_cannot_be_asked_is_said(page):
         ("/blanks", {"film": "kitchen_0003", "text": "cut the onion"}, 400, "MASK"),
         ("/attention", {"film": "kitchen_0003", "text": "a", "layer": 99}, 400, "layer 99"),
         ("/attention", {"film": "kitchen_0003", "text": "a", "layer": True}, 400, "whole"),
+        ("/attention", {"film": "kitchen_0003", "text": "a", "rollout": 1}, 400, "true or false"),
+        (
+            "/attention",
+            {"film": "kitchen_0003", "text": "a", "rollout": True, "head": 1},
+            400,
+            "one of the two",
+        ),
         ("/attention", {"film": "kitchen_0003", "text": "a", "start": "x"}, 400, "number"),
         ("/attention", {"film": "kitchen_0003", "text": "a", "start": float("nan")}, 400, "number"),
         ("/nothing", {}, 404, "nothing"),

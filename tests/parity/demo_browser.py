@@ -89,6 +89,13 @@ class Browser:
         )
 
 
+def settled(browser: Browser, screenshot: str | os.PathLike) -> None:
+    """A picture of the page from its begin."""
+    browser.ask("window.scrollTo(0, 0)")
+    QtTest.QTest.qWait(500)
+    browser.view.grab().save(os.fspath(screenshot))
+
+
 def main(address: str, screenshot: str) -> None:
     application = QtWidgets.QApplication(sys.argv[:1])
     browser = Browser()
@@ -119,9 +126,7 @@ def main(address: str, screenshot: str) -> None:
         found[name] = browser.ask(f"document.querySelectorAll('{made}').length")
     QtTest.QTest.qWait(1500)
     found["width"] = browser.ask("document.documentElement.scrollWidth")
-    browser.ask("window.scrollTo(0, 0)")
-    QtTest.QTest.qWait(500)
-    browser.view.grab().save(screenshot)
+    settled(browser, screenshot)
     print(
         json.dumps({**found, "requests": browser.requests, "console": browser.page.console}),
         flush=True,

@@ -1,15 +1,12 @@
 """The demo page by clicks in Chromium (PySide6's WebEngine, of requirements-parity.txt)."""
 
-import importlib.util
-import json
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from tests.demo import pages
+from tests.parity import browsers
 
 SECONDS = pages.CLIPS  # of the films; a clip a second
 
@@ -32,27 +29,16 @@ def draw(name: str, folder: pathlib.Path) -> pathlib.Path:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, tiny_run):
     """(the page's address, what it answers to the search, what the browser says)."""
-    if importlib.util.find_spec("PySide6") is None:
-        pytest.skip("no browser: PySide6_WebEngine is not installed")
     pytest.importorskip("av")
     pytest.importorskip("PIL")
     screenshot = tmp_path_factory.mktemp("demo") / "page.png"
-    script = pathlib.Path(__file__).with_name("demo_browser.py")
     with pages.served(pages.model(tiny_run, decoder=True), draw=draw) as page:
         _, hits = page.ask("/search", text="stir the egg")
         _, told = page.ask("/blanks", film=hits["hits"][1]["film"], text="cut the [MASK]")
         address = page.server.address
-        done = subprocess.run(
-            [sys.executable, str(script), address, str(screenshot)],
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-    if "cannot open shared object file" in done.stderr:
-        pytest.skip(f"no browser: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0 and done.stdout, done.stderr
+        found = browsers.run("demo_browser.py", address, screenshot)
     assert screenshot.stat().st_size > 20_000
-    return address, hits["hits"], told, json.loads(done.stdout.splitlines()[-1])
+    return address, hits["hits"], told, found
 
 
 def test_the_film_starts_at_the_second_that_was_found(made):

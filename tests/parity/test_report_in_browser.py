@@ -1,13 +1,8 @@
 """The page of results as Chromium shows it (PySide6's WebEngine, of requirements-parity.txt)."""
 
-import importlib.util
-import json
-import pathlib
-import subprocess
-import sys
-
 import pytest
 
+from tests.parity import browsers
 from tests.report_page import results
 from videobert_jax.files import storage
 from videobert_jax.report_page import page
@@ -19,8 +14,6 @@ WIDTHS = (1160, 760, 340)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """(records by file, what the browser says of their page)."""
-    if importlib.util.find_spec("PySide6") is None:
-        pytest.skip("no browser: PySide6_WebEngine is not installed")
     pytest.importorskip("PIL")
     folder = tmp_path_factory.mktemp("page")
     names = "abcdefghijklmnopqr"
@@ -34,16 +27,9 @@ def made(tmp_path_factory):
         results.classified(folder / "c.json", pairs, texts="x" * 400),
     ]
     output = page.write([storage.path(str(path)) for path in paths], storage.path(str(folder)))
-    script = pathlib.Path(__file__).with_name("browser.py")
-    words = [str(output), str(folder / "page.png"), *map(str, WIDTHS)]
-    done = subprocess.run(
-        [sys.executable, str(script), *words], capture_output=True, text=True, timeout=120
-    )
-    if "cannot open shared object file" in done.stderr:
-        pytest.skip(f"no browser: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0 and done.stdout, done.stderr
+    found = browsers.run("browser.py", output, folder / "page.png", *WIDTHS)
     assert (folder / "page.png").stat().st_size > 20_000
-    return paths, json.loads(done.stdout.splitlines()[-1])
+    return paths, found
 
 
 def test_all_figures_of_all_records_are_shown(made):

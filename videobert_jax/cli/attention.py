@@ -1,9 +1,10 @@
-"""`videobert attention FILE --checkpoint WORKDIR|EXPORT`: a picture of what a network looks at.
+"""`videobert attention FILE --checkpoint WORKDIR|EXPORT`: what a network looks at, PNG or HTML.
 
-Above: every line of the transcript beside every moment of the video. Below: how the words of one
-line and its clips attend to each other. FILE is a video, whose features are extracted here, or a
-.npy or .npz of clip features [clips, dim] with its contract.json beside it. A line's moment is the
-time of its cue: for exact steps give a .vtt that holds their times.
+The picture, above: every line of the transcript beside every moment of the video. Below: how the
+words of one line and its clips attend to each other. The page: that of all lines, in every layer,
+by every head and rolled out, to be chosen and pointed at. FILE is a video, whose features are
+extracted here, or a .npy or .npz of clip features [clips, dim] with its contract.json beside it. A
+line's moment is the time of its cue: for exact steps give a .vtt that holds their times.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import pathlib
 import re
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from videobert_jax.cli import model_options
 from videobert_jax.files import extras
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from videobert_jax.inference.model import PretrainedModel
     from videobert_jax.text.transcripts import Cue
 
-HELP = "draw which words and moments of a video a network takes together (PNG)"
+HELP = "draw which words and moments of a video a network takes together (PNG, HTML)"
 MOST_LINES = 12  # of a readable picture
 
 
@@ -35,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model_options.add_model_arguments(parser)
     parser.add_argument("--transcript", type=pathlib.Path, help="default: FILE's name with .vtt")
     parser.add_argument(
-        "--output", type=pathlib.Path, help="default: FILE's name with .attention.png"
+        "--output",
+        type=pathlib.Path,
+        help="a picture, .png, or a page for the browser, .html; default: FILE's name with "
+        ".attention.png",
     )
     parser.add_argument(
         "--lines",
@@ -49,26 +53,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--layer", type=int, help="cross-modal layer, from 1; default: the last")
     parser.add_argument("--head", type=int, help="attention head, from 1; default: their mean")
+    parser.add_argument(
+        "--rollout",
+        action="store_true",
+        help="attention rolled out over all layers, instead of one layer's",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 when the picture is there. Raises AttentionError, TranscriptError, MissingExtra,
+    """0 when the picture or page is there. Raises AttentionError, TranscriptError, MissingExtra,
     ContractMismatch and what the loaders raise."""
-    extras.require("matplotlib", "plots")
     from videobert_jax.files import atomic
-    from videobert_jax.inference import attention_picture
+    from videobert_jax.inference import attention_page, attention_picture
     from videobert_jax.text import transcripts
 
     file = arguments.file
+    output = arguments.output or file.with_suffix(".attention.png")
+    is_page = output.suffix == ".html"
+    if not is_page:
+        if output.suffix != ".png":
+            raise AttentionError(f"--output={output}: expected a name that ends in .png or .html.")
+        extras.require("matplotlib", "plots")
     transcript = transcripts.read_transcript(arguments.transcript or file.with_suffix(".vtt"))
     for reason in transcript.dropped:
         _say(f"left out of the transcript: {reason}")
-    lines = transcript.cues
     with model_options.opened(arguments) as model:
-        picture = _picture(model, _Source(file, model), lines, arguments)
-    output = arguments.output or file.with_suffix(".attention.png")
+        shown = _shown(model, _Source(file, model), transcript.cues, arguments)
+        if is_page:
+            contents = attention_page.build(_page(model, shown, arguments)).encode()
+        else:
+            contents = attention_picture.draw(_picture(model, shown, arguments))
     output.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(output, attention_picture.draw(picture))
+    atomic.write_bytes(output, contents)
     print(output)
     return 0
 
@@ -102,46 +118,108 @@ class _Source:
         return cutting.middle_frames(stream, settings, clips)
 
 
-def _picture(
+class _Shown(NamedTuple):
+    """Lines with their numbers, (first clip, number of clips) of each, their clip features, how
+    they match, and the place of the line whose words are drawn."""
+
+    source: _Source
+    lines: "list[tuple[int, Cue]]"
+    spans: list[tuple[int, int]]
+    moments: "list[np.ndarray]"
+    matches: Any
+    chosen: int
+
+    def clips(self, place: int) -> range:
+        first, count = self.spans[place]
+        return range(first, first + count)
+
+
+def _shown(
     model: "PretrainedModel", source: _Source, lines: "list[Cue]", arguments: argparse.Namespace
-) -> Any:
-    from videobert_jax.inference import attention_maps, attention_picture
+) -> _Shown:
+    from videobert_jax.inference import attention_maps
 
     shown, spans = _passage(lines, source.features, model, arguments.lines)
     moments = [source.features[first : first + count] for first, count in spans]
     matches = attention_maps.match(model, moments, [line.text for _, line in shown], truncate=True)
     own_cosines = matches.cosines.diagonal()
     chosen = _chosen(arguments.line, [number for number, _ in shown], spans, own_cosines)
-    first, count = spans[chosen]
-    attention = attention_maps.attend(
+    return _Shown(source, shown, spans, moments, matches, chosen)
+
+
+def _attention(model: "PretrainedModel", shown: _Shown, arguments: argparse.Namespace) -> Any:
+    """Of the line that is chosen, as the flags ask for."""
+    from videobert_jax.inference import attention_maps
+
+    return attention_maps.attend(
         model,
-        moments[chosen],
-        shown[chosen][1].text,
+        shown.moments[shown.chosen],
+        shown.lines[shown.chosen][1].text,
         layer=arguments.layer,
         head=arguments.head,
+        rollout=arguments.rollout,
         truncate=True,
     )
-    middles = [start + (length - 1) // 2 for start, length in spans]
-    own = range(first, first + count)
-    frames = source.frames(sorted({*middles, *own}))
-    stride = model.contract.stride_seconds
+
+
+def _picture(model: "PretrainedModel", shown: _Shown, arguments: argparse.Namespace) -> Any:
+    from videobert_jax.inference import attention_picture
+
+    attention = _attention(model, shown, arguments)
+    number, chosen = shown.lines[shown.chosen]
+    own = shown.clips(shown.chosen)
+    middles = [first + (count - 1) // 2 for first, count in shown.spans]
+    frames = shown.source.frames(sorted({*middles, *own}))
     return attention_picture.Picture(
-        title=f"Words and moments of {source.file.name}",
-        subtitle=_subtitle(model, source),
-        caption=_caption(source.file),
+        title=_title(shown.source),
+        subtitle=_subtitle(model, shown.source),
+        caption=_caption(shown.source.file),
         moments=[
             attention_picture.Moment(line.text, line.start, line.end, frames.get(middle))
-            for (_, line), middle in zip(shown, middles, strict=True)
+            for (_, line), middle in zip(shown.lines, middles, strict=True)
         ],
-        matches=matches,
+        matches=shown.matches,
         passage=attention_picture.Passage(
-            shown[chosen][1].text,
-            _about(shown[chosen][0], arguments.line is None, count, attention, model),
-            [clip * stride for clip in own],
+            chosen.text,
+            _about(number, arguments.line is None, len(own), attention, model),
+            [clip * model.contract.stride_seconds for clip in own],
             [frames[clip] for clip in own if clip in frames],
             attention,
         ),
     )
+
+
+def _page(model: "PretrainedModel", shown: _Shown, arguments: argparse.Namespace) -> Any:
+    from videobert_jax.inference import attention_maps, attention_page
+
+    asked = _attention(model, shown, arguments)
+    texts = [line.text for _, line in shown.lines]
+    maps = attention_maps.attend_everywhere(model, shown.moments, texts, truncate=True)
+    stride = model.contract.stride_seconds
+    every = sorted({clip for place in range(len(texts)) for clip in shown.clips(place)})
+    return attention_page.Page(
+        title=_title(shown.source),
+        subtitle=_subtitle(model, shown.source),
+        caption=_caption(shown.source.file),
+        lines=[
+            attention_page.Line(
+                number,
+                line.text,
+                line.start,
+                line.end,
+                shown.clips(place),
+                [clip * stride for clip in shown.clips(place)],
+                maps[place],
+            )
+            for place, (number, line) in enumerate(shown.lines)
+        ],
+        frames=shown.source.frames(every),
+        chosen=(shown.chosen, asked.layer, asked.head),
+    )
+
+
+def _title(source: _Source) -> str:
+    return f"Words and moments of {source.file.name}"
 
 
 def _about(
@@ -149,12 +227,15 @@ def _about(
 ) -> str:
     config = model.bundle.config
     why = ", of those with most clips the one most similar to its own moment"
-    head = f"head {attention.head}" if attention.head else f"mean of {config.num_heads} heads"
-    return (
-        f"Line {number}{why if by_default else ''}. Cross-attention with its {count} "
-        f"clip{'s' if count > 1 else ''}, layer {attention.layer} of {config.cross.num_layers}, "
-        f"{head}. Grey: less than an even share; red: more."
-    )
+    clips = f"its {count} clip{'s' if count > 1 else ''}"
+    if attention.is_rollout:
+        how = f"Attention with {clips}, rolled out over all layers, mean of their heads"
+    else:
+        head = f"head {attention.head}" if attention.head else f"mean of {config.num_heads} heads"
+        layer = f"layer {attention.layer} of {config.cross.num_layers}"
+        how = f"Cross-attention with {clips}, {layer}, {head}"
+    line = f"Line {number}{why if by_default else ''}"
+    return f"{line}. {how}. Grey: less than an even share; red: more."
 
 
 def _passage(

@@ -1,6 +1,6 @@
 """The page's HTTP server: the standard library's, with fixed addresses and strict headers.
 
-    GET  /  /demo.css  /demo.js        the page
+    GET  /  /demo.css  /demo.js ...    the page
     GET  /about                        what the model is and can, as JSON
     GET  /films/NAME  /stills/NAME/S   a film (by ranges), a picture of it at second S
     POST /search /film /captions /steps /blanks /attention     JSON in, JSON out
@@ -25,6 +25,7 @@ from typing import Any
 from videobert_jax.demo.refusals import Refusal, bad, unknown
 from videobert_jax.demo.service import Service
 from videobert_jax.files.extras import MissingExtra
+from videobert_jax.inference import attention_page
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MOST_JSON = 1 << 16
@@ -34,11 +35,9 @@ _DRAIN = 2.0  # seconds that a refused client may go on sending, so that it read
 _CHUNK = 1 << 16
 _JSON = "application/json"
 _VIDEO_TYPES = {".mp4": "video/mp4", ".webm": "video/webm"}
-_STATIC = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/demo.css": ("demo.css", "text/css; charset=utf-8"),
-    "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
-}
+_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+_OWN = ("index.html", "demo.css", "demo.js")
+_SHARED = ("page.css", "attention.css", "attention.js")  # with the page of `videobert attention`
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -64,9 +63,15 @@ class Server(http.server.ThreadingHTTPServer):
         if ":" in host:
             self.address_family = socket.AF_INET6
         self.service = service
-        static = importlib.resources.files("videobert_jax.demo") / "static"
+        own = importlib.resources.files("videobert_jax.demo") / "static"
+        files = {name: (own / name).read_text("utf-8") for name in _OWN}
+        files |= {name: attention_page.static(name) for name in _SHARED}
         self.static = {
-            path: ((static / name).read_bytes(), kind) for path, (name, kind) in _STATIC.items()
+            "/" if name == "index.html" else f"/{name}": (
+                text.encode(),
+                f"{_TYPES[name.rpartition('.')[2]]}; charset=utf-8",
+            )
+            for name, text in files.items()
         }
         self._free = threading.BoundedSemaphore(_CONNECTIONS)
         super().__init__((host, port), Handler)

@@ -16,6 +16,7 @@ from videobert_jax.demo import uploads
 from videobert_jax.demo.films import Entry, Films
 from videobert_jax.demo.refusals import Refusal, bad
 from videobert_jax.demo.uploads import Limits
+from videobert_jax.inference import attention_page
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.objectives.config import VIDEO
 from videobert_jax.schema import EMBEDDED
@@ -166,26 +167,25 @@ class Service:
         }
 
     def attention(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """{"film", "text", "start", "layer", "head"} -> weights of the words over the clips behind
-        `start`, as many as a window has, and of the clips over the words."""
+        """{"film", "text", "start", and "layer", "head" or "rollout"} -> weights of the words over
+        the clips behind `start`, as many as a window has, and of the clips over the words."""
         text = _text(asked)
         entry = self.films.entry(asked.get("film"))
         start = _number(asked, "start", 0.0, 0.0, 1e6)
         layer, head = _whole(asked, "layer"), _whole(asked, "head")
+        rollout = asked.get("rollout", False)
+        if not isinstance(rollout, bool):
+            raise bad(f"rollout is {str(rollout)[:40]!r}; expected true or false.")
         with self._model_alone() as model:
             contract, count = model.contract, len(entry.features)
             last = max(count - model.maximum_clips, 0)
             first = min(int(start / contract.stride_seconds), last)
             clips = entry.features[first : first + min(model.maximum_clips, self._windows.clips)]
-            found = model.attention(clips, text, layer=layer, head=head)
+            found = model.attention(clips, text, layer=layer, head=head, rollout=rollout)
         return {
-            "words": [word.text for word in found.words],
+            **attention_page.plain(found),
             "times": [(first + of) * contract.stride_seconds for of in range(len(clips))],
             "clip_seconds": contract.clip_seconds,
-            "text_reads_video": [_rounded(row) for row in found.text_reads_video],
-            "video_reads_text": [_rounded(row) for row in found.video_reads_text],
-            "layer": found.layer,
-            "head": found.head,
         }
 
     def film(self, asked: dict[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,20 @@ class CrossAttention(NamedTuple):
     video_reads_text: np.ndarray
 
 
+class AttentionRollout(NamedTuple):
+    """Attention rolled out for b pairs, float32: of which pieces and clips outputs consist.
+
+    text_from_text [b, t, t], text_from_video [b, t, v], video_from_text [b, v, t] and
+    video_from_video [b, v, v]. A row of a side sums to 1 over both of its blocks, half in each; 0
+    beyond a pair's own lengths.
+    """
+
+    text_from_text: np.ndarray
+    text_from_video: np.ndarray
+    video_from_text: np.ndarray
+    video_from_video: np.ndarray
+
+
 class PretrainedModel(Network):
     """Encoders of video and text, and what the heads over them tell.
 
@@ -235,17 +249,21 @@ class PretrainedModel(Network):
         *,
         layer: int | None = None,
         head: int | None = None,
+        rollout: bool = False,
         truncate: bool = False,
     ) -> WordAttention:
         """How the words of a text and the clips of one video attend to each other in a layer of the
         cross-modal encoder (from 1; None: the last) by a head (from 1; None: the mean of all).
 
-        Raises InputError where there is no such layer or head, and on more than `maximum_clips`
-        clips: attention does not go beyond a window.
+        With `rollout` attention is rolled out instead, over the layers of both towers and of the
+        cross-modal encoder, each the mean of its heads: of which clips a word's output consists,
+        and a clip's of which words. Raises InputError where there is no such layer or head, where
+        one is named beside `rollout`, and on more than `maximum_clips` clips: attention does not go
+        beyond a window.
         """
         (features,) = self.features([video])
         return attention_maps.attend(
-            self, features, text, layer=layer, head=head, truncate=truncate
+            self, features, text, layer=layer, head=head, rollout=rollout, truncate=truncate
         )
 
     def cross_attention(
@@ -256,13 +274,31 @@ class PretrainedModel(Network):
         Raises InputError on unequal numbers, on more than `maximum_clips` clips, and where the
         network has no cross layer.
         """
+        texts, videos = self._attending(video, text, truncate)
+        by_text, by_video = self.run("cross_attention", videos, texts)
+        t, v = texts.longest, videos.longest
+        return CrossAttention(by_text[..., :t, :v], by_video[..., :v, :t])
+
+    def attention_rollout(
+        self, video: Videos, text: Texts, *, truncate: bool = False
+    ) -> AttentionRollout:
+        """Of which pieces and clips each fused piece and clip of a pair consists, by attention
+        rolled out over all layers. Raises InputError as `cross_attention` does."""
+        texts, videos = self._attending(video, text, truncate)
+        t, v = texts.longest, videos.longest
+        blocks = self.run("rollout", videos, texts)
+        sides = ((t, t), (t, v), (v, t), (v, v))
+        return AttentionRollout(
+            *(block[:, :q, :k] for block, (q, k) in zip(blocks, sides, strict=True))
+        )
+
+    def _attending(self, video: Videos, text: Texts, truncate: bool) -> tuple[Side, Side]:
+        """(texts, videos) that meet in the cross-modal encoder."""
         if not self.bundle.config.cross.num_layers:
             raise InputError("the network has no cross layer (model.cross.num_layers=0).")
         texts, videos = self.texts(text, truncate=truncate), self.short(self.features(video))
         require_paired(len(videos.inputs), len(texts.inputs))
-        by_text, by_video = self.run("cross_attention", videos, texts)
-        t, v = texts.longest, videos.longest
-        return CrossAttention(by_text[..., :t, :v], by_video[..., :v, :t])
+        return texts, videos
 
     def visual_words(
         self, video: Videos, text: Texts | None = None, *, truncate: bool = False

@@ -29,6 +29,7 @@ _PROGRAMS = (
     programs.answer_logits,
     programs.piece_logits,
     programs.cross_attention,
+    single_rows.rollout,
     programs.visual_words,
 )
 

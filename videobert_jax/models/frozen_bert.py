@@ -1,7 +1,7 @@
 """A published BERT as the text tower's input: constants of the network, through which nothing
 learns (`model.text.input = "bert_vectors"`)."""
 
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -65,8 +65,13 @@ class BertEmbedding(nn.Module):
     ) -> Float[Array, "b t c"]:
         """The BERT's last hidden states."""
         bert = Bert(self.config.bert, parent=None)
-        vectors: Any = bert.apply({"params": self._params}, ids, positions, allowed)
-        return vectors
+        watched = ["intermediates"] if self.is_mutable_collection("intermediates") else []
+        vectors, kept = bert.apply(
+            {"params": self._params}, ids, positions, allowed, mutable=watched
+        )
+        if "intermediates" in kept:
+            self.sow("intermediates", "bert", kept["intermediates"])
+        return cast(jax.Array, vectors)
 
     def __call__(
         self,

@@ -10,6 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from videobert_jax.models.attention_rollout import Rollout, roll_out
 from videobert_jax.models.videobert import VideoBert
 
 Side = tuple[Float[Array, "b n d"], Int[Array, "b n"]]  # a tower's outputs, and segment ids
@@ -53,6 +54,27 @@ def towers(
     text = text_tower(model, variables, ids, piece_counts)
     video = video_tower(model, variables, features, clip_counts, hidden)
     return (*text, *video)
+
+
+def rollout(
+    model: VideoBert,
+    variables: Any,
+    features: Float[Array, "b v c"],
+    clip_counts: Int[Array, " b"],
+    ids: Int[Array, "b t"],
+    piece_counts: Int[Array, " b"],
+) -> Rollout:
+    """Attention rolled out over all layers of the network, which must be dense and have a cross
+    layer."""
+    text, video = _places(ids.shape[1], piece_counts), _places(features.shape[1], clip_counts)
+
+    def read(network: VideoBert) -> None:
+        encoded = network.encode_text(ids, *text)
+        clips = network.encode_video(features, *video, jnp.zeros(video[0].shape, bool))
+        network.fuse(encoded, text[0], clips, video[0])
+
+    _, kept = model.apply(variables, method=read, mutable=["intermediates"])
+    return roll_out(kept["intermediates"], text[0], video[0])
 
 
 def video_embeddings(

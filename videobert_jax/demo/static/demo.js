@@ -1,21 +1,9 @@
 "use strict";
-// Whatever comes from the server is put in as text, never as markup.
+// Whatever comes from the server is put in as text, never as markup. `make`, `clock`, `still` and
+// `attentionView` are attention.js's, which is read before.
 
 const at = (id) => document.getElementById(id);
 const state = { about: null, film: null, turn: 0 };
-
-function make(name, options = {}, ...children) {
-  const { share, ...properties } = options;
-  const element = Object.assign(document.createElement(name), properties);
-  if (share !== undefined) element.style.setProperty("--share", share);
-  element.append(...children);
-  return element;
-}
-
-function clock(seconds) {
-  const tenths = Math.round(seconds * 10);
-  return `${Math.floor(tenths / 600)}:${((tenths % 600) / 10).toFixed(1).padStart(4, "0")}`;
-}
 
 function say(id, text, wrong = false) {
   at(id).textContent = text;
@@ -102,9 +90,8 @@ async function show(name, second) {
 
 function showHits(hits) {
   at("hits").replaceChildren(...hits.map((hit) => {
-    const still = make("img", { src: `stills/${hit.film}/${((hit.start + hit.end) / 2).toFixed(1)}`, alt: "" });
-    still.addEventListener("error", () => still.remove());
-    const button = make("button", { type: "button" }, still,
+    const button = make("button", { type: "button" },
+      still(`stills/${hit.film}/${((hit.start + hit.end) / 2).toFixed(1)}`),
       make("span", { textContent: `${clock(hit.start)} – ${clock(hit.end)}` }),
       make("span", { textContent: `${hit.film}, cosine ${hit.score.toFixed(2)}` }));
     button.addEventListener("click", () => choose(button, hit));
@@ -162,29 +149,9 @@ function showCaptions(captions) {
   }));
 }
 
-function map(caption, found, weights, even) {
-  // An even share is half the colour, so that attention to nothing in particular is pale.
-  const full = Math.max(2 * even, ...weights.flat());
-  const head = found.times.map((second) => {
-    const still = make("img", { alt: "",
-      src: `stills/${state.film}/${(second + found.clip_seconds / 2).toFixed(1)}` });
-    still.addEventListener("error", () => still.remove());
-    return make("th", { scope: "col" }, still, clock(second));
-  });
-  const rows = found.words.map((word, number) => make("tr", {},
-    make("th", { scope: "row", textContent: word, className: /^\[.*\]$/.test(word) ? "special" : "" }),
-    ...weights[number].map((weight) => make("td", {
-      textContent: Math.round(100 * weight), share: (weight / full).toFixed(3) }))));
-  return make("table", { className: "map" }, make("caption", { textContent: caption }),
-    make("thead", {}, make("tr", {}, make("th"), ...head)), make("tbody", {}, ...rows));
-}
-
 function showAttention(found) {
-  const turned = found.words.map((_, word) => found.video_reads_text.map((row) => row[word]));
-  at("attention-found").replaceChildren(
-    map("Words read clips: of each word, % over the clips", found, found.text_reads_video,
-      1 / found.times.length),
-    map("Clips read words: of each clip, % over the words", found, turned, 1 / found.words.length));
+  at("attention-found").replaceChildren(attentionView(found, (clip) =>
+    `stills/${state.film}/${(found.times[clip] + found.clip_seconds / 2).toFixed(1)}`));
 }
 
 async function upload(file) {
@@ -233,6 +200,12 @@ function chosen(id) {
   return at(id).value === "" ? null : Number(at(id).value);
 }
 
+/** Which attention is asked for; a rollout is over all layers and heads. */
+function depth() {
+  if (at("attention-layer").value === "rollout") return { rollout: true };
+  return { layer: chosen("attention-layer"), head: chosen("attention-head") };
+}
+
 async function start() {
   state.about = await read(await fetch("about"));
   state.films = new Map();
@@ -259,8 +232,12 @@ async function start() {
   onSend("attention", async () => {
     showAttention(await ask("attention", {
       film: state.film, text: at("attention-text").value, start: Number(at("attention-start").value),
-      layer: chosen("attention-layer"), head: chosen("attention-head"),
+      ...depth(),
     }));
+  });
+  at("attention-layer").append(make("option", { value: "rollout", textContent: "all, rolled out" }));
+  at("attention-layer").addEventListener("change", () => {
+    at("attention-head").disabled = at("attention-layer").value === "rollout";
   });
   at("films").addEventListener("change", () => pick(at("films").value, 0));
   at("play").addEventListener("click", () => show(state.film, Number(at("attention-start").value)));
