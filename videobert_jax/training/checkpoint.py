@@ -15,7 +15,7 @@ import concurrent.futures
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -60,11 +60,15 @@ class Checkpointer:
         keep: int,
         config_sha256: str,
         before_writing: Callable[[], None] = lambda: None,
+        earlier_sha256: Collection[str] = (),
+        casts: bool = False,
     ) -> None:
         """keep: number of newest verified steps that stay; older ones are deleted.
 
         before_writing: called by the first process before a save, and once more before the
-        manifest by which it counts; what it raises ends the run.
+        manifest by which it counts; what it raises ends the run. earlier_sha256: of settings that
+        the run had before, whose checkpoints it goes on from. casts: whether arrays of another
+        dtype are.
         """
         if keep < 1:
             raise CheckpointError(f"training.keep_checkpoints={keep} is less than 1.")
@@ -72,7 +76,8 @@ class Checkpointer:
         self._before_writing = before_writing
         self._keep = keep
         self._config_sha256 = config_sha256
-        self._restorer = restoring.Restorer(self._workdir, config_sha256)
+        known = frozenset({config_sha256, *earlier_sha256})
+        self._restorer = restoring.Restorer(self._workdir, known, casts)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "manifest")
         self._manager: ocp.CheckpointManager | None = None
         self._pending: _Pending | None = None
@@ -307,6 +312,8 @@ def load_bundle(name: str, weights: str | None = None) -> ModelBundle:
     for step in candidates:
         try:
             variables, found = checkpoint_folder.read_variables(workdir, step, weights)
+        except manifest.NewerManifestError:
+            raise
         except (manifest.ManifestError, CheckpointError) as error:
             problems.append(f"step {step}: {error}")
             checkpoint_folder.say(f"checkpoint of step {step} does not verify: {error}")

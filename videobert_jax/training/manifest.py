@@ -20,6 +20,10 @@ class ManifestError(ValueError):
     """A manifest that cannot be read."""
 
 
+class NewerManifestError(ManifestError):
+    """A manifest that a newer version of the program wrote: its checkpoint is not damaged."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Piece:
     """A box of a leaf that one device held when it was saved, and the sha256 of its values."""
@@ -151,13 +155,18 @@ def write(path: storage.Path, manifest: Manifest) -> None:
 
 
 def read(path: storage.Path) -> Manifest:
-    """Manifest of a file. Raises ManifestError where it is damaged or of another version."""
+    """Manifest of a file. Raises ManifestError where it is damaged, NewerManifestError."""
     try:
         fields = json.loads(path.read_text())
-        if fields.pop("format") != FORMAT:
-            raise ManifestError(f"{path}: a manifest of another format than {FORMAT}.")
+        if (found := fields.pop("format")) != FORMAT:
+            raise NewerManifestError(
+                f"{path}: a manifest of format {found!r}, this version of the program reads up to "
+                f"{FORMAT}: it was written by a newer one. Install that, or use another --workdir."
+            )
         leaves = {name: _leaf(leaf) for name, leaf in fields.pop("leaves").items()}
         return Manifest(leaves=leaves, **fields)
+    except NewerManifestError:
+        raise
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ManifestError(f"{path}: not a readable manifest ({error}).") from error
 

@@ -25,8 +25,10 @@ from videobert_jax.files import storage
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.config import EMA, RAW
 from videobert_jax.training import (
+    changed_settings,
     checkpoint,
     evaluation,
+    goodput,
     initialization,
     inputs,
     lease,
@@ -64,10 +66,11 @@ class RunUnderWay:
         mesh: Mesh,
         opened: inputs.RunInputs,
         evaluators: Sequence[evaluation.Evaluator],
-        clock: wall_time.WallTime,
+        times: goodput.Goodput,
         left: Sequence[LeftOut],
+        accepted: changed_settings.Accepted,
     ) -> None:
-        self.clock = clock
+        self.times, self.clock = times, times.clock
         self.run, self.config, self.workdir = run, config, workdir
         self.mesh, self.inputs, self.evaluators = mesh, opened, evaluators
         self.stages = stages.create(run, opened, mesh, left)
@@ -76,7 +79,10 @@ class RunUnderWay:
             keep=run.training.keep_checkpoints,
             config_sha256=run_record.fingerprint(config),
             before_writing=self._before_writing,
+            earlier_sha256=accepted.fingerprints,
+            casts="parameter_dtypes" in accepted.allowed,
         )
+        self.accepted, self.data_changes = accepted, list[str]()
         self.lease: lease.Lease | None = None  # of process 0, once the processes agree
         self.state: Any = None
         self.start = 0
@@ -88,10 +94,16 @@ class RunUnderWay:
         processes.require_agreement("the data", data)
         if jax.process_index() == 0:
             self.lease = lease.take(self.workdir)
-        restored = self.checkpointer.restore_latest(lambda step: self._stage(step).step.state)
+            self.times.open(self.lease)
+        with self.clock.spent_on(wall_time.RESTORE):
+            restored = self.checkpointer.restore_latest(lambda step: self._stage(step).step.state)
         if restored is not None:
             current = self._stage(restored.step).data_state(restored.step)
-            data_state.check_data_state(restored.data_state, current)
+            self.data_changes = data_state.check_data_state(
+                restored.data_state, current, self.accepted.patterns
+            )
+            for change in self.data_changes:
+                say(f"{change}: let through by --allow-change")
             self.state = stages.with_window(restored.state, self.stages, restored.step)
             self.start = restored.step
             self.saved = restored.step
@@ -106,6 +118,7 @@ class RunUnderWay:
                 self.inputs.visual_words,
             )
             self._take_over(initial, published)
+        self.times.goes_on_from(self.start)
         self.evaluations = evaluation.Evaluations(
             self.workdir, self.run.training, self.evaluators, self.checkpointer
         )
@@ -232,6 +245,7 @@ class RunUnderWay:
                 ):
                     self.state, figures = train_step(self.state, batch)
                     self.reporter.dispatched(step + 1, figures, report, progress)
+                self.times.taken(step + 1)
         return stage.end, False
 
     def _next_batch(self, feed: DeviceFeed, step: int) -> tuple[schema.Batch, Any]:
@@ -272,6 +286,7 @@ class RunUnderWay:
         self.saved = step
         with self.clock.spent_on(wall_time.CHECKPOINT):
             self.checkpointer.save(step, self.state, self._stage(step).data_state(step))
+        self.times.saved(step)
 
     def _before_writing(self) -> None:
         """A step that counts has its figures beside it, and is of the last start of the run."""
@@ -281,6 +296,11 @@ class RunUnderWay:
 
     def _write_record(self, *, resumed: bool) -> None:
         if resumed:  # what the model is and was trained on stays as it was first written
+            changed_settings.record(
+                self.workdir, self.config, self.accepted, self.start, self.data_changes
+            )
+            if self.accepted.changes or self.data_changes:
+                run_record.update_model(self.workdir, self.inputs.model, self.inputs.trained_on)
             run_record.update_settings(self.workdir, self.config)
             return
         run_record.write(
