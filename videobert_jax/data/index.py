@@ -26,7 +26,7 @@ import array_record.python.array_record_module as array_record_module
 import numpy as np
 
 from videobert_jax.data import random_reads, record
-from videobert_jax.files import arrays, digests, storage
+from videobert_jax.files import arrays, digests, storage, versions
 from videobert_jax.schema import FeatureContract, InputStatistics
 
 FORMAT = "videobert_jax.dataset"
@@ -239,7 +239,8 @@ def read_description(path: str | os.PathLike) -> dict[str, Any]:
             f"{file}: damaged ({type(error).__name__}: {error}); {REMEDY}"
         ) from error
     if form != (FORMAT, FORMAT_VERSION):
-        raise DatasetError(f"{file}: format {form}, expected {(FORMAT, FORMAT_VERSION)}; {REMEDY}")
+        remedy = versions.newer(form[1], FORMAT_VERSION) or REMEDY
+        raise DatasetError(f"{file}: format {form}, expected {(FORMAT, FORMAT_VERSION)}; {remedy}")
     expected = read_digests(file.parent)[DATASET_FILE]["sha256"]
     if (found := digests.sha256_bytes(content)) != expected:
         raise DatasetError(

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int, Int64, UInt64
 
-from videobert_jax.files import atomic, digests, extras
+from videobert_jax.files import atomic, digests, extras, versions
 from videobert_jax.text.tokenizer import Tokenizer
 
 FORMAT, FORMAT_VERSION = "videobert_jax.content_words", 1
@@ -115,6 +115,7 @@ def load(path: str | os.PathLike) -> ContentWords:
         fields = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
         form = (fields["format"], fields["format_version"])
         if form != (FORMAT, FORMAT_VERSION):
+            remedy = versions.newer(form[1], FORMAT_VERSION) or remedy
             raise ContentWordsError(
                 f"{path}: format {form}, expected {(FORMAT, FORMAT_VERSION)}; {remedy}"
             )
