@@ -229,12 +229,13 @@ def record_of(workdir: pathlib.Path, model: Any, **trained_on: Any) -> None:
 
 
 def test_the_record_says_what_else_the_run_was_trained_on(tmp_path, tiny_run):
-    record_of(tmp_path, tiny_run.model, datasets=[{"digest": "a"}], video_names=["one"])
+    first, second = ({"digest": digest, "split": "train", "path": "x"} for digest in "ab")
+    record_of(tmp_path, tiny_run.model, datasets=[first], video_names=["one"])
     other = dataclasses.replace(tiny_run.model, remat="full")
-    given = {"datasets": [{"digest": "b"}], "video_names": ["two"]}
+    given = {"datasets": [{**first, "path": "moved"}, second], "video_names": ["two"]}
     run_record.update_model(tmp_path, other, given)
     fields = json.loads((tmp_path / "run.json").read_text())
-    assert fields["trained_on"]["datasets"] == [{"digest": "a"}, {"digest": "b"}]
+    assert fields["trained_on"]["datasets"] == [first, second]
     assert fields["trained_on"]["video_names"] == ["one", "two"]
     assert fields["model"]["remat"] == "full"
 

@@ -79,7 +79,7 @@ def train(
             stop,
             begins=not known,
         )
-    say(f"time of this run: {times}")
+    say(f"the whole run: {times}")
     return result
 
 

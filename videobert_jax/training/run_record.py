@@ -167,7 +167,8 @@ def update_model(workdir: storage.Path, model: ModelConfig, trained_on: Mapping[
     settings, and what it is trained on besides. Raises RunRecordError."""
     fields = read_json(workdir / RUN_FILE)
     before = fields["trained_on"]
-    new = [entry for entry in trained_on["datasets"] if entry not in before["datasets"]]
+    known = {(entry["digest"], entry["split"]) for entry in before["datasets"]}  # wherever it lies
+    new = [e for e in trained_on["datasets"] if (e["digest"], e["split"]) not in known]
     names = sorted({*before["video_names"], *trained_on["video_names"]})
     changed = {**before, "datasets": [*before["datasets"], *new], "video_names": names}
     atomic.write_json(
