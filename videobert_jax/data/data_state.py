@@ -122,8 +122,8 @@ def check_data_state(
             "the checkpoint was trained on other data, or in another order: "
             + "; ".join(refused)
             + ". Resume with the config and dataset it was made with, or start a new run from its "
-            "weights with --config.init.checkpoint and another --workdir. --allow-change=dataset lets other "
-            "digests of sources through."
+            "weights with --config.init.checkpoint and another --workdir. --allow-change=dataset "
+            "lets other digests of sources through."
         )
     positions = ({name: state.get(name) for name in _PROGRESS} for state in (saved, current))
     there, here = positions
