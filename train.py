@@ -5,21 +5,29 @@ Any setting of configs/base.py is a flag: `--config.optimizer.learning_rate=3e-4
 
 import argparse
 import sys
+import time
 
 from videobert_jax.cli import process_options
 
 
 def main() -> int:
     """Exit code: 0 when finished, 75 when stopped after saving, 2 after an error in the input."""
+    began = time.time()
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--config", required=True, help="a file of configs/")
     parser.add_argument("--workdir", required=True, help="folder of the run, or gs://BUCKET/FOLDER")
+    parser.add_argument(
+        "--allow-change",
+        default="",
+        metavar="NAME,NAME",
+        help="settings that must match, and dataset, that may differ from the workdir's run",
+    )
     process_options.add(parser)
     arguments, rest = parser.parse_known_args()
 
     from videobert_jax.cli import failures
 
-    return failures.exit_code(lambda: run(arguments, overrides(parser, rest)))
+    return failures.exit_code(lambda: run(arguments, overrides(parser, rest), began))
 
 
 def overrides(parser: argparse.ArgumentParser, rest: list[str]) -> list[tuple[str, str]]:
@@ -33,7 +41,7 @@ def overrides(parser: argparse.ArgumentParser, rest: list[str]) -> list[tuple[st
     return pairs
 
 
-def run(arguments: argparse.Namespace, settings: list[tuple[str, str]]) -> int:
+def run(arguments: argparse.Namespace, settings: list[tuple[str, str]], began: float) -> int:
     """Settings -> devices -> one library call."""
     from videobert_jax import configuration, loading
     from videobert_jax.cli import evaluate
@@ -62,6 +70,10 @@ def run(arguments: argparse.Namespace, settings: list[tuple[str, str]]) -> int:
             evaluators=periodic,
             load_bundle=loading.load_bundle,
             signal=signal,
+            allow_change=[
+                name for part in arguments.allow_change.split(",") if (name := part.strip())
+            ],
+            began=began,
         )
     return 0 if result.finished else stopping.STOPPED
 

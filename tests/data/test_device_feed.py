@@ -125,7 +125,9 @@ def test_the_data_state_continues_or_says_why_not(dataset, builder, tokenizer):
         data_state.check_data_state(older, later)
     with pytest.raises(data_state.DataStateError, match="'stage_step': 6.* this version .*: 0,"):
         data_state.check_data_state(saved, {**saved, "stage_step": 0})
-    with pytest.raises(data_state.DataStateError, match="sources: the checkpoint has .*spoken"):
+    with pytest.raises(
+        data_state.DataStateError, match="sources.1.split: the checkpoint has .spoken"
+    ):
         data_state.check_data_state(saved, data_state.data_state(builder, BLOCKS, 6))
     other = dataclasses.replace(builder.settings, seed=9)
     reseeded = block.BlockBuilder(sources, tokenizer, other)

@@ -177,7 +177,7 @@ def test_a_run_goes_on_with_the_same_order_alone(dataset, tokenizer, written, tm
     neighbours.write(other, dataset.split("train"), np.arange(6), {"dataset": "drawn"})
     for path, videos in ((other, 2), (None, 0), (written, 1)):
         current = data_state.data_state(_builder(dataset, tokenizer, path, videos=videos), 1, 3)
-        with pytest.raises(data_state.DataStateError, match="sources: .*neighbours"):
+        with pytest.raises(data_state.DataStateError, match="sources.0.neighbours.*: the"):
             data_state.check_data_state(saved, current)
 
 

@@ -73,7 +73,7 @@ def test_the_best_step_stays_beside_the_newest(tmp_path, settings):
     run.take(1, 2, 3, 4, 5)
     run.close()
     assert checkpoint_folder.manifest_steps(tmp_path) == [2, 5]  # the first of equal ones
-    best = {"step": 2, "metric": "task/figure", "value": 0.5, "highest": True}
+    best = {"format": 1, "step": 2, "metric": "task/figure", "value": 0.5, "highest": True}
     assert json.loads((tmp_path / "best.json").read_text()) == best
     for change in ({}, {"best_metric": ""}):  # whatever a start looks for
         again = Run(tmp_path, dataclasses.replace(settings, **change), values)

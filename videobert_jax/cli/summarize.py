@@ -7,7 +7,7 @@ from videobert_jax import configuration
 from videobert_jax.files import storage
 from videobert_jax.tasks import report
 from videobert_jax.tasks.errors import EvaluationError
-from videobert_jax.training import run_record
+from videobert_jax.training import goodput, run_record, wall_time
 
 HELP = "say in a few lines what a run has learnt and where everything is"
 METRICS = {  # the lines that are shown of each task; of labels, those of every kind
@@ -62,6 +62,7 @@ def summary(workdir: storage.Path) -> str:
         lines += [f"Of the kitchen: {report.KITCHEN_NOTE}.", ""]
     lines += [
         *_stages(workdir),
+        *_times(workdir),
         *_places(workdir),
         "",
         "Next:",
@@ -81,6 +82,15 @@ def _stages(workdir: storage.Path) -> list[str]:
         lines.append(f"{f'stages.{number}':<17} steps {first} to {end}; {said or 'as the run'}")
         first = end
     return lines
+
+
+def _times(workdir: storage.Path) -> list[str]:
+    """Where the time of the run went, in a line."""
+    found = goodput.read(workdir)
+    if found is None:
+        return []
+    seconds = wall_time.duration(found["wall_seconds"])
+    return [f"{'time':<17} {wall_time.shares(found['seconds'])} of {seconds}"]
 
 
 def _places(workdir: storage.Path) -> list[str]:

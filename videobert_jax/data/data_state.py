@@ -1,9 +1,11 @@
 """What a checkpoint says about the data: enough to go on with the very same examples."""
 
 import dataclasses
-from collections.abc import Sequence
+import fnmatch
+from collections.abc import Collection, Sequence
 from typing import Any
 
+from videobert_jax import configuration
 from videobert_jax.data.block import BlockBuilder
 from videobert_jax.data.left_out import LeftOut, given_before
 
@@ -14,6 +16,25 @@ _PROGRESS = (
     "position",
     "left_out",
 )  # where the run is; all else is what it is a run of
+# What of the rest may be another where one of these was let through; nothing else may.
+_DECIDED_BY = {
+    "seed": ("seed",),
+    "stage": ("stages*", "training.num_steps"),
+    "block_size": ("data.block_size",),
+    "blocks_per_batch": ("data.blocks_per_batch",),
+    "read_group": ("data.read_group",),
+    "row.*": (
+        "data.examples_per_row",
+        "data.*_length",
+        "data.masking.*",
+        "data.content_words",
+        "data.clip_labels",
+        "model.*",
+    ),
+    "masking.*": ("data.masking.*",),
+    "content_words": ("data.content_words",),
+    "sources.*": ("dataset", "data.path", "data.local_copy", "data.sources.*"),
+}
 
 
 class DataStateError(ValueError):
@@ -71,25 +92,62 @@ def data_state(
     }
 
 
-def check_data_state(saved: dict[str, Any], current: dict[str, Any]) -> None:
-    """Raises DataStateError, naming each difference, unless `current` continues `saved`."""
+def check_data_state(
+    saved: dict[str, Any], current: dict[str, Any], allowed: Collection[str] = ()
+) -> list[str]:
+    """Raises DataStateError, naming each difference, unless `current` continues `saved`.
+
+    allowed: settings, or "dataset", whose change is let through. Returns what was, in words.
+    """
+    if saved.get("version", _VERSION) > _VERSION:
+        raise DataStateError(
+            f"the checkpoint's data state is of version {saved['version']}, this version of the "
+            f"program reads up to {_VERSION}: it was written by a newer one. Install that, or "
+            "start in a new --workdir."
+        )
     if "stage" not in saved:  # older than stages: a run was one
         saved = {**saved, "stage": 0, "stage_step": saved["step"]}
-    differing = [
-        f"{name}: the checkpoint has {saved.get(name)!r}, this run has {current.get(name)!r}"
-        for name in sorted((saved.keys() | current.keys()) - set(_PROGRESS))
-        if saved.get(name) != current.get(name)
-    ]
-    if differing:
+    through, refused = [], []
+    for name, there, here in _differences(saved, current):
+        through_now = any(
+            fnmatch.fnmatchcase(name, part) and fnmatch.fnmatchcase(setting, pattern)
+            for part, patterns in _DECIDED_BY.items()
+            for pattern in patterns
+            for setting in allowed
+        )
+        said = f"{name}: the checkpoint has {there!r}, this run has {here!r}"
+        (through if through_now else refused).append(said)
+    if refused:
         raise DataStateError(
             "the checkpoint was trained on other data, or in another order: "
-            + "; ".join(differing)
+            + "; ".join(refused)
             + ". Resume with the config and dataset it was made with, or start a new run from its "
-            "weights with --config.init.checkpoint and another --workdir."
+            "weights with --config.init.checkpoint and another --workdir. --allow-change=dataset "
+            "lets other digests of sources through."
         )
-    there, here = ({name: state.get(name) for name in _PROGRESS} for state in (saved, current))
+    positions = ({name: state.get(name) for name in _PROGRESS} for state in (saved, current))
+    there, here = positions
     if there["step"] == here["step"] and there != here:
-        raise DataStateError(
-            f"the checkpoint is at {there} (positions are examples that each source has given), "
-            f"this version of the program at {here}; resume with the version that made it."
+        if not through:
+            raise DataStateError(
+                f"the checkpoint is at {there} (positions are examples that each source has "
+                f"given), this version of the program at {here}; resume with the version that made "
+                "it."
+            )
+        through.append(
+            f"the data goes on at {here['position']}, the checkpoint: {there['position']}"
         )
+    return through
+
+
+def _differences(saved: dict[str, Any], current: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(name, value there, value here) of what is not progress, by dotted name."""
+    there, here = (
+        configuration.flat_settings({k: v for k, v in state.items() if k not in _PROGRESS})
+        for state in (saved, current)
+    )
+    return [
+        (name, there.get(name), here.get(name))
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]

@@ -25,7 +25,7 @@ import numpy as np
 
 from videobert_jax.data import index_files, intact, random_reads, record
 from videobert_jax.data.errors import REMEDY, DatasetError
-from videobert_jax.files import digests, errors, extras, json_values, storage
+from videobert_jax.files import digests, errors, extras, json_values, storage, versions
 from videobert_jax.schema import FeatureContract, InputStatistics
 
 FORMAT = "videobert_jax.dataset"
@@ -252,7 +252,8 @@ def read_description(path: str | os.PathLike) -> dict[str, Any]:
             f"{file}: damaged ({type(error).__name__}: {error}); {REMEDY}"
         ) from error
     if form != (FORMAT, FORMAT_VERSION):
-        raise DatasetError(f"{file}: format {form}, expected {(FORMAT, FORMAT_VERSION)}; {REMEDY}")
+        remedy = versions.newer(form[1], FORMAT_VERSION) or REMEDY
+        raise DatasetError(f"{file}: format {form}, expected {(FORMAT, FORMAT_VERSION)}; {remedy}")
     expected = read_digests(file.parent)[DATASET_FILE]["sha256"]
     if (found := digests.sha256_bytes(content)) != expected:
         raise DatasetError(

@@ -21,7 +21,7 @@ from jaxtyping import Int64, Integer
 
 from videobert_jax.data import order
 from videobert_jax.data.index import Split
-from videobert_jax.files import atomic, digests, errors, json_values, tensors
+from videobert_jax.files import atomic, digests, errors, json_values, tensors, versions
 
 FORMAT, FORMAT_VERSION = "videobert_jax.neighbours", 1
 REMEDY = "make the file anew with `videobert cluster-videos`"
@@ -168,7 +168,8 @@ def _load(path: pathlib.Path) -> Neighbours:
         raise NeighboursError(f"{path}: not an order of near videos ({error}); {REMEDY}") from error
     form, expected = (about.get("format"), about.get("format_version")), (FORMAT, FORMAT_VERSION)
     if form != expected:
-        raise NeighboursError(f"{path}: format {form}, expected {expected}; {REMEDY}")
+        remedy = versions.newer(form[1], FORMAT_VERSION) or REMEDY
+        raise NeighboursError(f"{path}: format {form}, expected {expected}; {remedy}")
     found = {name: digests.sha256_array(column) for name, column in columns.items()}
     if found != about["columns"]:
         raise NeighboursError(f"{path}: other columns than were written: damaged; {REMEDY}")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int, Int64, UInt64
 
-from videobert_jax.files import atomic, digests, extras, json_values
+from videobert_jax.files import atomic, digests, extras, json_values, versions
 from videobert_jax.text.tokenizer import Tokenizer
 
 FORMAT, FORMAT_VERSION = "videobert_jax.content_words", 1
@@ -114,6 +114,7 @@ def load(path: str | os.PathLike) -> ContentWords:
         fields = json_values.parse(pathlib.Path(path).read_text(encoding="utf-8"))
         form = (fields["format"], fields["format_version"])
         if form != (FORMAT, FORMAT_VERSION):
+            remedy = versions.newer(form[1], FORMAT_VERSION) or remedy
             raise ContentWordsError(
                 f"{path}: format {form}, expected {(FORMAT, FORMAT_VERSION)}; {remedy}"
             )

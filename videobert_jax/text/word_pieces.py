@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int64
 
-from videobert_jax.files import extras
+from videobert_jax.files import extras, versions
 from videobert_jax.schema import SPECIAL_PIECES
 from videobert_jax.text.errors import TokenizerError
 
@@ -155,9 +155,11 @@ class WordPieces:
         fields = _object_of(model, source)
         version = fields.get("format"), fields.get("format_version")
         if version != (FORMAT, FORMAT_VERSION):
+            own = "give the tokenizer.model of a run or export"
+            remedy = versions.newer(version[1], FORMAT_VERSION) or own
             raise TokenizerError(
                 f"{source} is JSON of the format {version[0]!r} version {version[1]!r}, expected "
-                f"{FORMAT!r} version {FORMAT_VERSION}; give the tokenizer.model of a run or export."
+                f"{FORMAT!r} version {FORMAT_VERSION}; {remedy}."
             )
         vocabulary = _vocabulary_of(_part(fields, "tokenizer", dict, source), source)
         self.pieces = list(vocabulary.pieces)

@@ -16,7 +16,7 @@ import dataclasses
 import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -67,19 +67,22 @@ class Checkpointer:
         keep: int,
         config_sha256: str,
         before_writing: Callable[[], None] = lambda: None,
+        earlier_sha256: Collection[str] = (),
+        casts: bool = False,
     ) -> None:
         """keep: number of newest verified steps that stay; older ones are deleted.
 
         before_writing: called by the first process before a save, and once more before the
-        manifest by which it counts; a LeaseError of it ends the run.
+        manifest by which it counts; a LeaseError of it ends the run. earlier_sha256: of settings
+        that the run had before, whose checkpoints it goes on from. casts: arrays of other dtypes.
         """
         if keep < 1:
             raise CheckpointError(f"training.keep_checkpoints={keep} is less than 1.")
         self._workdir = storage.absolute(workdir)
         self._before_writing = before_writing
-        self._keep = keep
-        self._config_sha256 = config_sha256
-        self._restorer = restoring.Restorer(self._workdir, config_sha256)
+        self._keep, self._config_sha256 = keep, config_sha256
+        known = frozenset({config_sha256, *earlier_sha256})
+        self._restorer = restoring.Restorer(self._workdir, known, casts)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "manifest")
         self._manager: ocp.CheckpointManager | None = None
         self._pending: _Pending | None = None
@@ -370,6 +373,8 @@ def load_bundle(name: str, weights: str | None = None) -> ModelBundle:
     for step in candidates:
         try:
             variables, found = checkpoint_folder.read_variables(workdir, step, weights)
+        except manifest.NewerManifestError:
+            raise
         except (manifest.ManifestError, CheckpointError) as error:
             problems.append(f"step {step}: {error}")
             checkpoint_folder.say(f"checkpoint of step {step} does not verify: {error}")

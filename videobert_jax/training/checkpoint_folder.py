@@ -11,12 +11,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from videobert_jax.files import digests, json_values, storage
+from videobert_jax.files import digests, json_values, storage, versions
 from videobert_jax.models.config import EMA, RAW
 from videobert_jax.training import checkpoint_name, manifest
 
 CHECKPOINTS, MANIFESTS, SET_ASIDE = "checkpoints", "manifests", "set_aside"
-BEST_FILE = "best.json"
+BEST_FILE, BEST_FORMAT = "best.json", 1  # files without a format are older than the field
 # What orbax puts last into a folder of a bucket, where nothing can be renamed.
 _COMMITTED = "commit_success.txt"
 _TEMPORARY = ".orbax-checkpoint-tmp"  # in what orbax calls the folder of a step under way
@@ -48,8 +48,13 @@ def read_best(workdir: storage.Path) -> Best | None:
     if not path.is_file():
         return None
     try:
-        best = Best(**json_values.parse(path.read_text()))
-    except (TypeError, ValueError) as error:
+        fields = json_values.parse(path.read_text())
+        if remedy := versions.newer(fields.pop("format", BEST_FORMAT), BEST_FORMAT):
+            raise CheckpointError(f"{path}: {remedy}.")
+        best = Best(**fields)
+    except CheckpointError:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: not what a run writes ({_line(error)}); delete it, and the best step is "
             "chosen among those still to come."

@@ -127,7 +127,8 @@ class Evaluations:
         if self._checkpointer.newest != best.step:
             return  # the file never names a step that is not there
         if jax.process_index() == 0:
-            atomic.write_json(self._workdir / checkpoint_folder.BEST_FILE, dataclasses.asdict(best))
+            fields = {"format": checkpoint_folder.BEST_FORMAT, **dataclasses.asdict(best)}
+            atomic.write_json(self._workdir / checkpoint_folder.BEST_FILE, fields)
         self._best = best
         self._checkpointer.keep_besides(best.step)
         checkpoint_folder.say(f"step {best.step} is the best by {best.metric}: {best.value:.4g}")

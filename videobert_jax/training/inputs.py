@@ -77,7 +77,11 @@ def open_inputs(
     """
     sources = open_sources(run)
     main = sources.main
-    lists = HeadLists.of_run(run, sources.splits, initial) if begins else _recorded(workdir)
+    lists = (
+        HeadLists.of_run(run, sources.splits, initial)
+        if begins
+        else _recorded(workdir, main.contract)
+    )
     tokenizer = _tokenizer(run, workdir, sources, initial, bert)
     model = configuration.resolve_model(
         run, vocabulary_size=tokenizer.size, feature_dim=main.contract.dim
@@ -96,8 +100,11 @@ def open_inputs(
     )
 
 
-def _recorded(workdir: storage.Path) -> HeadLists:
+def _recorded(workdir: storage.Path, contract: FeatureContract) -> HeadLists:
+    """What the heads tell. Raises ContractMismatch where the features are made in another way than
+    those that the run goes on from: there is no setting to let that through."""
     record = run_record.read(workdir)
+    contract.verify_against(record.contract, found="the dataset", expected=f"the run in {workdir}")
     return HeadLists(record.answers, record.clip_labels)
 
 

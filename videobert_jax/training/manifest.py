@@ -11,12 +11,17 @@ import jax
 import numpy as np
 
 from videobert_jax.files import atomic, digests, json_values, storage
+from videobert_jax.files import versions as formats
 
 FORMAT = 1
 
 
 class ManifestError(ValueError):
     """A manifest that cannot be read."""
+
+
+class NewerManifestError(ManifestError):
+    """A manifest that a newer version of the program wrote: its checkpoint is not damaged."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,13 +155,21 @@ def write(path: storage.Path, manifest: Manifest) -> None:
 
 
 def read(path: storage.Path) -> Manifest:
-    """Manifest of a file. Raises ManifestError where it is damaged or of another version."""
+    """Manifest of a file. Raises ManifestError where it is damaged, NewerManifestError."""
     try:
         fields = json_values.parse(path.read_text())
-        if fields.pop("format") != FORMAT:
+        found = fields.pop("format")
+        if formats.newer(found, FORMAT):
+            raise NewerManifestError(
+                f"{path}: a manifest of format {found}, this version of the program reads up to "
+                f"{FORMAT}: it was written by a newer one. Install that, or use another --workdir."
+            )
+        if found != FORMAT:
             raise ManifestError(f"{path}: a manifest of another format than {FORMAT}.")
         leaves = {name: _leaf(leaf) for name, leaf in fields.pop("leaves").items()}
         return Manifest(leaves=leaves, **fields)
+    except NewerManifestError:
+        raise
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ManifestError(f"{path}: not a readable manifest ({error}).") from error
 

@@ -80,7 +80,7 @@ def replay(
         )
     known = [each for each in checkpoint_folder.manifest_steps(workdir) if each < step]
     fingerprint = run_record.fingerprint(run_record.read_settings(workdir))
-    restorer = restoring.Restorer(storage.absolute(workdir), fingerprint)
+    restorer = restoring.Restorer(storage.absolute(workdir), frozenset({fingerprint}))
     restored = restorer.newest(known, lambda at: stages.at(of_run, at).step.state)
     if restored is not None:
         begin, current = restored.step, stages.with_window(restored.state, of_run, restored.step)

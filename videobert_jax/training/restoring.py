@@ -26,10 +26,14 @@ class Restored:
 
 @dataclasses.dataclass(frozen=True)
 class Restorer:
-    """Of the checkpoints of a workdir, saved by a run with the binding settings of this digest."""
+    """Of the checkpoints of a workdir, saved by a run with binding settings of these digests.
+
+    casts: whether arrays of another dtype are cast to the one that is wanted.
+    """
 
     workdir: storage.Path
-    config_sha256: str
+    config_sha256: frozenset[str]
+    casts: bool = False
 
     def newest(
         self,
@@ -48,6 +52,8 @@ class Restorer:
             structs = structs_of(step)
             try:
                 saved = manifest.read(checkpoint_folder.manifest_path(self.workdir, step))
+            except manifest.NewerManifestError as error:  # not damaged, so not set aside
+                raise CheckpointError(f"{error} Nothing was changed.") from error
             except manifest.ManifestError as error:
                 problems = [str(error)]
             else:
@@ -56,7 +62,7 @@ class Restorer:
                 problems = self._problems(saved, structs)
             if not problems:
                 found(step)
-                return self._restore(step, structs)
+                return self._restore(step, structs, _with_dtypes(structs, saved))
             damaged.append(f"step {step}: {checkpoint_folder.shortened(problems)}")
             checkpoint_folder.say(f"checkpoint of step {step} does not verify: {problems[0]}")
         if damaged:
@@ -68,14 +74,19 @@ class Restorer:
 
     def _problems(self, saved: manifest.Manifest, structs: Any) -> list[str]:
         """Why a step cannot be resumed from. Raises CheckpointError on another model."""
-        differing = manifest.differing_structs(saved.leaves, structs)
+        as_cast = manifest.differing_structs(saved.leaves, _with_dtypes(structs, saved))
+        differing = as_cast if self.casts else manifest.differing_structs(saved.leaves, structs)
         if differing:
+            remedy = (
+                f"Use the model settings of {self.workdir}/config.json, or a new --workdir."
+                if as_cast
+                else "Only dtypes differ: --allow-change=parameter_dtypes casts the arrays."
+            )
             raise CheckpointError(
                 f"{self.workdir}: its checkpoint of step {saved.step} is of another model: "
-                f"{checkpoint_folder.shortened(differing)}. Use the model settings of "
-                f"{self.workdir}/config.json, or a new --workdir. Nothing was changed."
+                f"{checkpoint_folder.shortened(differing)}. {remedy} Nothing was changed."
             )
-        if saved.config_sha256 != self.config_sha256:
+        if saved.config_sha256 not in self.config_sha256:
             raise CheckpointError(
                 f"{self.workdir}: its checkpoint of step {saved.step} was made with other settings "
                 "than its config.json says; put the old config.json back, or use a new --workdir."
@@ -89,8 +100,8 @@ class Restorer:
                 found = ["another process found values that are not those saved"]
         return found
 
-    def _restore(self, step: int, structs: Any) -> Restored:
-        named = manifest.named_leaves(structs)
+    def _restore(self, step: int, structs: Any, as_saved: Any) -> Restored:
+        wanted, named = manifest.named_leaves(structs), manifest.named_leaves(as_saved)
         with ocp.CheckpointManager(
             self.workdir / checkpoint_folder.CHECKPOINTS,
             options=ocp.CheckpointManagerOptions(create=False),
@@ -103,5 +114,24 @@ class Restorer:
                 ),
             )
         leaves = manifest.named_leaves(restored["state"])
-        state = jax.tree.unflatten(jax.tree.structure(structs), [leaves[name] for name in named])
+        cast = [
+            leaves[name]
+            if leaf.dtype == wanted[name].dtype
+            else leaves[name].astype(wanted[name].dtype)
+            for name, leaf in named.items()
+        ]
+        state = jax.tree.unflatten(jax.tree.structure(structs), cast)
         return Restored(step, state, restored["data"])
+
+
+def _with_dtypes(structs: Any, saved: manifest.Manifest) -> Any:
+    """The structs with the dtypes that were saved, so that orbax casts nothing in silence."""
+
+    def as_saved(path: Any, leaf: Any) -> Any:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if name not in saved.leaves or leaf.dtype.name == saved.leaves[name].dtype:
+            return leaf
+        dtype = np.dtype(saved.leaves[name].dtype)
+        return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding)
+
+    return jax.tree_util.tree_map_with_path(as_saved, structs)

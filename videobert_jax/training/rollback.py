@@ -17,10 +17,11 @@ from typing import Any
 import jax
 
 from videobert_jax.data.left_out import LeftOut
-from videobert_jax.files import atomic, json_values, storage
+from videobert_jax.files import atomic, json_values, storage, versions
 from videobert_jax.training import checkpoint_folder, processes
 
 ROLLBACKS_FILE = "rollbacks.json"
+FORMAT = 1  # files without one are older than the field
 
 
 class DivergenceError(ValueError):
@@ -147,8 +148,13 @@ def recorded(workdir: storage.Path) -> tuple[Rollback, ...]:
     if not path.is_file():
         return ()
     try:
-        return tuple(_parsed(fields) for fields in json_values.parse(path.read_text())["rollbacks"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        found = json_values.parse(path.read_text())
+        if remedy := versions.newer(found.get("format", FORMAT), FORMAT):
+            raise RollbackError(f"{path}: {remedy}, or use another --workdir.")
+        return tuple(_parsed(fields) for fields in found["rollbacks"])
+    except RollbackError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RollbackError(
             f"{path}: not what a run writes ({error!r}); put the run's own file back. Without it "
             "the batches that were left out would be taken again."
@@ -157,7 +163,7 @@ def recorded(workdir: storage.Path) -> tuple[Rollback, ...]:
 
 def _write(workdir: storage.Path, rollbacks: Sequence[Rollback]) -> None:
     fields = [dataclasses.asdict(each) for each in rollbacks]
-    atomic.write_json(workdir / ROLLBACKS_FILE, {"rollbacks": fields})
+    atomic.write_json(workdir / ROLLBACKS_FILE, {"format": FORMAT, "rollbacks": fields})
 
 
 def _parsed(fields: Mapping[str, Any]) -> Rollback:

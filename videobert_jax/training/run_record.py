@@ -12,7 +12,7 @@ import copy
 import dataclasses
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from videobert_jax import configuration
@@ -22,7 +22,7 @@ from videobert_jax.files import atomic, digests, errors, json_values, storage
 from videobert_jax.models import config as model_config
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.schema import FeatureContract
-from videobert_jax.training import compiler_flags
+from videobert_jax.training import compiler_flags, resume_rules
 
 CONFIG_FILE, RUN_FILE, TOKENIZER_FILE, CONTRACT_FILE = (
     "config.json",
@@ -42,27 +42,6 @@ OWN_SETTINGS = (
     "data.workers",
     "data.prefetch",
     "data.parallel_reads",
-)
-# Settings that may differ when a run is resumed: they change no parameter. A mesh may, because only
-# the order of sums changes.
-FREE_SETTINGS = (
-    *OWN_SETTINGS,
-    "name",
-    "platform",
-    "mesh.*",
-    "data.max_damaged_fraction",
-    "optimizer.shard_over_data",
-    "training.log_every",
-    "training.save_every",
-    "training.eval_every",
-    "training.eval_tasks",
-    "training.best_*",
-    "training.keep_checkpoints",
-    "training.max_skipped_updates",
-    "training.max_rollbacks",
-    "training.step_timeout_seconds",
-    "training.profile_*",
-    "training.wandb_project",
 )
 # Settings younger than some workdirs, at the values that do what was done before there were any:
 # said or not said is the same.
@@ -100,6 +79,9 @@ _PACKAGES = (
 )
 
 
+FORMAT = 1  # of run.json; those without one are older than the field
+
+
 class RunRecordError(ValueError):
     """A workdir that is damaged, or that belongs to a run with other settings."""
 
@@ -127,43 +109,19 @@ def versions() -> dict[str, str]:
     return found
 
 
-def binding_settings(config: dict[str, Any]) -> dict[str, Any]:
+def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that a resumed run must share: all that decide its parameters."""
     return {
         key: value
-        for key, value in configuration.settings_but(config, FREE_SETTINGS).items()
-        if key not in YOUNGER_SETTINGS or value != YOUNGER_SETTINGS[key]
+        for key, value in configuration.flat_settings(config).items()
+        if resume_rules.rule_of(key).kind is resume_rules.Kind.MUST_MATCH
+        and (key not in YOUNGER_SETTINGS or value != YOUNGER_SETTINGS[key])
     }
 
 
-def fingerprint(config: dict[str, Any]) -> str:
+def fingerprint(config: Mapping[str, Any]) -> str:
     """sha256 of the binding settings."""
     return digests.sha256_json(binding_settings(config))
-
-
-def require_same_settings(workdir: storage.Path, config: dict[str, Any]) -> None:
-    """Raises RunRecordError where the workdir's run had other binding settings; names them."""
-    path = workdir / CONFIG_FILE
-    if not path.is_file():
-        occupied = [name for name in ("checkpoints", "manifests") if (workdir / name).exists()]
-        if occupied:
-            raise RunRecordError(
-                f"{workdir}: has {' and '.join(occupied)} but no {CONFIG_FILE}, so it cannot be "
-                "told whether they are of this run; put the file back, or use a new --workdir."
-            )
-        return
-    saved, given = binding_settings(_read_json(path)), binding_settings(config)
-    missing = "(not set)"
-    differing = [
-        f"{key}: {saved.get(key, missing)!r} there, {given.get(key, missing)!r} now"
-        for key in sorted(saved.keys() | given.keys())
-        if saved.get(key, missing) != given.get(key, missing)
-    ]
-    if differing:
-        raise RunRecordError(
-            f"{workdir} holds a run with other settings: {'; '.join(differing)}. Give the old "
-            "settings to continue it, or a new --workdir. Nothing was changed."
-        )
 
 
 def write(
@@ -182,6 +140,7 @@ def write(
     atomic.write_json(
         workdir / RUN_FILE,
         {
+            "format": FORMAT,
             "name": config["name"],
             "versions": versions(),
             "compiler_flags": compiler_flags.said(),
@@ -201,9 +160,23 @@ def update_settings(workdir: storage.Path, config: dict[str, Any]) -> None:
     atomic.write_json(workdir / CONFIG_FILE, config)
 
 
+def update_model(workdir: storage.Path, model: ModelConfig, trained_on: Mapping[str, Any]) -> None:
+    """Writes into run.json what a start with other settings or data makes of the model: its
+    settings, and what it is trained on besides. Raises RunRecordError."""
+    fields = read_json(workdir / RUN_FILE)
+    before = fields["trained_on"]
+    known = {(entry["digest"], entry["split"]) for entry in before["datasets"]}  # wherever it lies
+    new = [e for e in trained_on["datasets"] if (e["digest"], e["split"]) not in known]
+    names = sorted({*before["video_names"], *trained_on["video_names"]})
+    changed = {**before, "datasets": [*before["datasets"], *new], "video_names": names}
+    atomic.write_json(
+        workdir / RUN_FILE, {**fields, "model": dataclasses.asdict(model), "trained_on": changed}
+    )
+
+
 def read_settings(workdir: storage.Path) -> dict[str, Any]:
     """The settings of a workdir's last start. Raises RunRecordError."""
-    return _read_json(workdir / CONFIG_FILE)
+    return read_json(workdir / CONFIG_FILE)
 
 
 def run_config(workdir: storage.Path) -> configuration.RunConfig:
@@ -220,8 +193,9 @@ def read(workdir: storage.Path) -> RunRecord:
 
 
 def _read(workdir: storage.Path) -> RunRecord:
-    fields = _read_json(workdir / RUN_FILE)
-    contract = _read_json(workdir / CONTRACT_FILE)
+    fields = read_json(workdir / RUN_FILE)
+    require_format(workdir / RUN_FILE, fields, FORMAT)
+    contract = read_json(workdir / CONTRACT_FILE)
     try:
         tokenizer_model = (workdir / TOKENIZER_FILE).read_bytes()
     except OSError as error:
@@ -268,7 +242,18 @@ def _with_younger_settings(config: dict[str, Any]) -> dict[str, Any]:
     return completed
 
 
-def _read_json(path: storage.Path) -> dict[str, Any]:
+def require_format(path: storage.Path, fields: Mapping[str, Any], known: int) -> None:
+    """Raises RunRecordError where a file of a workdir was written by a newer version."""
+    found = fields.get("format", 1)
+    if found != known:
+        raise RunRecordError(
+            f"{path}: of format {found!r}, this version of the program reads up to {known}: it was "
+            "written by a newer one. Install that, or use another --workdir."
+        )
+
+
+def read_json(path: storage.Path) -> dict[str, Any]:
+    """The object of a file of a workdir. Raises RunRecordError."""
     try:
         fields = json_values.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -25,6 +25,7 @@ from videobert_jax.files import stopping, storage
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.config import EMA, RAW
 from videobert_jax.training import (
+    changed_settings,
     checkpoint,
     evaluation,
     initialization,
@@ -32,7 +33,6 @@ from videobert_jax.training import (
     lease,
     manifest,
     metrics,
-    preemption,
     processes,
     reporting,
     rollback,
@@ -41,8 +41,8 @@ from videobert_jax.training import (
     stages,
     state,
     wall_time,
-    watchdog,
 )
+from videobert_jax.training.attended import Attended
 from videobert_jax.weights import bert
 
 
@@ -55,23 +55,13 @@ class TrainResult:
     workdir: storage.Path
 
 
-@dataclasses.dataclass(frozen=True)
-class Attended:
-    """What looks on while a run trains: where its time goes, who asks it to stop, and whether it
-    comes further."""
-
-    clock: wall_time.WallTime
-    signal: preemption.StopSignal
-    watch: watchdog.Watchdog
-
-
 class RunUnderWay:
     """A run under way: its stages, and the state at hand."""
 
     def __init__(
         self,
         run: RunConfig,
-        config: dict[str, Any],
+        accepted: changed_settings.Accepted,
         workdir: storage.Path,
         mesh: Mesh,
         opened: inputs.RunInputs,
@@ -79,16 +69,20 @@ class RunUnderWay:
         attended: Attended,
         left: Sequence[LeftOut],
     ) -> None:
-        self.clock, self.signal, self.watch = attended.clock, attended.signal, attended.watch
-        self.run, self.config, self.workdir = run, config, workdir
+        self.times, self.clock = attended.times, attended.clock
+        self.signal, self.watch = attended.signal, attended.watch
+        self.run, self.config, self.workdir = run, accepted.config, workdir
         self.mesh, self.inputs, self.evaluators = mesh, opened, evaluators
         self.stages = stages.create(run, opened, mesh, left)
         self.checkpointer = checkpoint.Checkpointer(
             workdir,
             keep=run.training.keep_checkpoints,
-            config_sha256=run_record.fingerprint(config),
+            config_sha256=run_record.fingerprint(self.config),
             before_writing=self._before_writing,
+            earlier_sha256=accepted.fingerprints,
+            casts="parameter_dtypes" in accepted.allowed,
         )
+        self.accepted, self.data_changes = accepted, list[str]()
         self.lease: lease.Lease | None = None  # of process 0, once the processes agree
         self.state: Any = None
         self.start = 0
@@ -99,10 +93,16 @@ class RunUnderWay:
         processes.require_agreement("the data", data)
         if jax.process_index() == 0:
             self.lease = lease.take(self.workdir)
-        restored = self.checkpointer.restore_latest(lambda step: self._stage(step).step.state)
+            self.times.open(self.lease)
+        with self.clock.spent_on(wall_time.RESTORE):
+            restored = self.checkpointer.restore_latest(lambda step: self._stage(step).step.state)
         if restored is not None:
             current = self._stage(restored.step).data_state(restored.step)
-            data_state.check_data_state(restored.data_state, current)
+            self.data_changes = data_state.check_data_state(
+                restored.data_state, current, self.accepted.patterns
+            )
+            for change in self.data_changes:
+                say(f"{change}: let through by --allow-change")
             self.state = stages.with_window(restored.state, self.stages, restored.step)
             self.start = restored.step
             say(f"{self.workdir}: continues at step {restored.step} of {self._num_steps}")
@@ -116,6 +116,7 @@ class RunUnderWay:
                 self.inputs.visual_words,
             )
             self._take_over(initial, published)
+        self.times.goes_on_from(self.start)
         self.evaluations = evaluation.Evaluations(
             self.workdir, self.run.training, self.evaluators, self.checkpointer
         )
@@ -250,6 +251,7 @@ class RunUnderWay:
                 ):
                     self.state, figures = train_step(self.state, batch)
                     self.reporter.dispatched(step + 1, figures, report, progress)
+                self.times.taken(step + 1)
         return stage.end, False
 
     def _next_batch(self, feed: DeviceFeed, step: int) -> tuple[schema.Batch, Any]:
@@ -288,6 +290,7 @@ class RunUnderWay:
             return
         with self.clock.spent_on(wall_time.CHECKPOINT):
             self.checkpointer.save(step, self.state, self._stage(step).data_state(step))
+        self.times.saved(step)
 
     def _saved(self, step: int) -> bool:
         """Whether a step has its manifest, which is waited for; what fails is tried once more."""
@@ -312,6 +315,9 @@ class RunUnderWay:
 
     def _write_record(self, *, resumed: bool) -> None:
         if resumed:  # what the model is and was trained on stays as it was first written
+            changed_settings.record(self.workdir, self.accepted, self.start, self.data_changes)
+            if self.accepted.changes or self.data_changes:
+                run_record.update_model(self.workdir, self.inputs.model, self.inputs.trained_on)
             run_record.update_settings(self.workdir, self.config)
             return
         run_record.write(

@@ -133,7 +133,7 @@ class Watchdog:
     def _limit(self, kind: str) -> float | None:
         """Seconds that the main thread may be on something; None for as long as it takes: at the
         start datasets are copied, and jax by itself notices there who has gone."""
-        if kind == wall_time.START:
+        if kind in (wall_time.START, wall_time.RESTORE):
             return None
         return self._timeout if kind in wall_time.TRAINING else max(self._timeout, _LONG_SECONDS)
 

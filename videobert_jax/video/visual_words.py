@@ -19,7 +19,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Int32
 from safetensors import SafetensorError, safe_open
 
-from videobert_jax.files import atomic, errors, json_values
+from videobert_jax.files import atomic, errors, json_values, versions
 from videobert_jax.schema import FeatureContract
 
 FORMAT, FORMAT_VERSION = "videobert-jax visual words", 1
@@ -242,9 +242,11 @@ def _load(path: str | os.PathLike) -> VisualWords:
             f"{path}: not a whole safetensors file ({error}); fit the words anew"
         ) from error
     if about.get("format") != FORMAT or about.get("format_version") != FORMAT_VERSION:
+        own = "make the file with fit-visual-words"
+        remedy = versions.newer(about.get("format_version"), FORMAT_VERSION) or own
         raise VisualWordsError(
             f"{path}: format {about.get('format')!r} version {about.get('format_version')!r}, "
-            f"expected {FORMAT!r} version {FORMAT_VERSION}; make the file with fit-visual-words"
+            f"expected {FORMAT!r} version {FORMAT_VERSION}; {remedy}"
         )
     contract, branching = FeatureContract.from_json(about["contract"]), about["branching"]
     shapes: dict[str, tuple[int, ...]] = {

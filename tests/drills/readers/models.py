@@ -1,10 +1,12 @@
 """Weights, exports, the records of runs, and settings."""
 
+import contextlib
 import dataclasses
 import functools
 import json
 import pathlib
 import random
+import shutil
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,16 @@ from videobert_jax.files.errors import ArrayFileError
 from videobert_jax.run_config import ConfigError
 from videobert_jax.schema import ContractMismatch
 from videobert_jax.text.errors import TokenizerError
-from videobert_jax.training import checkpoint_folder, manifest, rollback, run_record
+from videobert_jax.training import (
+    changed_settings,
+    checkpoint_folder,
+    goodput,
+    lease,
+    manifest,
+    rollback,
+    run_record,
+    wall_time,
+)
 from videobert_jax.video import visual_words
 from videobert_jax.weights import bert
 from videobert_jax.weights.errors import WeightsError
@@ -107,6 +118,28 @@ def _read_rollbacks(folder: pathlib.Path) -> None:
     checkpoint_folder.read_best(folder)
 
 
+def _history(folder: pathlib.Path) -> None:
+    """What starts after the first say of themselves."""
+    config = configuration.to_json(tiny.get_config())
+    (folder / run_record.CONFIG_FILE).write_text(json.dumps(config))
+    config["optimizer"]["learning_rate"] *= 2
+    accepted = changed_settings.accept(folder, config, ["optimizer.learning_rate"])
+    changed_settings.record(folder, accepted, 3, ["sources.0.digest: other"])
+    with contextlib.closing(goodput.Goodput(wall_time.WallTime(1.0))) as times:
+        times.open(lease.take(folder))
+        times.saved(2)
+    shutil.rmtree(folder / lease.LEASES)
+
+
+def _read_history(folder: pathlib.Path) -> None:
+    config = configuration.to_json(tiny.get_config())
+    for change in changed_settings.accept(folder, config).said():
+        assert change
+    found = goodput.read(folder)
+    if found is not None:
+        wall_time.shares(found["seconds"])
+
+
 def _settings(folder: pathlib.Path) -> None:
     (folder / "config.json").write_text(json.dumps(configuration.to_json(tiny.get_config())))
     (folder / "flags.txt").write_text("data.path=x\noptimizer.learning_rate=1e-3\nseed=4\n")
@@ -163,6 +196,13 @@ READERS = [
         _rollbacks,
         _read_rollbacks,
         (rollback.RollbackError, checkpoint_folder.CheckpointError),
+    ),
+    Reader(
+        "run_history",
+        ("training.changed_settings", "training.goodput"),
+        _history,
+        _read_history,
+        (run_record.RunRecordError,),
     ),
     Reader("settings", ("configuration",), _settings, _read_settings, _RUN, named=("--config.",)),
 ]

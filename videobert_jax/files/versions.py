@@ -1,0 +1,14 @@
+"""What to do about a file that a newer version of this program has written."""
+
+from typing import Any
+
+
+def newer(found: Any, known: int) -> str | None:
+    """The remedy where a file's version of its format is newer than the one known; None elsewhere,
+    where the file's own remedy holds."""
+    if type(found) is not int or found <= known:
+        return None
+    return (
+        f"it was written by a newer videobert-jax, and this one reads up to version {known} of the "
+        "format: install a newer videobert-jax"
+    )
