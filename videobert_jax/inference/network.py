@@ -6,23 +6,22 @@ import os
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from videobert_jax.inference import inputs, programs
+from videobert_jax.inference import inputs, programs, rows
 from videobert_jax.inference.inputs import InputError, Side, Texts, Videos
 from videobert_jax.inference.reading import MAXIMUM_SECONDS, VideoReader
 from videobert_jax.inference.windows import Cut
-from videobert_jax.models import single_rows
+from videobert_jax.models import encoder, single_rows
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.schema import FeatureContract
 from videobert_jax.text.tokenizer import Tokenizer
 
 _PROGRAMS = (
-    single_rows.video_embeddings,
-    single_rows.text_embeddings,
+    programs.video_vectors,
+    programs.text_vectors,
     single_rows.pairs,
     programs.matching_logits,
     programs.answer_logits,
@@ -30,6 +29,9 @@ _PROGRAMS = (
     programs.cross_attention,
     programs.visual_words,
 )
+
+
+_TOWERS = ("text_encoder", "video_encoder")
 
 
 class Network:
@@ -48,7 +50,8 @@ class Network:
         self.bundle = bundle
         self.tokenizer = Tokenizer(bundle.tokenizer_model)
         self.reader = VideoReader(bundle, backbone_weights, maximum_seconds)
-        self._variables = jax.tree.map(jnp.asarray, bundle.variables)
+        # At once: `jnp.asarray` would compile a program for every shape of a leaf.
+        self._variables = jax.device_put(_as_run(bundle.variables))
         # Rows are short here, and dense attention alone tells its probabilities.
         network = VideoBert(dataclasses.replace(bundle.config, remat="none", attention="dense"))
         self.programs: dict[str, Any] = {
@@ -124,6 +127,10 @@ class Network:
         require_paired(len(cut.told_in), len(texts.inputs))
         return cut, texts.of(cut.owners)
 
+    def vectors(self, program: str, side: Side) -> Float[np.ndarray, "k j"]:
+        """A vector an input by "video_vectors" or "text_vectors", in their order."""
+        return rows.vectors(self.programs[program], self._variables, side)
+
     def run(self, program: str, *sides: Side) -> list[np.ndarray]:
         """Outputs of one of the programs for all inputs, in their order."""
         return inputs.in_batches(self.programs[program], self._variables, *sides)
@@ -133,6 +140,15 @@ class Network:
         by = functools.partial(self._captions, frozenset(sides), settings, np.uint32(seed))
         (written,) = inputs.in_batches(by, self._variables, *sides.values(), numbered=True)
         return [self.tokenizer.decode(ids) for ids in written]
+
+
+def _as_run(variables: dict[str, Any]) -> dict[str, Any]:
+    """Variables as this machine's devices read them fastest."""
+    if jax.default_backend() != "cpu":
+        return variables
+    params = variables["params"]
+    towers = {name: encoder.unstacked(params[name]) for name in _TOWERS if name in params}
+    return {**variables, "params": {**params, **towers}}
 
 
 def require_paired(videos: int, texts: int) -> None:
