@@ -13,11 +13,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from videobert_jax import schema
 from videobert_jax.models.config import ModelConfig
@@ -66,7 +66,7 @@ def arrange(tensors: Mapping[str, Any], join: Callable[[list[Any]], Any]) -> dic
             leaves[tuple(name.split("."))] = tensor
     for path, by_number in layers.items():
         leaves[path] = join([by_number[number] for number in sorted(by_number)])
-    params = flax.traverse_util.unflatten_dict(leaves)
+    params = traverse_util.unflatten_dict(leaves)
     constants = params.pop(_CONSTANTS, {})
     return {"params": params, _CONSTANTS: constants}
 
