@@ -259,6 +259,7 @@ def test_an_older_export_without_their_names_is_read_and_an_edited_one_is_not(bu
 def test_settings_that_are_not_those_of_the_weights_are_refused(folder, older):
     config = json.loads((folder / "config.json").read_text())
     config["model"]["joint_dim"] += 1
+    config["projection_dim"] += 1
     if older:  # than the digest of both
         del config["network"]
     (folder / "config.json").write_text(json.dumps(config))

@@ -138,7 +138,7 @@ def _compare(
     if found:
         shown = "; ".join(found[:4]) + (f"; and {len(found) - 4} more" if len(found) > 4 else "")
         raise NamesError(
-            f"{source}: not the network that its config.json describes: {shown}. Export the "
+            f"{source}: not the network that its settings describe: {shown}. Export the "
             "checkpoint anew, and keep the files of one export together."
         )
 
