@@ -116,7 +116,7 @@ def test_layers_apart_encode_as_a_stack_does(model_and_variables):
     model, variables = model_and_variables
     block = fakes.on_device(fakes.block(4))
     apart = {
-        name: encoder.unstacked(of) if name == "text_encoder" else of
+        name: jax.device_put(encoder.unstacked(of)) if name == "text_encoder" else of
         for name, of in variables["params"].items()
     }
     assert set(apart["text_encoder"]["stack"]) == {"0", "1"}
