@@ -49,6 +49,32 @@ _IGNORED = -100  # target that PyTorch's cross-entropy leaves out
 Batch = dict[str, Any]  # tensors by the names that `LxmertModel` has for them, slots and targets
 
 
+def _modeling() -> Any:
+    return extras.require("transformers.models.lxmert.modeling_lxmert", "parity")
+
+
+def network_config(sizes: Sizes) -> Any:
+    """LxmertConfig of these sizes."""
+    return _modeling().LxmertConfig(
+        vocab_size=sizes.vocabulary,
+        hidden_size=sizes.embed_dim,
+        num_attention_heads=sizes.num_heads,
+        intermediate_size=sizes.feed_forward_dim,
+        l_layers=sizes.text_layers,
+        r_layers=sizes.video_layers,
+        x_layers=sizes.cross_layers,
+        max_position_embeddings=sizes.text_length,
+        visual_feat_dim=sizes.feature_dim,
+        hidden_dropout_prob=sizes.hidden_dropout,
+        attention_probs_dropout_prob=sizes.attention_dropout,
+    )
+
+
+def network(sizes: Sizes) -> Any:
+    """LxmertModel of these sizes, its parameters drawn."""
+    return _modeling().LxmertModel(network_config(sizes))
+
+
 class Peer:
     """LXMERT with its word head on gathered positions, and the same losses as ours.
 
@@ -88,22 +114,8 @@ class Peer:
 
     def _build(self) -> tuple[Any, Any]:
         """(LXMERT, its head that predicts pieces)."""
-        lxmert: Any = extras.require("transformers.models.lxmert.modeling_lxmert", "parity")
-        sizes = self._sizes
-        config = lxmert.LxmertConfig(
-            vocab_size=sizes.vocabulary,
-            hidden_size=sizes.embed_dim,
-            num_attention_heads=sizes.num_heads,
-            intermediate_size=sizes.feed_forward_dim,
-            l_layers=sizes.text_layers,
-            r_layers=sizes.video_layers,
-            x_layers=sizes.cross_layers,
-            max_position_embeddings=sizes.text_length,
-            visual_feat_dim=sizes.feature_dim,
-            hidden_dropout_prob=sizes.hidden_dropout,
-            attention_probs_dropout_prob=sizes.attention_dropout,
-        )
-        return lxmert.LxmertModel(config), lxmert.LxmertLMPredictionHead(config)
+        config = network_config(self._sizes)
+        return network(self._sizes), _modeling().LxmertLMPredictionHead(config)
 
     @property
     def losses(self) -> list[float]:

@@ -156,12 +156,9 @@ class Form:
     unroll_layers: bool = True
 
 
-def ours_like_lxmert(
-    sizes: lxmert.Sizes, batches: Sequence[schema.Batch] | None = None, form: Form | None = None
-) -> TrainingStep:
-    """Our training step on the network of `sizes`, and on its batch where no others are given."""
-    form = form or Form()
-    config = ModelConfig(
+def network_config(sizes: lxmert.Sizes, form: Form) -> ModelConfig:
+    """Settings of our network that is equal to LXMERT of these sizes."""
+    return ModelConfig(
         embed_dim=sizes.embed_dim,
         num_heads=sizes.num_heads,
         feed_forward_dim=sizes.feed_forward_dim,
@@ -194,6 +191,14 @@ def ours_like_lxmert(
         cross=CrossConfig(sizes.cross_layers, share_directions=True),
         decoder=DecoderConfig(num_layers=0),
     )
+
+
+def ours_like_lxmert(
+    sizes: lxmert.Sizes, batches: Sequence[schema.Batch] | None = None, form: Form | None = None
+) -> TrainingStep:
+    """Our training step on the network of `sizes`, and on its batch where no others are given."""
+    form = form or Form()
+    config = network_config(sizes, form)
     if batches is None:
         batches = [_full_batch_of(sizes)]
     mesh = meshes.create_mesh(meshes.MeshConfig(1, 1, 1), form.devices or jax.devices("cpu")[:1])

@@ -58,6 +58,9 @@ def load(
     --weights` takes it. maximum_seconds: length of the longest video
     that is extracted, in seconds.
 
+    Compiled programs are kept on disk, as `files.compilation_cache` says, so that a later process
+    begins to answer sooner.
+
     With `vocabulary`, the s3d_dict.npy of MIL-NCE, `path` is its s3d_howto100m.pth: a zero-shot
     search model of clips and sentences.
     Raises LoadError where `path` is none of these, ExportError or CheckpointError where it is
@@ -65,6 +68,9 @@ def load(
     WordListError where a file of the search model holds something else.
     """
     # jax is loaded only when a model is
+    from videobert_jax.files import compilation_cache
+
+    compilation_cache.use()
     if vocabulary is not None:
         from videobert_jax.inference import search
 

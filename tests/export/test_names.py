@@ -33,7 +33,7 @@ def test_names_hold_no_trace_of_scanning(tiny_run):
 
 def test_stacking_undoes_unstacking(tiny_run):
     bundle = bundles.tiny(tiny_run)
-    again = names.stack(names.unstack(bundle.variables), bundle.config, "here")
+    again = names.arrange(names.unstack(bundle.variables), np.stack)
     assert again["constants"] == {}  # the statistics are no tensors of an export
     params = bundle.variables["params"]
     assert jax.tree.structure(again["params"]) == jax.tree.structure(params)
@@ -48,7 +48,7 @@ def test_every_difference_is_named(tiny_run):
     tensors["matching_head.score.bias"] = np.zeros(2, np.float32)
     tensors["video_embedding.mask"] = tensors["video_embedding.mask"].astype(np.float16)
     with pytest.raises(names.NamesError) as caught:
-        names.stack(tensors, bundle.config, "model.safetensors")
+        names.require_network(tensors, bundle.config, "model.safetensors")
     message = str(caught.value)
     assert "model.safetensors" in message
     assert "pooler.project.bias is missing" in message
@@ -63,4 +63,4 @@ def test_another_depth_is_refused(tiny_run):
         bundle.config, text=dataclasses.replace(bundle.config.text, num_layers=3)
     )
     with pytest.raises(names.NamesError, match=r"text_encoder\.layers\.2\.\S+ is missing"):
-        names.stack(names.unstack(bundle.variables), deeper, "here")
+        names.require_network(names.unstack(bundle.variables), deeper, "here")

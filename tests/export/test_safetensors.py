@@ -10,7 +10,7 @@ import pytest
 import safetensors
 
 from tests import bundles
-from videobert_jax.export import formats, hugging_face, model_card
+from videobert_jax.export import formats, hugging_face, model_card, names
 from videobert_jax.export import safetensors as export
 from videobert_jax.files import extras
 from videobert_jax.models.bundle import ModelBundle
@@ -253,6 +253,35 @@ def test_an_older_export_without_their_names_is_read_and_an_edited_one_is_not(bu
         (folder / name).unlink()
     assert export.load_bundle(folder).digest == bundle.digest
     assert export.verify(folder) == []
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_settings_that_are_not_those_of_the_weights_are_refused(folder, older):
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["joint_dim"] += 1
+    config["projection_dim"] += 1
+    if older:  # than the digest of both
+        del config["network"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(names.NamesError, match=r"joint_head\.text\.kernel is float32\[32, 16\]"):
+        export.load_bundle(folder)
+
+
+def test_loading_traces_no_network_that_was_compared_when_it_was_written(folder, monkeypatch):
+    def trace(config):
+        raise AssertionError("traced")
+
+    monkeypatch.setattr(names, "variable_structs", trace)
+    monkeypatch.setattr(names, "_expected", trace)
+    export.load_bundle(folder)
+
+
+def test_weights_that_are_not_the_networks_are_not_written(bundle, tmp_path):
+    params = {**bundle.variables["params"], "pooler": {}}
+    variables = {**bundle.variables, "params": params}
+    with pytest.raises(names.NamesError, match="the bundle of tiny: .* pooler.project.bias is mi"):
+        export.save_bundle(dataclasses.replace(bundle, variables=variables), tmp_path / "export")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_card_that_is_there_stays_unless_forced(bundle, folder):

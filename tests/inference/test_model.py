@@ -13,6 +13,7 @@ from tests import bundles, fakes
 from videobert_jax import schema
 from videobert_jax.export import safetensors
 from videobert_jax.inference import model as inference
+from videobert_jax.inference import rows
 from videobert_jax.inference.inputs import InputWarning
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.videobert import VideoBert
@@ -139,7 +140,7 @@ def test_many_inputs_keep_their_order_and_compile_little(bundle, videos):
     )
     for count in range(1, 40):
         model.encode_video(many[:count])
-    assert model.programs["video_embeddings"]._cache_size() <= 6  # rows 1, 2, 4, ..., 32 by 8 clips
+    assert model.programs["video_vectors"]._cache_size() <= len(rows.NUM_ROWS)  # by 8 clips
 
 
 def test_statistics_are_applied(bundle, videos):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests import fakes
+from videobert_jax.models import encoder
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.training import optimizer
 
@@ -109,3 +110,24 @@ def test_keeping_attention_weights_costs_training_nothing(model_and_variables, m
     assert compiled(mutable=["intermediates"]) != found
     monkeypatch.setattr(nn.Module, "sow", lambda *_, **__: True)
     assert compiled() == found
+
+
+def test_layers_apart_encode_as_a_stack_does(model_and_variables):
+    model, variables = model_and_variables
+    block = fakes.on_device(fakes.block(4))
+    apart = {
+        name: jax.device_put(encoder.unstacked(of)) if name == "text_encoder" else of
+        for name, of in variables["params"].items()
+    }
+    assert set(apart["text_encoder"]["stack"]) == {"0", "1"}
+    stacked, unstacked = (
+        model.apply(
+            {**variables, "params": params},
+            block.text_ids,
+            block.text_segment_ids,
+            block.text_positions,
+            method="encode_text",
+        )
+        for params in (variables["params"], apart)
+    )
+    np.testing.assert_allclose(unstacked, stacked, atol=1e-5)

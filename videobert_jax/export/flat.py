@@ -53,11 +53,11 @@ def program(bundle: ModelBundle, function: Function) -> Program:
         return function.apply(model, {**variables, "constants": constants}, *values)
 
     tensors = names.tensor_structs(bundle.config)
-    stacked = names.arrange(tensors, bundle.config, _stacked_struct)
+    stacked = names.arrange(tensors, _stacked_struct)
     scanned = jax.make_jaxpr(of_variables)(stacked, *inputs)
 
     def of_tensors(by_name: dict[str, jax.Array], *values: jax.Array) -> list[Any]:
-        variables = names.arrange(by_name, bundle.config, _Layers)
+        variables = names.arrange(by_name, _Layers)
         return evaluate(scanned, *jax.tree.leaves(variables), *values)
 
     flat = jax.make_jaxpr(of_tensors)(tensors, *inputs)

@@ -8,11 +8,13 @@ docs/export.md lists the names.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from flax import traverse_util
 
 from videobert_jax.models import variables
 from videobert_jax.models.config import ModelConfig
@@ -20,6 +22,7 @@ from videobert_jax.models.config import ModelConfig
 _STACK = ("stack", "layers", "layer")
 _CONSTANTS = "constants"
 _STATISTICS = "video_embedding"  # whose constants are the input statistics
+_LAYER = re.compile(r"(?P<stem>.+?)\.layers\.(?P<number>\d+)\.(?P<inner>.+)")
 
 
 class NamesError(ValueError):
@@ -40,31 +43,27 @@ def unstack(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {name: np.array(tensors[name], order="C") for name in sorted(tensors)}
 
 
-def stack(tensors: Mapping[str, np.ndarray], config: ModelConfig, source: str) -> dict[str, Any]:
-    """Variables of the network that `config` describes, without input statistics; `unstack` undone.
-
-    `source` says in errors where the tensors come from. Raises NamesError where a tensor is
-    missing, is not the network's, or has another shape or dtype.
-    """
+def require_network(tensors: Mapping[str, np.ndarray], config: ModelConfig, source: str) -> None:
+    """Raises NamesError where a tensor of the network that `config` describes is missing, or one is
+    not the network's, or has another shape or dtype. `source` says where they come from."""
     _compare(tensors, tensor_structs(config), source)
-    return arrange(tensors, config, np.stack)
 
 
-def arrange(
-    tensors: Mapping[str, Any], config: ModelConfig, join: Callable[[list[Any]], Any]
-) -> dict[str, Any]:
-    """Variables of the network, without input statistics, out of its tensors by name; `join` makes
-    the leaf of a stack of the tensors of its layers. Every tensor must be there."""
-
-    def leaf(path: Any, struct: jax.ShapeDtypeStruct) -> Any:
-        stem, in_layer = _split(_keys(path))
-        if in_layer is None:
-            return tensors[stem]
-        layers = (f"{stem}.layers.{layer}.{in_layer}" for layer in range(struct.shape[0]))
-        return join([tensors[name] for name in layers])
-
-    params = jax.tree_util.tree_map_with_path(leaf, _expected(config))
-    constants = params.pop(_CONSTANTS)
+def arrange(tensors: Mapping[str, Any], join: Callable[[list[Any]], Any]) -> dict[str, Any]:
+    """Variables of a network, without input statistics, out of its tensors by name; `join` makes
+    the leaf of a stack of the tensors of its layers. `unstack` undone, with `join` np.stack."""
+    leaves: dict[tuple[str, ...], Any] = {}
+    layers: dict[tuple[str, ...], dict[int, Any]] = {}
+    for name, tensor in tensors.items():
+        if found := _LAYER.fullmatch(name):
+            path = (*found["stem"].split("."), *_STACK, *found["inner"].split("."))
+            layers.setdefault(path, {})[int(found["number"])] = tensor
+        else:
+            leaves[tuple(name.split("."))] = tensor
+    for path, by_number in layers.items():
+        leaves[path] = join([by_number[number] for number in sorted(by_number)])
+    params = traverse_util.unflatten_dict(leaves)
+    constants = params.pop(_CONSTANTS, {})
     return {"params": params, _CONSTANTS: constants}
 
 
@@ -121,7 +120,7 @@ def _compare(
     if found:
         shown = "; ".join(found[:4]) + (f"; and {len(found) - 4} more" if len(found) > 4 else "")
         raise NamesError(
-            f"{source}: not the network that its config.json describes: {shown}. Export the "
+            f"{source}: not the network that its settings describe: {shown}. Export the "
             "checkpoint anew, and keep the files of one export together."
         )
 

@@ -12,6 +12,7 @@ DIR/encode_*.*, DIR/stablehlo.json, DIR/onnx.json   the encoders as programs (fo
 
 import dataclasses
 import functools
+import json
 import os
 import pathlib
 import shutil
@@ -139,7 +140,9 @@ def _verified(folder: pathlib.Path) -> ModelBundle:
                 f"{model.video.feature_dim}, one a dimension of the clip features; export anew."
             )
     arrays = read_tensors(folder / WEIGHTS_FILE)
-    variables = names.stack(arrays, model, str(folder / WEIGHTS_FILE))
+    if config.get("network") != _network_digest(config):
+        names.require_network(arrays, model, str(folder / WEIGHTS_FILE))
+    variables = names.arrange(arrays, np.stack)
     variables["constants"]["video_embedding"] = statistics
     return ModelBundle(
         config=model,
@@ -214,6 +217,7 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 def _write(bundle: ModelBundle, folder: pathlib.Path, card: str) -> list[str]:
     """Writes what every export has; the names of its files, the config last."""
     arrays = names.unstack(bundle.variables)
+    names.require_network(arrays, bundle.config, f"the bundle of {bundle.name}")
     # One entry, since the library writes several in any order, and equal exports are equal files.
     metadata = {"checkpoint_digest": bundle.digest}
     atomic.write_bytes(folder / WEIGHTS_FILE, safetensors.numpy.save(arrays, metadata))
@@ -230,7 +234,7 @@ def _write(bundle: ModelBundle, folder: pathlib.Path, card: str) -> list[str]:
 def _config(bundle: ModelBundle, folder: pathlib.Path, digested: Sequence[str]) -> dict[str, Any]:
     """config.json of an export whose other files are written."""
     statistics = bundle.variables["constants"]["video_embedding"]
-    return {
+    config = {
         **hugging_face.config_fields(bundle.config),
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -251,6 +255,15 @@ def _config(bundle: ModelBundle, folder: pathlib.Path, digested: Sequence[str]) 
             name: np.asarray(statistics[name], np.float64).tolist() for name in ("mean", "scale")
         },
     }
+    return {**config, "network": _network_digest(config)}
+
+
+def _network_digest(config: dict[str, Any]) -> str:
+    """Of the settings of the network and of its weights. An export has it, by which a reader knows
+    that writing compared the two: tracing the network to compare them again takes a second."""
+    weights = config["files"].get(WEIGHTS_FILE, {}).get("sha256")
+    said = json.dumps([config["model"], weights], sort_keys=True)
+    return digests.sha256_bytes(said.encode())
 
 
 def _same(output: storage.Path, made: pathlib.Path) -> bool:

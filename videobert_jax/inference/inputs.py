@@ -169,11 +169,16 @@ def _padded(
     """(inputs in one array, their lengths); rows and length padded to powers of two."""
     lengths = np.array([len(values) for values in inputs], np.int32)
     rows = _power_of_two(len(inputs))
-    length = min(max(_power_of_two(int(lengths.max())), _MINIMUM_LENGTH), maximum_length)
+    length = row_length(int(lengths.max()), maximum_length)
     array = np.zeros((rows, length, *inputs[0].shape[1:]), inputs[0].dtype)
     for row, values in enumerate(inputs):
         array[row, : len(values)] = values
     return array, np.pad(lengths, (0, rows - len(inputs)))
+
+
+def row_length(longest: int, maximum: int) -> int:
+    """Slots of rows whose longest input is so long: a power of two, so that there are few."""
+    return min(max(_power_of_two(longest), _MINIMUM_LENGTH), maximum)
 
 
 def _power_of_two(number: int) -> int:

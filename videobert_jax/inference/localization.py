@@ -31,7 +31,7 @@ def localize(
     if isinstance(steps, str):
         raise InputError(f"steps={steps!r}; expected a list of them.")
     texts = network.texts(steps, truncate=truncate)
-    (told,) = network.run("text_embeddings", texts)
+    told = network.vectors("text_vectors", texts)
     found = []
     for number, features in enumerate(network.features(video)):
         cosines = _of_seconds(network, features) @ told.T
@@ -53,7 +53,7 @@ def _of_seconds(network: Network, features: Float[np.ndarray, "n c"]) -> Float[n
     """Vector of every second of a video: that of the clip nearest to its middle, encoded alone, as
     CrossTask's protocol has it; the towers were trained on clips of one step."""
     alone = Side(list(features[:, None]), network.maximum_clips)
-    (vectors,) = network.run("video_embeddings", alone)
+    vectors = network.vectors("video_vectors", alone)
     contract = network.contract
     seconds = math.ceil(round(contract.covered_seconds(len(features)), 6))
     return vectors[contract.clips_at(np.arange(seconds) + 0.5, len(features))]

@@ -105,11 +105,11 @@ class PretrainedModel(Network):
         Of several windows: the mean of their vectors of norm 1, brought to norm 1 again.
         """
         cut = self.cut(video)
-        return cut.unit_means(self.run("video_embeddings", cut.windows)[0])
+        return cut.unit_means(self.vectors("video_vectors", cut.windows))
 
     def encode_text(self, text: Texts, *, truncate: bool = False) -> Float[np.ndarray, "b j"]:
         """A vector of norm 1 a text, comparable with those of `encode_video` by dot product."""
-        return self.run("text_embeddings", self.texts(text, truncate=truncate))[0]
+        return self.vectors("text_vectors", self.texts(text, truncate=truncate))
 
     def similarity(
         self, video: Videos, text: Texts, *, truncate: bool = False

@@ -6,15 +6,14 @@ import os
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from videobert_jax.inference import inputs, programs
+from videobert_jax.inference import inputs, programs, rows
 from videobert_jax.inference.inputs import InputError, Side, Texts, Videos
 from videobert_jax.inference.reading import MAXIMUM_SECONDS, VideoReader
 from videobert_jax.inference.windows import Cut
-from videobert_jax.models import single_rows
+from videobert_jax.models import encoder, single_rows
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.videobert import VideoBert
@@ -22,8 +21,8 @@ from videobert_jax.schema import FeatureContract
 from videobert_jax.text.tokenizer import Tokenizer
 
 _PROGRAMS = (
-    single_rows.video_embeddings,
-    single_rows.text_embeddings,
+    programs.video_vectors,
+    programs.text_vectors,
     single_rows.pairs,
     programs.matching_logits,
     programs.answer_logits,
@@ -32,6 +31,9 @@ _PROGRAMS = (
     single_rows.rollout,
     programs.visual_words,
 )
+
+
+_TOWERS = ("text_encoder", "video_encoder")
 
 
 class Network:
@@ -50,7 +52,8 @@ class Network:
         self.bundle = bundle
         self.tokenizer = Tokenizer(bundle.tokenizer_model)
         self.reader = VideoReader(bundle, backbone_weights, maximum_seconds)
-        self._variables = jax.tree.map(jnp.asarray, bundle.variables)
+        # At once: `jnp.asarray` would compile a program for every shape of a leaf.
+        self._variables = jax.device_put(_as_run(bundle.variables))
         self.programs, self._captions = _jitted(bundle.config)
 
     @property
@@ -120,6 +123,10 @@ class Network:
         require_paired(len(cut.told_in), len(texts.inputs))
         return cut, texts.of(cut.owners)
 
+    def vectors(self, program: str, side: Side) -> Float[np.ndarray, "k j"]:
+        """A vector an input by "video_vectors" or "text_vectors", in their order."""
+        return rows.vectors(self.programs[program], self._variables, side)
+
     def run(self, program: str, *sides: Side) -> list[np.ndarray]:
         """Outputs [b, ...] of a program, by its name, for all inputs of the sides, in their order.
 
@@ -143,6 +150,15 @@ def _jitted(config: ModelConfig) -> tuple[dict[str, Any], Any]:
     by_name = {each.__name__: jax.jit(functools.partial(each, network)) for each in _PROGRAMS}
     captions = functools.partial(programs.captions, network)
     return by_name, jax.jit(captions, static_argnums=(0, 1))
+
+
+def _as_run(variables: dict[str, Any]) -> dict[str, Any]:
+    """Variables as this machine's devices read them fastest."""
+    if jax.default_backend() != "cpu":
+        return variables
+    params = variables["params"]
+    towers = {name: encoder.unstacked(params[name]) for name in _TOWERS if name in params}
+    return {**variables, "params": {**params, **towers}}
 
 
 def require_paired(videos: int, texts: int) -> None:

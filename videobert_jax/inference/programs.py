@@ -1,6 +1,7 @@
 """What applications run: pure functions of a network, its variables and padded inputs.
 
-A video is its clip features and their number, a text its piece ids and theirs, one a row.
+A video is its clip features and their number, a text its piece ids and theirs, one a row; where
+only one side is read, several a row, with their segment ids and positions.
 """
 
 from typing import Any
@@ -8,10 +9,38 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
+from videobert_jax.inference import rows
 from videobert_jax.models import encoder, generation, heads, single_rows
 from videobert_jax.models.generation import Draws, SamplingSettings, SearchSettings
 from videobert_jax.models.single_rows import apply, pairs, towers
 from videobert_jax.models.videobert import VideoBert
+
+
+def video_vectors(
+    model: VideoBert,
+    variables: Any,
+    features: Float[Array, "b v c"],
+    segments: Int[Array, "b v"],
+    positions: Int[Array, "b v"],
+) -> tuple[Float[Array, "b e j"]]:
+    """Videos in the joint space, `rows.most_inputs` a row; 0 where a row has no such one."""
+    shown = jnp.zeros(segments.shape, bool)
+    encoded = apply(model, variables, "encode_video", features, segments, positions, shown)
+    most = rows.most_inputs(segments.shape[1])
+    return (apply(model, variables, "video_embeddings", encoded, segments, most),)
+
+
+def text_vectors(
+    model: VideoBert,
+    variables: Any,
+    ids: Int[Array, "b t"],
+    segments: Int[Array, "b t"],
+    positions: Int[Array, "b t"],
+) -> tuple[Float[Array, "b e j"]]:
+    """Texts in the joint space, `rows.most_inputs` a row; 0 where a row has no such one."""
+    encoded = apply(model, variables, "encode_text", ids, segments, positions)
+    most = rows.most_inputs(segments.shape[1])
+    return (apply(model, variables, "text_embeddings", encoded, segments, most),)
 
 
 def matching_logits(

@@ -1,10 +1,12 @@
 """Transformer layers of the towers and of the cross-modal encoder, and their scanned stacks."""
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import flax.linen as nn
 import jax
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from videobert_jax.models.attention import Attention, Segments, turned
@@ -124,7 +126,8 @@ class Stack(nn.Module):
     """`num_layers` equal layers, scanned: parameters stacked on a leading "layers" axis.
 
     Scanning keeps compile time independent of depth (a 32-layer step not scanned took 280 s to
-    compile for TPU). Rematerialisation follows `config.remat`.
+    compile for TPU). Rematerialisation follows `config.remat`. Parameters that `unstacked` gave are
+    applied layer by layer.
     """
 
     layer: type[nn.Module]
@@ -134,6 +137,10 @@ class Stack(nn.Module):
     @nn.compact
     def __call__(self, inputs: Any, allowed: Any) -> Any:
         if self.num_layers == 0:
+            return inputs
+        if self.has_variable("params", "0"):
+            for number in range(self.num_layers):
+                inputs = self.layer(self.config, name=str(number))(inputs, allowed)
             return inputs
         body: Any = _ScanBody
         if self.config.remat != "none" or splits_parameters():
@@ -149,6 +156,18 @@ class Stack(nn.Module):
         )
         outputs, _ = scanned(self.layer, self.config, name="layers")(inputs, allowed)
         return outputs
+
+
+def unstacked(encoder: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of an `Encoder` with every layer's apart, for inference on CPU: out of a stack a
+    layer's parameters are copied each time before they are read, which for short inputs is most of
+    the time. Without layers as they are."""
+    if "stack" not in encoder:
+        return dict(encoder)
+    layers = jax.tree.map(np.asarray, encoder["stack"]["layers"]["layer"])
+    count = len(jax.tree.leaves(layers)[0])
+    apart = {str(n): jax.tree.map(operator.itemgetter(n), layers) for n in range(count)}
+    return {**encoder, "stack": apart}
 
 
 class Encoder(nn.Module):

@@ -14,6 +14,7 @@ import jax.extend
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from videobert_jax.files import compilation_cache
 from videobert_jax.training import compiler_flags, processes
 
 # Dense bfloat16 FLOP/s of one jax device, by the beginning of its device_kind. Chips on which a
@@ -62,7 +63,7 @@ def start(
     """
     _choose_platforms(platform)
     compiler_flags.say(_platform_to_be(platform))
-    _use_compilation_cache()
+    compilation_cache.use()
     _join_processes(platform, coordinator, num_processes, process_id)
     try:
         devices = jax.devices()
@@ -139,14 +140,6 @@ def _has_libtpu() -> bool:
 
 def _tpu_files(folder: pathlib.Path) -> list[pathlib.Path]:
     return [*folder.glob("accel[0-9]*"), *folder.glob("vfio/[0-9]*")]
-
-
-def _use_compilation_cache() -> None:
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    root = os.environ.get("VIDEOBERT_CACHE") or pathlib.Path.home() / ".cache" / "videobert_jax"
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(root) / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def _join_processes(

@@ -196,6 +196,7 @@ READERS = [
         _task,
         lambda folder: Task.from_bytes((folder / "train-00000.task").read_bytes()),
         _OPENED,
+        named=("the task of a part",),
     ),
     Reader(
         "neighbours",

@@ -107,9 +107,16 @@ def _checkpoint(folder: pathlib.Path) -> None:
 
 def _rollbacks(folder: pathlib.Path) -> None:
     fields = {field.name: 1 for field in dataclasses.fields(rollback.Rollback)}
-    fields |= {"positions": [1, 2], "deleted_steps": [3], "left_out": [[1, 2]], "finished": True}
+    fields |= {
+        "positions": [{"main": [1, 2]}],
+        "reason": "bad",
+        "time": "now",
+        "deleted_steps": [3],
+        "left_out": [[1, 2]],
+        "finished": True,
+    }
     (folder / rollback.ROLLBACKS_FILE).write_text(json.dumps({"rollbacks": [fields]}))
-    best = {field.name: 1 for field in dataclasses.fields(checkpoint_folder.Best)}
+    best = {"step": 3, "metric": "retrieval/R@1", "value": 0.5, "highest": True}
     (folder / checkpoint_folder.BEST_FILE).write_text(json.dumps(best))
 
 

@@ -9,7 +9,8 @@ from typing import Any, ParamSpec, TypeVar
 from videobert_jax.data import index
 from videobert_jax.files import errors, json_values
 
-P, Result = ParamSpec("P"), TypeVar("Result")
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 
 def published(read: Callable[P, Result]) -> Callable[P, Result]:
