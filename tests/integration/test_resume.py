@@ -18,6 +18,7 @@ from videobert_jax.training import (
     checkpoint,
     checkpoint_folder,
     checkpoint_verification,
+    goodput,
     run_record,
 )
 
@@ -43,6 +44,8 @@ def test_a_sigterm_saves_and_the_next_start_goes_on_bit_for_bit(
     assert not stopped.finished and stopped.step in (5, 6)
     assert f"SIGTERM: saved step {stopped.step}" in capsys.readouterr().out
     assert checkpoint_folder.manifest_steps(tmp_path)[-1] == stopped.step
+    start = (goodput.read(tmp_path) or {})["starts"][0]
+    assert start["ended"] and start["step"] == stopped.step
     with open(tmp_path / "metrics.jsonl", "a") as file:  # as if it had gone further and been killed
         file.write('{"step": 7, "loss": 999.0}\n{"step": 8, "lo')
     # What changes no parameter may change between starts.

@@ -140,7 +140,12 @@ def test_names_that_are_unknown_or_can_never_change_are_refused(tmp_path, config
 def test_the_command_line_hands_the_names_on(monkeypatch, tmp_path):
     monkeypatch.setattr(hardware, "start", lambda *_: "devices: those of the tests")
     given = {}
-    monkeypatch.setattr(loop, "train", lambda *_, **named: given.update(named))
+
+    def train(*_: Any, **named: Any) -> loop.TrainResult:
+        given.update(named)
+        return loop.TrainResult(4, True, tmp_path)
+
+    monkeypatch.setattr(loop, "train", train)
     flags = runs.flags(tmp_path, data__executor="threads")
     arguments = ["train.py", f"--workdir={tmp_path}", "--allow-change=seed, data.path", *flags]
     monkeypatch.setattr("sys.argv", arguments)

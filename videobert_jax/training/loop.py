@@ -79,6 +79,7 @@ def train(
         watchdog.Watchdog(workdir, clock, timeout, peers.open_group()) as watch,
         contextlib.closing(goodput.Goodput(clock)) as times,
     ):
+        stop_signal.before_leaving(times.close)
         storage.require_access(workdir)
         metric_writers.require(run.training.wandb_project)
         left = rollback.left_out(rollback.read(workdir))

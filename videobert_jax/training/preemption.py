@@ -28,6 +28,7 @@ from videobert_jax.training import peers
 _POLL_SECONDS = 1.0  # between two looks whether another process was asked
 _AGREE_SECONDS = 60.0  # within which the threads of all processes answer
 _LEAVE_SECONDS = 10.0  # that process 0, which serves the others, waits for them to be gone
+_LAST_SECONDS = 5.0  # that is waited for what is to be done last
 _NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -51,6 +52,7 @@ class StopSignal:
         self._stop_at: int | None = None
         self._handled = self._answered = self._closed = False
         self._previous: dict[signal.Signals, Any] = {}
+        self._last: Callable[[], None] = lambda: None
 
     def __enter__(self) -> "StopSignal":
         self._reader, self._writer = os.pipe()
@@ -77,6 +79,10 @@ class StopSignal:
         """From here on this process is one of a group, which stops together."""
         self._group = group
         os.write(self._writer, b"\0")  # the thread begins to look at the others
+
+    def before_leaving(self, action: Callable[[], None]) -> None:
+        """Where the process ends at once, a thread does this before."""
+        self._last = action
 
     def hold(self) -> None:
         """From here on something would be lost: a stop waits for a point."""
@@ -153,6 +159,9 @@ class StopSignal:
             "command to continue",
             file=sys.stderr,
         )
+        last = threading.Thread(target=self._last, daemon=True)  # the disk may hang
+        last.start()
+        last.join(_LAST_SECONDS)
         if self._group is not None:
             leave_after_others(self._group, "left", _LEAVE_SECONDS)
         sys.stdout.flush()
