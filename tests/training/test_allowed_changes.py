@@ -7,11 +7,9 @@ import json
 import pathlib
 from typing import Any
 
-import ml_collections
 import pytest
 
 from tests.golden import make
-from videobert_jax import configuration
 from videobert_jax.training import changed_settings, checkpoint, loop, run_record
 
 VERSION = pathlib.Path(make.__file__).parent / "0.1.0"
@@ -33,7 +31,10 @@ def start(folder: pathlib.Path, *allowed: str, **settings: Any) -> loop.TrainRes
         for group in groups:
             node = node[group]
         node[leaf] = value
-    run = configuration.parse(ml_collections.ConfigDict(config))
+    given = folder / "given"
+    given.mkdir(exist_ok=True)
+    run_record.update_settings(given, config)
+    run = run_record.run_config(given)  # with the settings that there are since
     return loop.train(
         run,
         config,

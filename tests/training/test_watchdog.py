@@ -42,6 +42,7 @@ def watchdog(clock: Clock, group=None, **settings) -> Watchdog:
         (wall_time.CHECKPOINT, 3599, 3601),
         (wall_time.EVALUATION, 3599, 3601),
         (wall_time.START, 1e9, None),
+        (wall_time.RESTORE, 1e9, None),
     ],
 )
 def test_what_takes_long_has_long(kind: str, well: float, hung: float | None):
