@@ -136,7 +136,10 @@ def test_damaged_and_foreign_files_are_refused(dataset, written, tmp_path):
     for damaged, message in (
         (content[:-8], "not an order of near videos"),
         (content[:-1] + b"\x01", "other columns than were written"),
-        (content.replace(b'"format_version\\": 1', b'"format_version\\": 9'[:20]), "make the file"),
+        (
+            content.replace(b'"format_version\\": 1', b'"format_version\\": 9'[:20]),
+            "install a newer",
+        ),
     ):
         (tmp_path / "damaged").write_bytes(damaged)
         with pytest.raises(neighbours.NeighboursError, match=message):

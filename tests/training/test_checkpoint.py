@@ -377,8 +377,7 @@ def test_variables_are_read_without_a_mesh(saved: pathlib.Path, weights: str | N
 
 
 def test_without_a_moving_average_there_are_the_weights_alone(tmp_path: pathlib.Path):
-    checkpointer = opened(tmp_path)
-    state = state_on(mesh_of(2, 4), 1, averaged=False)
+    checkpointer, state = opened(tmp_path), state_on(mesh_of(2, 4), 1, averaged=False)
     checkpointer.save(1, state, DATA_STATE)
     checkpointer.close()
     variables, found = checkpoint_folder.read_variables(tmp_path, 1)

@@ -16,7 +16,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from videobert_jax.models.encoder import cross_attention_probabilities
+from videobert_jax.models.encoder import (
+    cross_attention_probabilities,
+    self_attention_probabilities,
+)
 
 Mixing = Float[Array, "l b n n"]  # l steps, the first one first; rows sum to 1
 
@@ -40,11 +43,11 @@ def roll_out(
     text, video = _identity(text_segments), _identity(video_segments)
     if "text_embedding" in intermediates:
         (bert,) = intermediates["text_embedding"]["bert"]
-        text = _through(text, _within(bert["text_encoder"]["stack"]))
+        text = _through(text, _within(bert["text_encoder"]))
     if "text_encoder" in intermediates:
-        text = _through(text, _within(intermediates["text_encoder"]["stack"]))
+        text = _through(text, _within(intermediates["text_encoder"]))
     if "video_encoder" in intermediates:
-        video = _through(video, _within(intermediates["video_encoder"]["stack"]))
+        video = _through(video, _within(intermediates["video_encoder"]))
     cross = _cross_steps(intermediates["cross_encoder"])
     joint = _through(_blocks(text[None], video[None])[0], cross)
     is_real = jnp.concatenate([text_segments, video_segments], axis=1) > 0
@@ -75,10 +78,9 @@ def _through(below: Float[Array, "b n n"], steps: Mixing) -> Float[Array, "b n n
     return jax.lax.scan(add, below, steps)[0]
 
 
-def _within(stack: Any) -> Mixing:
+def _within(tower: Any) -> Mixing:
     """Steps of a tower."""
-    (weights,) = stack["layers"]["layer"]["attention"]["probabilities"]
-    return mixing(weights.mean(2))
+    return mixing(self_attention_probabilities(tower).mean(2))
 
 
 def _cross_steps(cross_encoder: Any) -> Mixing:

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
@@ -87,6 +88,16 @@ class CrossLayer(nn.Module):
         text = EncoderLayer(self.config, name="text")(text, within_text)
         video = EncoderLayer(self.config, name="video")(video, within_video)
         return text, video
+
+
+def self_attention_probabilities(intermediates: Any) -> Float[Array, "l b h n n"]:
+    """What every layer of a tower attends to, out of what a call of `Encoder` with a mutable
+    collection "intermediates" leaves there, be its parameters stacked or `unstacked`."""
+    stack = intermediates["stack"]
+    if "layers" in stack:
+        return stack["layers"]["layer"]["attention"]["probabilities"][0]
+    layers = (stack[str(number)] for number in range(len(stack)))
+    return jnp.stack([layer["attention"]["probabilities"][0] for layer in layers])
 
 
 def cross_attention_probabilities(
