@@ -56,7 +56,7 @@ def test_a_wrong_pair_and_a_damaged_dataset_are_told(export, tmp_path, capsys, m
     finally:
         (tmp_path / "kept").rename(export / "model.safetensors")
     printed = capsys.readouterr().out
-    assert "text.bin: found sha256" in printed and "model.safetensors: missing" in printed
+    assert "text.bin: sha256" in printed and "model.safetensors: missing" in printed
     assert "2 wrong" in printed
 
 
