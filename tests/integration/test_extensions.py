@@ -29,6 +29,8 @@ from videobert_jax.training import run_record, state, steps
 from videobert_jax.video import extract
 from videobert_jax.weights import backbones
 
+pytestmark = pytest.mark.usefixtures("on_one_device")
+
 OBJECTIVE = "my_package.objective"
 WORDS = "cut stir pour the onion carrot egg pan bowl slowly now into with salt".split()
 
@@ -117,8 +119,6 @@ def test_a_dataset_may_write_itself(package, tmp_path):
 from numpy import load
 from videobert_jax import schema
 from videobert_jax.data import segments, writer
-
-pytestmark = pytest.mark.usefixtures("on_one_device")
 
 
 def prepare(source, output):
