@@ -12,7 +12,7 @@ import pytest
 from tests import transfers
 from tests.integration import runs
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.training import reporting, steps, wall_time
+from videobert_jax.training import abstract_step, reporting, steps, wall_time
 
 pytestmark = pytest.mark.usefixtures("on_one_device")
 
@@ -47,6 +47,7 @@ def measured(
     workdir = tmp_path_factory.mktemp("runs") / "measured"
     shown: list[str] = []
     traced, train_step = [], steps.train_step
+    abstract_step.made.cache_clear()  # another module may have made this step
 
     def traced_step(*arguments: Any, **settings: Any) -> Any:
         traced.append(arguments)
