@@ -94,7 +94,7 @@ def main(folder: pathlib.Path) -> None:
         "help": command("--help"),
         "caption": command("caption", str(folder / "clips.npy"), model, "--num-beams=1"),
         "prepare": command("prepare", "kitchen", f"--output={folder / 'set'}"),
-        "plan": command("plan", f"--config={root / 'configs' / 'tiny.py'}"),
+        "plan": command("plan", f"--config={root / 'configs' / 'tiny.py'}", "--topology=v5e:2x2"),
         "export": command("export", model, f"--output={folder / 'third'}", "--format=onnx"),
         "modules": sorted({name.split(".")[0] for name in sys.modules}),
     }

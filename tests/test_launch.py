@@ -71,7 +71,7 @@ def test_what_is_started_is_a_training_that_parses(
     words = training_command(calls(script, arguments, tmp_path))
     started = {}
 
-    def run(parsed, settings):
+    def run(parsed, settings, began):
         started.update(vars(parsed), settings=settings)
         return 0
 

@@ -12,7 +12,7 @@ from videobert_jax import loading
 from videobert_jax.cli import evaluate, follow
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.training import hardware
-from videobert_jax.training.checkpoint_folder import CheckpointError
+from videobert_jax.training.checkpoint_errors import CheckpointError
 
 FLAGS = ("--task=retrieval", "--shortlist=0", "--limit=10")
 

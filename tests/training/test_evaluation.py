@@ -9,7 +9,7 @@ import pytest
 from tests.training.test_checkpoint import DATA_STATE, mesh_of, opened, state_on, structs_of
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.training import checkpoint_folder, evaluation
-from videobert_jax.training.checkpoint_folder import CheckpointError
+from videobert_jax.training.checkpoint_errors import CheckpointError
 
 
 class Scripted:

@@ -124,7 +124,8 @@ class Network:
         return cut, texts.of(cut.owners)
 
     def vectors(self, program: str, side: Side) -> Float[np.ndarray, "k j"]:
-        """A vector an input by "video_vectors" or "text_vectors", in their order."""
+        """A vector [j] for each of the k inputs of a side, in their order, by a program of the name
+        "video_vectors" or "text_vectors"."""
         return rows.vectors(self.programs[program], self._variables, side)
 
     def run(self, program: str, *sides: Side) -> list[np.ndarray]:

@@ -35,7 +35,7 @@ from videobert_jax.training import (
     run_record,
     save_failures,
 )
-from videobert_jax.training.checkpoint_folder import CheckpointError
+from videobert_jax.training.checkpoint_errors import CheckpointError
 
 _PARTS_SECONDS = 300.0  # within which all processes must have hashed what they hold
 _MEETINGS = itertools.count()  # of all processes; each takes the same numbers

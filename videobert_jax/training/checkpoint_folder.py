@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 from videobert_jax.files import digests, json_values, storage, versions
 from videobert_jax.models.config import EMA, RAW
 from videobert_jax.training import checkpoint_name, manifest
+from videobert_jax.training.checkpoint_errors import CheckpointError
 
 CHECKPOINTS, MANIFESTS, SET_ASIDE = "checkpoints", "manifests", "set_aside"
 BEST_FILE, BEST_FORMAT = "best.json", 1  # files without a format are older than the field
@@ -25,10 +26,6 @@ _READ_BYTES = 1 << 30  # read and compared at a time, so that verifying needs li
 _SHOWN = 5  # differences that a message names
 # What orbax and tensorstore raise on files that are truncated, deleted or not theirs.
 _READ_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError)
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged, of another model, or that could not be written."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from videobert_jax.files import storage
 from videobert_jax.training import checkpoint_folder, manifest, run_record
-from videobert_jax.training.checkpoint_folder import CheckpointError
+from videobert_jax.training.checkpoint_errors import CheckpointError
 
 
 @dataclasses.dataclass(frozen=True)

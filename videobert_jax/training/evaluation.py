@@ -18,7 +18,7 @@ from videobert_jax.files import atomic, storage
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.training import checkpoint_folder, metric_writers
 from videobert_jax.training.checkpoint import Checkpointer
-from videobert_jax.training.checkpoint_folder import CheckpointError
+from videobert_jax.training.checkpoint_errors import CheckpointError
 from videobert_jax.training.config import TrainingConfig
 
 Report = Callable[[int, str, dict[str, float], float], None]  # of step, evaluator, figures, seconds

@@ -12,7 +12,7 @@ import socket
 import time
 
 from videobert_jax.files import atomic, storage
-from videobert_jax.training.checkpoint_folder import CheckpointError
+from videobert_jax.training.checkpoint_errors import CheckpointError
 
 LEASES = "leases"
 

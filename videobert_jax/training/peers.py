@@ -5,7 +5,6 @@ import itertools
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-from orbax.checkpoint import multihost
 
 _numbers = itertools.count()  # every process opens its groups in one order
 
@@ -34,6 +33,8 @@ class StoredGroup:
     where the service is gone, and wait where it is stopped."""
 
     def __init__(self) -> None:
+        from orbax.checkpoint import multihost  # slow to import, and one process needs none
+
         self.process, self.count = jax.process_index(), jax.process_count()
         self._client: Any = multihost.get_jax_distributed_client()
         self._prefix = f"videobert_jax/peers/{next(_numbers)}"

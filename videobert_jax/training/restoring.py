@@ -12,7 +12,7 @@ from jax.experimental import multihost_utils
 
 from videobert_jax.files import storage
 from videobert_jax.training import checkpoint_folder, manifest
-from videobert_jax.training.checkpoint_folder import CheckpointError
+from videobert_jax.training.checkpoint_errors import CheckpointError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import jax
 
 from videobert_jax.files import storage
 from videobert_jax.training import checkpoint_verification, manifest, processes
-from videobert_jax.training.checkpoint_folder import CheckpointError
+from videobert_jax.training.checkpoint_errors import CheckpointError
 
 _SPARE_BYTES = 1 << 20  # beside the values: names, shapes, digests, data position
 _ROOM = "free some space there, or lower training.keep_checkpoints"
