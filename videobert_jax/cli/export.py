@@ -35,10 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """0 when the export is there. Raises CheckpointError, ExportError and MissingExtra."""
     from videobert_jax.export import formats, model_card, safetensors
-    from videobert_jax.training import checkpoint, hardware
+    from videobert_jax.training import hardware
 
     wanted = formats.parse(arguments.format)
     formats.require(wanted)
+    from videobert_jax.training import checkpoint  # what a format lacks is said before its orbax
+
     hardware.keep_to_host()
     output = storage.path(arguments.output)
     bundle = checkpoint.load_bundle(arguments.checkpoint, arguments.weights)
