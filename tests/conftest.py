@@ -33,6 +33,9 @@ LONGEST = ("test_two_processes.py", "test_steps.py", "test_resume.py", "test_ber
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent.name == "integration":  # whole runs, each of which compiles a step
+            item.add_marker(pytest.mark.long)
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 

@@ -17,8 +17,6 @@ from videobert_jax.cli import main
 from videobert_jax.data.block import BlockBuilder
 from videobert_jax.training import checkpoint, checkpoint_folder, rollback
 
-pytestmark = pytest.mark.long
-
 BATCH = runs.SETTINGS["data.blocks_per_batch"]
 SETTINGS = {
     "training__num_steps": 16,

@@ -26,7 +26,6 @@ SETTINGS = {
 __all__ = ["started"]  # a fixture
 
 
-@pytest.mark.long
 @pytest.mark.timeout(1800)  # three starts of two processes, each with its own compilation
 def test_two_processes_stop_together_and_resume_bit_for_bit(
     tiny_dataset: pathlib.Path, tmp_path: pathlib.Path, started: list[subprocess.Popen]
