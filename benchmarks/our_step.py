@@ -242,6 +242,7 @@ def _optimization_of(sizes: lxmert.Sizes) -> OptimizerConfig:
         frozen=(),
         ema_decay=0.0,
         shard_over_data=False,
+        spike_factor=20.0,
     )
 
 

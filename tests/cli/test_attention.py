@@ -139,7 +139,7 @@ def test_features_without_or_of_another_contract_are_refused(bundle, features, c
     assert "backbone: " in capsys.readouterr().err
     contract.write_text("{")
     assert run(features) == 2
-    assert "contract.json: not a contract in JSON" in capsys.readouterr().err
+    assert "it is no contract in JSON: write it anew" in capsys.readouterr().err
     contract.unlink()
     assert run(features) == 2
     assert "contract.json is not there" in capsys.readouterr().err
