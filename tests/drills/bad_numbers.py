@@ -10,11 +10,9 @@ at once, and one that passed at this commit is not run again. With --without-gua
 taken: then cases must fail, which shows that the drill bites.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import itertools
-import json
 import pathlib
 import random
 import sys
@@ -28,8 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import alternate
-from tests.drills import kill_and_resume
+from tests.drills import campaign
 from tests.integration import runs
 from videobert_jax.cli import failures
 from videobert_jax.data.block import BlockBuilder
@@ -40,7 +37,6 @@ VALUES = {"nan": np.nan, "inf": np.inf, "1e30": 1e30}
 NUM_STEPS, BAD_STEPS = 70, 20
 _BATCH = runs.SETTINGS["data.blocks_per_batch"]
 _BLOCK = 5  # of a batch, on one of the devices
-_RESULTS = pathlib.Path("build/drills/bad_numbers.jsonl")
 _SETTINGS = {
     "training__num_steps": NUM_STEPS,
     "training__save_every": 10,
@@ -124,10 +120,10 @@ class Fault:
 class Drill:
     """Cases on one dataset, each compared with the run that never had the bad batches."""
 
-    def __init__(self, folder: pathlib.Path, results: pathlib.Path, seed: int, guarded: bool):
+    def __init__(self, folder: pathlib.Path, results: campaign.Results, seed: int, guarded: bool):
         self.folder, self.results, self.seed, self.guarded = folder, results, seed, guarded
         self.first = random.Random(seed).randint(12, 28)
-        self.dataset = kill_and_resume.write_dataset(folder / "dataset")
+        self.dataset = campaign.write_dataset(folder / "dataset", {"train": 16})
         self._reference: dict[str, Any] | None = None
 
     def reference(self) -> dict[str, Any]:
@@ -161,7 +157,7 @@ class Drill:
         back = len(rollback.recorded(workdir))
         equal = runs.saved_digests(workdir, NUM_STEPS) == expected
         passed = finite and (equal if back else may_live)
-        self._note(
+        self.results.note(
             place=place,
             value=value,
             first_bad_step=self.first,
@@ -175,21 +171,8 @@ class Drill:
 
     def done(self) -> set[tuple[str, str]]:
         """Cases that passed at this commit."""
-        lines = self.results.read_text().splitlines() if self.results.exists() else ()
-        found = [json.loads(line) for line in lines]
-        key = (self.seed, alternate.commit(), True, True)
-        return {
-            (line["place"], line["value"])
-            for line in found
-            if (line["seed"], line["commit"], line["guarded"], line["passed"]) == key
-        }
-
-    def _note(self, **fields: Any) -> None:
-        about = {"seed": self.seed, "commit": alternate.commit(), "guarded": self.guarded}
-        self.results.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.results, "a", encoding="utf-8") as file:
-            now = time.strftime("%FT%TZ", time.gmtime())
-            file.write(json.dumps({"time": now, **about, **fields}) + "\n")
+        found = [line for line in self.results.lines() if line["passed"]]
+        return {(line["place"], line["value"]) for line in found}
 
 
 def _finite(workdir: pathlib.Path, step: int) -> bool:
@@ -203,20 +186,22 @@ def cases() -> Iterator[tuple[str, str]]:
 
 def main() -> int:
     """0 where every case did as it must, 1 where one did not."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seed", type=int, default=0, help="of the first bad step")
-    parser.add_argument("--shard", default="0/1", help="I/N: part I of N of the cases")
-    parser.add_argument("--results", type=pathlib.Path, default=_RESULTS, help="appended to")
-    parser.add_argument("--without-guard", action="store_true", help="every update is taken")
+    parser = campaign.parser(
+        __doc__,
+        "bad_numbers.jsonl",
+        seed_of="the first bad step",
+        without="every update is taken",
+    )
     arguments = parser.parse_args()
-    shard, shards = (int(part) for part in arguments.shard.split("/"))
     jax.config.update("jax_num_cpu_devices", 8)
     failed = []
     with tempfile.TemporaryDirectory(prefix="bad_numbers_") as name:
         folder, guarded = pathlib.Path(name), not arguments.without_guard
-        drill = Drill(folder, arguments.results, arguments.seed, guarded)
+        about = {"seed": arguments.seed, "guarded": guarded}
+        results = campaign.Results(arguments.results, about)
+        drill = Drill(folder, results, arguments.seed, guarded)
         done = drill.done() if guarded else set()
-        for place, value in itertools.islice(cases(), shard, None, shards):
+        for place, value in list(cases())[arguments.shard]:
             if (place, value) in done:
                 continue
             if not drill.case(place, value):

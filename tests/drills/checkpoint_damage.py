@@ -11,12 +11,10 @@ once, and one that passed at this commit is not run again. With --without-verifi
 compared with the manifest: then cases must fail, which shows that the drill bites.
 """
 
-import argparse
 import collections
 import contextlib
 import io
 import itertools
-import json
 import logging
 import pathlib
 import random
@@ -30,7 +28,7 @@ from unittest import mock
 import jax
 import numpy as np
 
-from benchmarks import alternate
+from tests.drills import campaign
 from tests.training.test_checkpoint import DATA_STATE, state_on, structs_of
 from videobert_jax.cli import failures
 from videobert_jax.training import checkpoint, checkpoint_folder, manifest
@@ -38,7 +36,6 @@ from videobert_jax.training import checkpoint, checkpoint_folder, manifest
 KINDS = ("flipped", "truncated", "zeroed", "deleted", "appended", "exchanged", "stale")
 OLDER, NEWER = 1, 2
 NOTICED, HARMLESS, SILENT = "noticed", "harmless", "wrong in silence"
-_RESULTS = pathlib.Path("build/drills/checkpoint_damage.jsonl")
 
 
 class Drill:
@@ -157,34 +154,27 @@ class Drill:
 
 def main() -> int:
     """0 where every case did as it must, 1 where one did not."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = campaign.parser(
+        __doc__,
+        "checkpoint_damage.jsonl",
+        seed_of="where the damage lies",
+        guard="verification",
+        without="nothing is compared",
+    )
     parser.add_argument("--cases", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0, help="of where the damage lies")
-    parser.add_argument("--shard", default="0/1", help="I/N: part I of N of the cases")
-    parser.add_argument("--results", type=pathlib.Path, default=_RESULTS, help="appended to")
-    parser.add_argument("--without-verification", action="store_true", help="nothing is compared")
     arguments = parser.parse_args()
-    shard, shards = (int(part) for part in arguments.shard.split("/"))
-    verified, commit = not arguments.without_verification, alternate.commit()
-    about = {"seed": arguments.seed, "commit": commit, "verified": verified}
-    arguments.results.parent.mkdir(parents=True, exist_ok=True)
+    verified = not arguments.without_verification
+    about = {"seed": arguments.seed, "verified": verified}
+    results = campaign.Results(arguments.results, about)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs each file it cannot read
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 2)
     counts, failed = collections.Counter(), []
-    begun, done = time.monotonic(), passed_before(arguments.results, about) if verified else {}
-    with (
-        tempfile.TemporaryDirectory(prefix="checkpoint_damage_") as name,
-        open(arguments.results, "a", encoding="utf-8") as results,
-    ):
+    begun, done = time.monotonic(), results.passed() if verified else {}
+    with tempfile.TemporaryDirectory(prefix="checkpoint_damage_") as name:
         drill = Drill(pathlib.Path(name), arguments.seed, verified=verified)
-        for number in range(shard, arguments.cases, shards):
-            found = done.get(number)
-            if found is None:
-                found = drill.case(number)
-                now = time.strftime("%FT%TZ", time.gmtime())
-                results.write(json.dumps({"time": now, **about, **found}) + "\n")
-                results.flush()
+        for number in range(arguments.cases)[arguments.shard]:
+            found = done.get(number) or results.note(**drill.case(number))
             counts["wrong" if not found["passed"] else found["outcome"]] += 1
             if not found["passed"]:
                 failed.append(f"{found['damage']} {found['file']}: {found['outcome']}")
@@ -195,17 +185,6 @@ def main() -> int:
         f"({time.monotonic() - begun:.0f} s)"
     )
     return 1 if failed else 0
-
-
-def passed_before(results: pathlib.Path, about: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    """Cases that passed at this commit."""
-    lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else ()
-    found = [json.loads(line) for line in lines]
-    return {
-        line["case"]: line
-        for line in found
-        if line["passed"] and {key: line[key] for key in about} == about
-    }
 
 
 if __name__ == "__main__":

@@ -14,9 +14,7 @@ which shows that the drill bites. Cases are lines of the results file, 250 in ea
 this commit and seed is not run again.
 """
 
-import argparse
 import contextlib
-import json
 import pathlib
 import random
 import signal
@@ -29,15 +27,14 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks import alternate
 from tests import fakes
 from tests.data import blocks
+from tests.drills import campaign
 from videobert_jax.cli import failures
 from videobert_jax.data import block, index, intact, neighbours, part, record, writer
 from videobert_jax.data.config import AS_WRITTEN
 
 KINDS = ("flip", "truncate", "zero", "delete", "swap", "append", "double", "record")
-_RESULTS = pathlib.Path("build/drills/data_damage.jsonl")
 _BATCH, _SECONDS = 250, 20
 _NEAR = "near.safetensors"
 _CHUNK_HEAD = 44  # bytes before a record in a shard: its checksums, and how it is compressed
@@ -222,16 +219,12 @@ def _any_record(form: record.RecordFormat, content: bytes, *_: int) -> bool:
     return len(content) == form.num_bytes
 
 
-def batches(drill: Drill, cases: range, results: pathlib.Path) -> Iterator[tuple[range, list[str]]]:
+def batches(
+    drill: Drill, cases: range, results: campaign.Results
+) -> Iterator[tuple[range, list[str]]]:
     """(cases, what went wrong in them), 250 at a time; each is a line of the results, and those of
     this commit and seed that are there are taken from them."""
-    key = (alternate.commit(), drill.seed, drill.guarded)
-    lines = results.read_text().splitlines() if results.exists() else ()
-    done = {
-        (line["first"], line["behind"]): line["wrong"]
-        for line in map(json.loads, lines)
-        if (line["commit"], line["seed"], line["guarded"]) == key
-    }
+    done = {(line["first"], line["behind"]): line["wrong"] for line in results.lines()}
     for first in cases[::_BATCH]:
         numbers = range(first, min(first + _BATCH, cases.stop))
         if (numbers.start, numbers.stop) in done:
@@ -248,40 +241,33 @@ def batches(drill: Drill, cases: range, results: pathlib.Path) -> Iterator[tuple
             signal.setitimer(signal.ITIMER_REAL, 0)
             counts[outcome] += 1
             wrong += [f"case {number}: {said}"] if outcome == "wrong" else []
-        results.parent.mkdir(parents=True, exist_ok=True)
-        line = {
-            "time": time.strftime("%FT%TZ", time.gmtime()),
-            **dict(zip(("commit", "seed", "guarded"), key, strict=True)),
-            "first": numbers.start,
-            "behind": numbers.stop,
-            "seconds": round(time.monotonic() - begun, 2),
-            **counts,
-            "wrong": wrong,
-            "num_wrong": counts["wrong"],
-        }
-        with open(results, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        line = results.note(
+            first=numbers.start,
+            behind=numbers.stop,
+            seconds=round(time.monotonic() - begun, 2),
+            **counts | {"wrong": wrong, "num_wrong": counts["wrong"]},
+        )
         print(f"{numbers.start} to {numbers.stop}: {counts}, {line['seconds']} s", flush=True)
         yield numbers, wrong
 
 
 def main() -> int:
     """0 where no example was wrong, 1 where one was."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seed", type=int, default=0, help="of the damage")
-    parser.add_argument("--shard", default="0/1", help="I/N: part I of N of the cases")
+    parser = campaign.parser(
+        __doc__, "data_damage.jsonl", seed_of="the damage", without="nothing is compared"
+    )
     parser.add_argument("--cases", type=int, default=2000)
-    parser.add_argument("--results", type=pathlib.Path, default=_RESULTS, help="appended to")
-    parser.add_argument("--without-guard", action="store_true", help="nothing is compared")
     arguments = parser.parse_args()
-    shard, shards = (int(part) for part in arguments.shard.split("/"))
-    share = -(-arguments.cases // shards)
-    cases = range(shard * share, min((shard + 1) * share, arguments.cases))
+    shard, guarded = arguments.shard, not arguments.without_guard
+    share = -(-arguments.cases // shard.step)
+    cases = range(shard.start * share, min((shard.start + 1) * share, arguments.cases))
+    about = {"seed": arguments.seed, "guarded": guarded}
+    results = campaign.Results(arguments.results, about)
     wrong: list[str] = []
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     with tempfile.TemporaryDirectory(prefix="data_damage_") as name:
-        drill = Drill(pathlib.Path(name), arguments.seed, not arguments.without_guard)
-        for _, found in batches(drill, cases, arguments.results):
+        drill = Drill(pathlib.Path(name), arguments.seed, guarded)
+        for _, found in batches(drill, cases, results):
             wrong += found
     print("\n".join(wrong) if wrong else "no example was another than was written")
     return 1 if wrong else 0

@@ -19,7 +19,6 @@ import dataclasses
 import errno
 import http
 import io
-import json
 import logging
 import os
 import pathlib
@@ -37,8 +36,7 @@ from unittest import mock
 import jax
 import numpy as np
 
-from benchmarks import alternate
-from tests.drills.checkpoint_damage import passed_before
+from tests.drills import campaign
 from tests.training.test_checkpoint import DATA_STATE, equal, state_on, structs_of
 from videobert_jax.cli import failures
 from videobert_jax.files import storage
@@ -46,7 +44,6 @@ from videobert_jax.training import checkpoint, checkpoint_folder, checkpoint_ver
 
 LIBRARY = "FAULTY_FILES"  # variable that names the compiled library in the process that has it
 _SOURCE = pathlib.Path(__file__).with_name("faulty_files.c")
-_RESULTS = pathlib.Path("build/drills/failed_saves.jsonl")
 _KEPT = "checkpoints/notes.txt"  # which no run made
 _ENDING_SECONDS = 20.0
 _SERVING = ("Thread-", "fsspecIO")  # of the emulated bucket and of its client
@@ -275,13 +272,15 @@ def cases_of(drill: Drill, place: str, count: int) -> Iterator[tuple[str, int, b
 
 def main() -> int:
     """0 where every case did as it must, 1 where one did not."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = campaign.parser(
+        __doc__,
+        "failed_saves.jsonl",
+        seed_of="the order of the cases",
+        guard="removal",
+        without="what is left stays",
+    )
     parser.add_argument("--cases", type=int, default=60, help="three of four on the disk")
     parser.add_argument("--places", default="disk,bucket")
-    parser.add_argument("--seed", type=int, default=0, help="of the order of the cases")
-    parser.add_argument("--shard", default="0/1", help="I/N: part I of N of the cases")
-    parser.add_argument("--results", type=pathlib.Path, default=_RESULTS, help="appended to")
-    parser.add_argument("--without-removal", action="store_true", help="what is left stays")
     arguments = parser.parse_args()
     places = arguments.places.split(",")
     if "disk" in places and LIBRARY not in os.environ:
@@ -305,32 +304,28 @@ def main() -> int:
 
 def _cases(place: str, count: int, arguments: argparse.Namespace) -> tuple[int, list[str]]:
     """How many cases there were in a place, and which were not as they must."""
-    shard, shards = (int(part) for part in arguments.shard.split("/"))
     removes, failed = not arguments.without_removal, []
-    about = {"seed": arguments.seed, "commit": alternate.commit(), "removes": removes}
-    about["place"] = place
-    done = passed_before(arguments.results, about) if removes else {}
-    arguments.results.parent.mkdir(parents=True, exist_ok=True)
+    about = {"seed": arguments.seed, "removes": removes, "place": place}
+    results = campaign.Results(arguments.results, about)
+    done = results.passed() if removes else {}
     with (
         tempfile.TemporaryDirectory(prefix="failed_saves_") as name,
         contextlib.ExitStack() as stack,
-        open(arguments.results, "a", encoding="utf-8") as results,
     ):
         opened = Disk(pathlib.Path(name)) if place == "disk" else None
         drill = Drill(opened or stack.enter_context(Bucket().opened()), removes)
         cases = list(enumerate(cases_of(drill, place, count)))
         random.Random(arguments.seed).shuffle(cases)
-        for number, (fault, error, lasting, call) in cases[shard::shards]:
-            found = done.get(number) or drill.case(f"case_{number}", fault, error, lasting, call)
-            if number not in done:
-                now = time.strftime("%FT%TZ", time.gmtime())
-                line = {"time": now, **about, "case": number, **found}
-                results.write(json.dumps(line) + "\n")
-                results.flush()
+        chosen = cases[arguments.shard]
+        for number, (fault, error, lasting, call) in chosen:
+            found = done.get(number)
+            if found is None:
+                made = drill.case(f"case_{number}", fault, error, lasting, call)
+                found = results.note(case=number, **made)
             if not found["passed"]:
                 failed.append(f"{place}, {fault} at call {call}: {'; '.join(found['problems'])}")
                 print(f"case {number}: {failed[-1]}", flush=True)
-        return len(cases[shard::shards]), failed
+        return len(chosen), failed
 
 
 def _again_with_library() -> int:

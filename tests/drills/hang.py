@@ -16,7 +16,6 @@ import pathlib
 import random
 import signal
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -26,7 +25,6 @@ from videobert_jax.files import stopping
 from videobert_jax.training import watchdog
 
 KINDS = ("frozen", "stuck", "killed")
-_RESULTS = pathlib.Path("build/drills/hang.jsonl")
 _TIMEOUT_SECONDS = 20.0  # of a step, which takes some hundredths
 _NOTICED_SECONDS = 90.0  # that, what they wait for each other, and a machine with other work
 _LOST_SECONDS = 200.0  # within which jax itself misses a process that is killed
@@ -36,30 +34,13 @@ _MOST_STARTS = 4
 
 def main() -> int:
     """0 where every case did as it must, 1 where one did not."""
-    given = several.arguments(__doc__ or "", 12, _RESULTS)
-    guarded = not given.without_guard
-    about = {"seed": given.seed, "processes": given.processes, "guarded": guarded}
-    results = several.Results(given.results, about)
-    done = results.passed() if guarded else set()
-    counts = [count for count in given.counts if count > 1] or [2]
-    failed = []
-    with tempfile.TemporaryDirectory(prefix="hang_") as name:
-        made = several.Runs(pathlib.Path(name))
-        for case in range(given.shard, given.cases, given.shards):
-            if case in done:
-                continue
-            generator, begun = random.Random(f"{given.seed} {case}"), time.monotonic()
-            fields = _case(made, case, generator, generator.choice(counts), guarded)
-            results.note(case=case, **fields, seconds=round(time.monotonic() - begun, 1))
-            failed += [] if fields["passed"] else [case]
-            print(f"case {case}: {fields}", flush=True)
-    print(f"not as they must: cases {failed}" if failed else "every case went as it must")
-    return 1 if failed else 0
+    return several.drill(__doc__, "hang", 12, _case)
 
 
 def _case(
-    made: several.Runs, case: int, generator: random.Random, count: int, guarded: bool
+    made: several.Runs, case: int, generator: random.Random, counts: list[int], guarded: bool
 ) -> dict[str, Any]:
+    count = generator.choice([count for count in counts if count > 1] or [2])
     kind, bad = KINDS[case % len(KINDS)], generator.randrange(count)
     step = generator.randrange(1, several.NUM_STEPS - 3)
     reference, workdir = made.reference(count), made.folder / f"case_{case}"

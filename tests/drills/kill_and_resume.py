@@ -10,8 +10,6 @@ steps, saves and restores. Every kill is a line of the results file at once, so 
 be stopped; with --shard several machines share the kills.
 """
 
-import argparse
-import json
 import pathlib
 import random
 import signal
@@ -22,33 +20,29 @@ from typing import Any
 
 import numpy as np
 
-from tests import fakes
-from tests.drills import everything
+from tests.drills import campaign, everything
 from tests.integration import runs
-from videobert_jax.data import index, neighbours, segments
-from videobert_jax.data.writer import DatasetWriter
+from videobert_jax.data import index, neighbours
 from videobert_jax.training import checkpoint_folder
 
 CONFIG = pathlib.Path(__file__).with_name("everything.py")
 NUM_STEPS = everything.get_config().training.num_steps
 _KILLS_A_RUN = 5  # then a run is left to finish and is compared
 _NEAR = "near.safetensors"
-_RESULTS = pathlib.Path("build/drills/kill_and_resume.jsonl")
 
 
 def main() -> int:
     """0 where every run that was killed ended with the reference's bits."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = campaign.parser(
+        __doc__, "kill_and_resume.jsonl", seed_of="the moments", shard_of="kills", guard=""
+    )
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--shard", default="0/1", help="I/N: part I of N of the kills")
-    parser.add_argument("--results", type=pathlib.Path, default=_RESULTS, help="appended to")
     arguments = parser.parse_args()
-    shard, shards = (int(part) for part in arguments.shard.split("/"))
-    kills = len(range(shard, arguments.kills, shards))
-    generator = random.Random(f"{arguments.seed} {shard}")
+    kills = len(range(arguments.kills)[arguments.shard])
+    generator = random.Random(f"{arguments.seed} {arguments.shard.start}")
+    results = campaign.Results(arguments.results, {"seed": arguments.seed})
     with tempfile.TemporaryDirectory(prefix="kill_and_resume_") as name:
-        drill = _Drill(pathlib.Path(name), arguments.results, generator)
+        drill = _Drill(pathlib.Path(name), results, generator)
         differing = drill.run(kills)
     if differing:
         print(f"other bits than the run never killed: {', '.join(differing)}")
@@ -60,11 +54,10 @@ def main() -> int:
 class _Drill:
     """A reference run, and runs that are killed and continued until they end."""
 
-    def __init__(self, folder: pathlib.Path, results: pathlib.Path, generator: random.Random):
+    def __init__(self, folder: pathlib.Path, results: campaign.Results, generator: random.Random):
         self.folder, self.results, self.generator = folder, results, generator
         self.dataset = write_dataset(folder / "dataset")
         self.log = folder / "log.txt"
-        results.parent.mkdir(parents=True, exist_ok=True)
 
     def run(self, kills: int) -> list[str]:
         """Workdirs that ended otherwise than the reference; empty where none did."""
@@ -73,7 +66,7 @@ class _Drill:
         reference = self.folder / "reference"
         self._to_the_end(reference)
         seconds = time.monotonic() - begun
-        self._note(event="reference", seconds=round(seconds, 2))
+        self.results.note(event="reference", seconds=round(seconds, 2))
         expected = runs.saved_digests(reference, NUM_STEPS), runs.figures(reference)
         differing, done, number = [], 0, 0
         while done < kills:
@@ -85,7 +78,7 @@ class _Drill:
                 print(f"{done} of {kills} kills", flush=True)
             self._to_the_end(workdir)
             equal = (runs.saved_digests(workdir, NUM_STEPS), runs.figures(workdir)) == expected
-            self._note(event="compared", run=number, equal=equal)
+            self.results.note(event="compared", run=number, equal=equal)
             if not equal:
                 differing.append(str(workdir))
             number += 1
@@ -122,7 +115,7 @@ class _Drill:
             process.wait()
         elif ended != 0:
             raise RuntimeError(f"train.py failed:\n{self.log.read_text()[-3000:]}")
-        self._note(
+        self.results.note(
             event="kill",
             after_seconds=round(time.monotonic() - begun, 3),
             had_ended=ended is not None,
@@ -132,30 +125,13 @@ class _Drill:
         )
         return ended is None
 
-    def _note(self, **fields: Any) -> None:
-        with open(self.results, "a", encoding="utf-8") as file:
-            file.write(
-                json.dumps({"time": time.strftime("%FT%TZ", time.gmtime()), **fields}) + "\n"
-            )
-
 
 def write_dataset(output: pathlib.Path) -> pathlib.Path:
-    """A prepared dataset of sixteen videos with random clip features, and an order of them."""
-    generator = np.random.default_rng(0)
-    writer = DatasetWriter(output, "drill", fakes.CONTRACT)
-    words = "cut stir pour the onion carrot egg pan bowl slowly now into with salt".split()
-    for video in range(16):
-        features = generator.normal(size=(12, fakes.FEATURE_DIM)).astype(np.float16)
-        steps = [
-            segments.Segment(
-                start=float(first), end=float(first + 2), text=" ".join(generator.choice(words, 5))
-            )
-            for first in range(0, 10, 2)
-        ]
-        writer.add_video("train", f"video_{video}", features, steps)
-    writer.finish()
+    """A prepared dataset of sixteen videos, and an order of them."""
+    campaign.write_dataset(output, {"train": 16})
     split = index.open_dataset(output).split("train")
-    neighbours.write(output / _NEAR, split, generator.permutation(16), {"checkpoint": "none"})
+    order = np.random.default_rng(0).permutation(16)
+    neighbours.write(output / _NEAR, split, order, {"checkpoint": "none"})
     return output
 
 

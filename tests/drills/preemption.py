@@ -17,7 +17,6 @@ import pathlib
 import random
 import re
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -26,7 +25,6 @@ from tests.integration import runs
 from videobert_jax.files import stopping
 from videobert_jax.training import checkpoint_folder
 
-_RESULTS = pathlib.Path("build/drills/preemption.jsonl")
 _STOPS = 3
 _GRACE_SECONDS = 100.0  # on a machine that has other work; Slurm's here are 120
 _BEFORE_HANDLERS = -15  # Python still imports the program, and the system ends it
@@ -34,24 +32,7 @@ _BEFORE_HANDLERS = -15  # Python still imports the program, and the system ends 
 
 def main() -> int:
     """0 where every case did as it must, 1 where one did not."""
-    given = several.arguments(__doc__ or "", 20, _RESULTS)
-    guarded = not given.without_guard
-    about = {"seed": given.seed, "processes": given.processes, "guarded": guarded}
-    results = several.Results(given.results, about)
-    done = results.passed() if guarded else set()
-    failed = []
-    with tempfile.TemporaryDirectory(prefix="preemption_") as name:
-        made = several.Runs(pathlib.Path(name))
-        for case in range(given.shard, given.cases, given.shards):
-            if case in done:
-                continue
-            generator, begun = random.Random(f"{given.seed} {case}"), time.monotonic()
-            fields = _case(made, case, generator, given.counts, guarded)
-            results.note(case=case, **fields, seconds=round(time.monotonic() - begun, 1))
-            failed += [] if fields["passed"] else [case]
-            print(f"case {case}: {fields}", flush=True)
-    print(f"not as they must: cases {failed}" if failed else "every case went as it must")
-    return 1 if failed else 0
+    return several.drill(__doc__, "preemption", 20, _case)
 
 
 def _case(

@@ -25,24 +25,21 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import alternate
-from tests.drills import fuzzing, readers
+from tests.drills import campaign, fuzzing, readers
 from videobert_jax.cli import failures
 
-_RESULTS = pathlib.Path("build/drills/reader_fuzz.jsonl")
 _BATCH = 250
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def main() -> int:
     """0 where every case was read or refused as it must, 1 where one was not."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seed", type=int, default=0, help="of the damage")
-    parser.add_argument("--shard", default="0/1", help="I/N: part I of N of the batches")
+    parser = campaign.parser(
+        __doc__, "reader_fuzz.jsonl", seed_of="the damage", shard_of="batches", guard=""
+    )
     parser.add_argument("--cases", type=int, default=2000, help="of each reader")
     parser.add_argument("--reader", action="append", help="this one alone; may be said again")
     parser.add_argument("--case", type=int, help="this case alone, of one --reader")
-    parser.add_argument("--results", type=pathlib.Path, default=_RESULTS, help="appended to")
     parser.add_argument("--worker", type=pathlib.Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -57,9 +54,9 @@ def main() -> int:
         if missing := every[name].missing:
             print(f"{name}: left out, for {', '.join(missing)} is not installed", flush=True)
     there = [name for name in names if not every[name].missing]
-    shard, shards = (int(part) for part in arguments.shard.split("/"))
-    with _Drill(arguments.results, arguments.seed) as drill:
-        faults = drill.run(_batches(there, arguments.cases)[shard::shards])
+    results = campaign.Results(arguments.results, {"seed": arguments.seed})
+    with _Drill(results, arguments.seed) as drill:
+        faults = drill.run(_batches(there, arguments.cases)[arguments.shard])
     for fault in faults:
         print(f"{fault['reader']} --case {fault['case']}: {fault['kind']}: {fault['detail']}")
     print(f"{len(faults)} faults" if faults else "every file was read or refused as it must")
@@ -78,7 +75,7 @@ def _batches(names: Sequence[str], cases: int) -> list[tuple[str, int, int]]:
 class _Drill:
     """Batches given to a process that is started anew when it ends."""
 
-    def __init__(self, results: pathlib.Path, seed: int):
+    def __init__(self, results: campaign.Results, seed: int):
         self.results, self.seed = results, seed
         self._process: subprocess.Popen | None = None
 
@@ -95,7 +92,9 @@ class _Drill:
 
     def run(self, batches: Sequence[tuple[str, int, int]]) -> list[dict[str, Any]]:
         """Faults of the batches, those of earlier runs at this commit included."""
-        done = self._done()
+        done = {
+            (line["reader"], line["first"], line["behind"]): line for line in self.results.lines()
+        }
         for name, first, behind in batches:
             if (name, first, behind) in done:
                 continue
@@ -105,16 +104,13 @@ class _Drill:
                 case = last + 1
                 told["faults"] = [fuzzing.Fault(**fault) for fault in told["faults"]]
                 outcome.add(fuzzing.Outcome(**told))
-            line = {
-                "commit": alternate.commit(),
-                "reader": name,
-                "seed": self.seed,
-                "first": first,
-                "behind": behind,
-                "seconds": round(time.monotonic() - begun, 2),
+            line = self.results.note(
+                reader=name,
+                first=first,
+                behind=behind,
+                seconds=round(time.monotonic() - begun, 2),
                 **dataclasses.asdict(outcome),
-            }
-            self._note(line)
+            )
             done[name, first, behind] = line
             said = f"{outcome.read} read, {outcome.refused} refused, {len(outcome.faults)} faults"
             print(f"{name} {first} to {behind}: {said}, {line['seconds']} s", flush=True)
@@ -149,21 +145,6 @@ class _Drill:
         fault = fuzzing.Fault(name, self.seed, reached["case"] + 1, kind, f"ended by {code}")
         reached["outcome"]["faults"].append(dataclasses.asdict(fault))
         return reached["case"] + 1, reached["outcome"]
-
-    def _done(self) -> dict[tuple[str, int, int], dict[str, Any]]:
-        lines = self.results.read_text().splitlines() if self.results.exists() else ()
-        key = (alternate.commit(), self.seed)
-        return {
-            (line["reader"], line["first"], line["behind"]): line
-            for line in map(json.loads, lines)
-            if (line["commit"], line["seed"]) == key
-        }
-
-    def _note(self, fields: dict[str, Any]) -> None:
-        self.results.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.results, "a", encoding="utf-8") as file:
-            now = time.strftime("%FT%TZ", time.gmtime())
-            file.write(json.dumps({"time": now, **fields}) + "\n")
 
 
 def _work(progress: pathlib.Path) -> int:

@@ -1,25 +1,20 @@
 """Runs of train.py by one or several processes on this machine, for drills that signal them."""
 
-import argparse
 import dataclasses
-import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from benchmarks import alternate
-from tests import fakes
-from tests.drills import two_stages
+from tests.drills import campaign, two_stages
 from tests.integration import runs
-from videobert_jax.data import segments
-from videobert_jax.data.writer import DatasetWriter
 from videobert_jax.training import checkpoint_folder
 
 CONFIG = pathlib.Path(two_stages.__file__)
@@ -63,7 +58,8 @@ class Runs:
     starts: int = 0
 
     def __post_init__(self) -> None:
-        self.dataset = write_dataset(self.folder / "dataset")
+        splits = {"train": 16, "validation": 8}
+        self.dataset = campaign.write_dataset(self.folder / "dataset", splits)
 
     def start(
         self, workdir: pathlib.Path, count: int, *flags: str, faults: dict[int, list[str]] | None
@@ -125,59 +121,33 @@ def end_of(workdir: pathlib.Path) -> Any:
     return runs.saved_digests(workdir, NUM_STEPS), runs.figures(workdir), best
 
 
-@dataclasses.dataclass(frozen=True)
-class Results:
-    """A line a case, at once; a case that passed at this commit is not run again."""
-
-    path: pathlib.Path
-    about: dict[str, Any]
-
-    def note(self, **fields: Any) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        now = time.strftime("%FT%TZ", time.gmtime())
-        with open(self.path, "a", encoding="utf-8") as file:
-            line = {"time": now, "commit": alternate.commit(), **self.about, **fields}
-            file.write(json.dumps(line) + "\n")
-
-    def passed(self) -> set[Any]:
-        """Cases of before."""
-        lines = self.path.read_text().splitlines() if self.path.exists() else ()
-        wanted = {"commit": alternate.commit(), "passed": True, **self.about}
-        found = [json.loads(line) for line in lines]
-        return {line["case"] for line in found if wanted.items() <= line.items()}
-
-
-def arguments(description: str, cases: int, results: pathlib.Path) -> argparse.Namespace:
-    """What the command line says, with `shard` and `shards`."""
-    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+def drill(
+    description: str | None,
+    name: str,
+    cases: int,
+    case: Callable[[Runs, int, random.Random, list[int], bool], dict[str, Any]],
+) -> int:
+    """0 where every case did as it must, 1 where one did not. case: of the runs, a case's number
+    and moments, numbers of processes to draw from, and whether the guard is on; what it gives says
+    whether it "passed"."""
+    parser = campaign.parser(description, f"{name}.jsonl", seed_of="the moments")
     parser.add_argument("--cases", type=int, default=cases)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--shard", default="0/1", help="I/N: part I of N of the cases")
-    parser.add_argument("--results", type=pathlib.Path, default=results, help="appended to")
     parser.add_argument("--processes", default="1,2", help="numbers of them, drawn a case")
-    parser.add_argument("--without-guard", action="store_true", help="then cases must fail")
-    found = parser.parse_args()
-    found.shard, found.shards = (int(part) for part in found.shard.split("/"))
-    found.counts = [int(part) for part in found.processes.split(",")]
-    return found
-
-
-def write_dataset(output: pathlib.Path) -> pathlib.Path:
-    """A prepared dataset of random clip features, with captions, and a validation split."""
-    generator = np.random.default_rng(0)
-    writer = DatasetWriter(output, "drill", fakes.CONTRACT)
-    words = "cut stir pour the onion carrot egg pan bowl slowly now into with salt".split()
-    for split, count in (("train", 16), ("validation", 8)):
-        for video in range(count):
-            features = generator.normal(size=(12, fakes.FEATURE_DIM)).astype(np.float16)
-            cues = [
-                segments.Segment(
-                    start=float(first),
-                    end=float(first + 2),
-                    text=" ".join(generator.choice(words, 5)),
-                )
-                for first in range(0, 10, 2)
-            ]
-            writer.add_video(split, f"{split}_{video}", features, cues)
-    writer.finish()
-    return output
+    given = parser.parse_args()
+    counts, guarded = [int(part) for part in given.processes.split(",")], not given.without_guard
+    about = {"seed": given.seed, "processes": given.processes, "guarded": guarded}
+    results = campaign.Results(given.results, about)
+    done = results.passed() if guarded else {}
+    failed = []
+    with tempfile.TemporaryDirectory(prefix=f"{name}_") as folder:
+        made = Runs(pathlib.Path(folder))
+        for number in range(given.cases)[given.shard]:
+            if number in done:
+                continue
+            generator, begun = random.Random(f"{given.seed} {number}"), time.monotonic()
+            fields = case(made, number, generator, counts, guarded)
+            results.note(case=number, **fields, seconds=round(time.monotonic() - begun, 1))
+            failed += [] if fields["passed"] else [number]
+            print(f"case {number}: {fields}", flush=True)
+    print(f"not as they must: cases {failed}" if failed else "every case went as it must")
+    return 1 if failed else 0

@@ -26,9 +26,9 @@ import numpy as np
 
 import videobert_jax
 from tests import fakes
+from tests.drills import campaign
 from tests.integration import runs
-from videobert_jax.data import index, segments
-from videobert_jax.data.writer import DatasetWriter
+from videobert_jax.data import index
 from videobert_jax.files import atomic
 from videobert_jax.training import steps
 
@@ -76,7 +76,8 @@ def make(output: pathlib.Path) -> int:
     steps.objective_gradient_norms = lambda *_, **__: {"all": 1.0}  # they take longer than the rest
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
         folder = pathlib.Path("golden")  # so that no path in the files is of this machine
-        write_dataset(folder / "dataset")
+        splits = {"train": 6, "validation": 2}
+        campaign.write_dataset(folder / "dataset", splits, name="golden", clips=8)
         runs.train(
             folder / "run", folder / "dataset", stop=lambda step: step == STOP_AT, **SETTINGS
         )
@@ -108,26 +109,6 @@ def unpack(version: pathlib.Path, output: pathlib.Path) -> None:
     """The files of a version, in an empty folder of their own."""
     with tarfile.open(version / "files.tar.xz") as archive:
         archive.extractall(output, filter="data")
-
-
-def write_dataset(output: pathlib.Path) -> None:
-    """6 training and 2 validation videos of drawn features, with drawn words."""
-    writer = DatasetWriter(output, "golden", fakes.CONTRACT)
-    generator = np.random.default_rng(0)
-    words = "cut stir pour the onion carrot egg pan bowl slowly now into with salt".split()
-    for split, count in (("train", 6), ("validation", 2)):
-        for video in range(count):
-            features = generator.normal(size=(8, fakes.FEATURE_DIM)).astype(np.float16)
-            cues = [
-                segments.Segment(
-                    start=float(first),
-                    end=float(first + 2),
-                    text=" ".join(generator.choice(words, size=5)),
-                )
-                for first in range(0, 6, 2)
-            ]
-            writer.add_video(split, f"{split}_{video}", features, cues)
-    writer.finish()
 
 
 def found(folder: pathlib.Path) -> dict[str, Any]:

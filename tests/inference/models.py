@@ -1,12 +1,23 @@
-"""Tiny networks that attend sharply: even weights would hide mistakes."""
+"""Videos of drawn features; tiny networks that attend sharply: even weights would hide mistakes."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
+import numpy as np
 
-from tests import bundles
+from tests import bundles, fakes
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.models.config import BertConfig
+
+TEXTS = list(bundles.CAPTIONS)
+CLIPS = (3, 8, 1, 5)  # of a video for each
+
+
+def videos(clips: Sequence[int]) -> list[np.ndarray]:
+    """Clip features of videos of so many clips."""
+    generator = np.random.default_rng(3)
+    return [generator.normal(size=(n, fakes.FEATURE_DIM)).astype(np.float32) for n in clips]
 
 
 def attending(

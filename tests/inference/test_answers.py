@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests import bundles, fakes
+from tests.inference import models
 from videobert_jax.inference.inputs import InputError
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.models.videobert import VideoBert
@@ -29,8 +30,7 @@ def model(tiny_run) -> PretrainedModel:
 
 @pytest.fixture(scope="module")
 def videos() -> list[np.ndarray]:
-    generator = np.random.default_rng(3)
-    return [generator.normal(size=(n, fakes.FEATURE_DIM)).astype(np.float32) for n in (3, 8, 5)]
+    return models.videos((3, 8, 5))
 
 
 class Direct:

@@ -7,26 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import bundles, fakes, numpy_network
+from tests import bundles, numpy_network
 from tests.inference import models
+from tests.inference.models import CLIPS, TEXTS
 from videobert_jax.inference import attention_maps
 from videobert_jax.inference.model import AttentionRollout, InputError, PretrainedModel
 from videobert_jax.models import attention_rollout
 from videobert_jax.models.config import BertConfig
 
-TEXTS = list(bundles.CAPTIONS)
-CLIPS = (3, 8, 1, 5)
-
 
 @pytest.fixture(scope="module")
 def model(tiny_run) -> PretrainedModel:
     return models.attending(tiny_run)
-
-
-@pytest.fixture(scope="module")
-def videos() -> list[np.ndarray]:
-    generator = np.random.default_rng(3)
-    return [generator.normal(size=(n, fakes.FEATURE_DIM)).astype(np.float32) for n in CLIPS]
 
 
 def expected_rollout(model: PretrainedModel, features: np.ndarray, ids: list[int]) -> np.ndarray:

@@ -23,13 +23,6 @@ CAPTIONING = CaptioningConfig(
 PLACES = 32
 
 
-@pytest.fixture(scope="module")
-def videos() -> list[np.ndarray]:
-    generator = np.random.default_rng(3)
-    sizes = zip((3, 8, 1, 5), [fakes.FEATURE_DIM] * 4, strict=True)
-    return [generator.normal(size=size).astype(np.float32) for size in sizes]
-
-
 def block_of(tokenizer: Tokenizer, videos: list[np.ndarray]) -> schema.Batch:
     """Rows of one video each with its caption to write."""
     shape = schema.RowShape(1, 1, 8, 0, 0, fakes.FEATURE_DIM, 0, PLACES, 0, 0)

@@ -33,15 +33,6 @@ def model(bundle: ModelBundle, tmp_path_factory) -> inference.PretrainedModel:
     return videobert_jax.load(folder)
 
 
-@pytest.fixture(scope="module")
-def videos() -> list[np.ndarray]:
-    generator = np.random.default_rng(3)
-    return [
-        generator.normal(size=(clips, fakes.FEATURE_DIM)).astype(np.float32)
-        for clips in (3, 8, 1, 5)
-    ]
-
-
 TEXTS = list(bundles.CAPTIONS)
 
 

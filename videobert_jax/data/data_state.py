@@ -8,6 +8,7 @@ from typing import Any
 from videobert_jax import configuration
 from videobert_jax.data.block import BlockBuilder
 from videobert_jax.data.left_out import LeftOut, given_before
+from videobert_jax.files import versions
 
 _VERSION = 1
 _PROGRESS = (
@@ -100,11 +101,8 @@ def check_data_state(
     allowed: settings, or "dataset", whose change is let through. Returns what was, in words.
     """
     if saved.get("version", _VERSION) > _VERSION:
-        raise DataStateError(
-            f"the checkpoint's data state is of version {saved['version']}, this version of the "
-            f"program reads up to {_VERSION}: it was written by a newer one. Install that, or "
-            "start in a new --workdir."
-        )
+        said = versions.refusal(saved["version"], _VERSION, "version")
+        raise DataStateError(f"the checkpoint's data state is {said}")
     if "stage" not in saved:  # older than stages: a run was one
         saved = {**saved, "stage": 0, "stage_step": saved["step"]}
     through, refused = [], []

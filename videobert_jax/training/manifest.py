@@ -160,10 +160,7 @@ def read(path: storage.Path) -> Manifest:
         fields = json_values.parse(path.read_text())
         found = fields.pop("format")
         if formats.newer(found, FORMAT):
-            raise NewerManifestError(
-                f"{path}: a manifest of format {found}, this version of the program reads up to "
-                f"{FORMAT}: it was written by a newer one. Install that, or use another --workdir."
-            )
+            raise NewerManifestError(f"{path}: a manifest {formats.refusal(found, FORMAT)}")
         if found != FORMAT:
             raise ManifestError(f"{path}: a manifest of another format than {FORMAT}.")
         leaves = {name: _leaf(leaf) for name, leaf in fields.pop("leaves").items()}

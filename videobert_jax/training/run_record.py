@@ -19,6 +19,7 @@ from videobert_jax import configuration
 from videobert_jax.data import config as data_config
 from videobert_jax.data.config import DataConfig
 from videobert_jax.files import atomic, digests, errors, json_values, storage
+from videobert_jax.files import versions as formats
 from videobert_jax.models import config as model_config
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.schema import FeatureContract
@@ -246,10 +247,7 @@ def require_format(path: storage.Path, fields: Mapping[str, Any], known: int) ->
     """Raises RunRecordError where a file of a workdir was written by a newer version."""
     found = fields.get("format", 1)
     if found != known:
-        raise RunRecordError(
-            f"{path}: of format {found!r}, this version of the program reads up to {known}: it was "
-            "written by a newer one. Install that, or use another --workdir."
-        )
+        raise RunRecordError(f"{path}: {formats.refusal(found, known)}")
 
 
 def read_json(path: storage.Path) -> dict[str, Any]:
