@@ -56,10 +56,11 @@ def damaged(name: str, content: bytes, draw: random.Random) -> bytes:
             return known(content, draw)
         except (ValueError, KeyError, IndexError, zipfile.BadZipFile, OSError):
             pass  # of a seed that the format's own rules do not fit, such as an empty one
-    return _bytes(content, draw)
+    return damaged_bytes(content, draw)
 
 
-def _bytes(content: bytes, draw: random.Random) -> bytes:
+def damaged_bytes(content: bytes, draw: random.Random) -> bytes:
+    """The content cut, flipped, spliced, doubled, zeroed or lying about a size, whatever it is."""
     out = bytearray(content)
     start, stop = sorted(draw.randrange(len(content) + 1) for _ in range(2))
     kind = draw.randrange(8)
@@ -212,7 +213,7 @@ def _xml(content: bytes, draw: random.Random) -> bytes:
         return content[:after] + b"<a>" * _DEEP
     if kind == 2:
         return content.replace(b"<v>", b"<v>9999999999", 1)
-    return _bytes(content, draw)
+    return damaged_bytes(content, draw)
 
 
 # -- arrays

@@ -17,37 +17,20 @@ from typing import Any
 import h5py
 import numpy as np
 
+from tests.drills import mutations
 from tests.files import workbooks
 from videobert_jax.files import arrays, hdf5, pickles, spreadsheets, torch_files
 
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden"
 # Far above what any of the small files here needs, far below what a lie about sizes would take.
 MEMORY = 512 << 20
-_SIZES = (b"\x00", b"\xff", b"\x7f\xff", b"\xff\xff\xff\x7f", b"\xff" * 8, b"\x00" * 7 + b"\x40")
 
 
 def damaged(whole: bytes, count: int, seed: int) -> Iterator[bytes]:
-    """`count` copies of `whole`, each cut, flipped, spliced, shuffled or lying about a size."""
+    """`count` damaged copies of `whole`."""
     draw = random.Random(seed)
-    for number in range(count):
-        content = bytearray(whole)
-        start, stop = sorted(draw.randrange(len(whole) + 1) for _ in range(2))
-        kind = number % 6
-        if kind == 0:
-            del content[start:]
-        elif kind == 1:
-            for _ in range(draw.randint(1, 8)):
-                content[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
-        elif kind == 2:
-            content[start:start] = draw.randbytes(draw.randint(1, 40))
-        elif kind == 3:
-            content[start : min(stop, start + 64)] = whole[stop : stop + draw.randint(1, 64)]
-        elif kind == 4:
-            lie = draw.choice(_SIZES)
-            content[start : start + len(lie)] = lie
-        else:
-            del content[start : start + draw.randint(1, 16)]
-        yield bytes(content)
+    for _ in range(count):
+        yield mutations.damaged_bytes(whole, draw)
 
 
 def _npy(array: np.ndarray) -> bytes:
