@@ -174,6 +174,9 @@ def model() -> ml_collections.ConfigDict:
     # so many labels that the head of objectives.segmentation tells clips to show, beside none:
     # all of the kind data.clip_labels that training has; 0: no head
     model.clip_labels = 0
+    # comma-separated package.module, whose Head is a head of the network, for objectives of other
+    # packages that have parameters (docs/extending.md); "" for none
+    model.extra_heads = ""
     # what is told of a hidden clip: itself among the block's ("nce"), its visual word
     # ("visual_words", which need data.visual_words), or its features ("regression")
     model.masked_video_head = "nce"

@@ -13,7 +13,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from videobert_jax.models.config import ModelConfig
-from videobert_jax.run_config import ConfigError, RunConfig, check_stages, check_together
+from videobert_jax.run_config import (
+    ConfigError,
+    RunConfig,
+    check_stages,
+    check_together,
+    require_extensions,
+)
 
 if TYPE_CHECKING:
     import ml_collections  # of the config files; settings of an export are JSON
@@ -31,6 +37,7 @@ STAGE_SETTINGS = (
 # Settings that are lists, with commas on the command line.
 _LISTS = (
     ("init", "modules"),
+    ("model", "extra_heads"),
     ("objectives", "extra"),
     ("optimizer", "frozen"),
     ("training", "eval_tasks"),
@@ -131,12 +138,17 @@ def settings_but(config: Mapping[str, Any], patterns: Sequence[str]) -> dict[str
 
 
 def parse(config: "ml_collections.ConfigDict") -> RunConfig:
-    """Frozen settings, every field checked for presence and type. Raises ConfigError."""
-    return parse_settings(to_json(config))
+    """Frozen settings, every field checked for presence and type; imports the modules of other
+    packages that they name. Raises ConfigError."""
+    run = parse_settings(to_json(config))
+    for stage in run.stages or (run,):
+        require_extensions(stage)
+    return run
 
 
 def parse_settings(settings: Mapping[str, Any]) -> RunConfig:
-    """The same of a JSON object, as `to_json` and a run's config.json have them."""
+    """The same of a JSON object, as `to_json` and a run's config.json have them, without imports:
+    a workdir may be anybody's."""
     fields, listed = dict(settings), []
     if isinstance(fields.get("stages"), list):
         listed, fields["stages"] = fields["stages"], []

@@ -25,13 +25,18 @@ class LoadError(ValueError):
 
 
 def load_bundle(
-    name: str, weights: str | None = None, *, revision: str | None = None
+    name: str,
+    weights: str | None = None,
+    *,
+    revision: str | None = None,
+    extra_heads: bool = False,
 ) -> ModelBundle:
     """The network of WORKDIR, WORKDIR@STEP, WORKDIR@best, an export's folder, or ORG/NAME, a
     repository of huggingface.co, where no folder is called so.
 
     weights: RAW or EMA; None takes the moving average where there is one. revision: branch, tag or
-    commit of the repository. Raises LoadError where it is none of these or an export has other
+    commit of the repository. extra_heads: with those of other packages, which a workdir may have
+    and an export has not. Raises LoadError where it is none of these or an export has other
     weights, MissingExtra without huggingface_hub, and what the loaders raise.
     """
     folder = storage.path(checkpoint_name.split(name)[0])
@@ -41,9 +46,11 @@ def load_bundle(
     elif revision is not None:
         raise LoadError(f"{name}: a folder, which has no revision {revision!r}; say ORG/NAME.")
     if (folder / "checkpoints").is_dir():
-        from videobert_jax.training import checkpoint  # brings orbax, which an export needs not
+        from videobert_jax.training import (
+            checkpoint_bundle,
+        )  # brings orbax, which an export needs not
 
-        return checkpoint.load_bundle(name, weights)
+        return checkpoint_bundle.load(name, weights, extra_heads=extra_heads)
     if any(folder.glob("*.safetensors")) or (folder / safetensors.CONFIG_FILE).is_file():
         bundle = safetensors.load_bundle(folder)
         if weights not in (None, bundle.weights):

@@ -4,7 +4,13 @@ import dataclasses
 
 from videobert_jax import extensions
 from videobert_jax.data.config import DataConfig
-from videobert_jax.models.config import ModelConfig, UnknownModule, module_names
+from videobert_jax.models.config import (
+    EXTRA_HEADS_SETTING,
+    HEAD_NAMES,
+    ModelConfig,
+    UnknownModule,
+    module_names,
+)
 from videobert_jax.objectives import config as objectives
 from videobert_jax.objectives.config import ObjectivesConfig
 from videobert_jax.sharding.mesh import MeshConfig
@@ -104,7 +110,6 @@ def check_together(run: RunConfig) -> None:
     _check_captioning(run)
     _check_frozen(run)
     _check_regimes(run)
-    _check_extra(run)
     if run.optimizer.warmup_steps >= run.training.num_steps:
         raise ConfigError(
             f"optimizer.warmup_steps={run.optimizer.warmup_steps} is not less than "
@@ -217,10 +222,23 @@ def _check_regimes(run: RunConfig) -> None:
             )
 
 
-def _check_extra(run: RunConfig) -> None:
-    """Imports the objectives of other packages, before anything is begun. Raises ConfigError."""
-    for path in run.objectives.extra_weights():
-        try:
-            extensions.load(path, objectives.EXTRA_NAMES, objectives.EXTRA_SETTING)
-        except extensions.ExtensionError as error:
-            raise ConfigError(str(error)) from None
+def require_extensions(run: RunConfig) -> None:
+    """Imports what other packages give, before anything is begun. Raises ConfigError.
+
+    Not a part of `check_together`: settings that are read from a workdir import nothing.
+    """
+    heads = run.model.extra_heads
+    if len(set(heads)) < len(heads):
+        raise ConfigError(f"{EXTRA_HEADS_SETTING}={','.join(heads)} names a head twice.")
+    try:
+        for path in heads:
+            extensions.load(path, HEAD_NAMES, EXTRA_HEADS_SETTING)
+        for path in run.objectives.extra_weights():
+            module = extensions.load(path, objectives.EXTRA_NAMES, objectives.EXTRA_SETTING)
+            if all(hasattr(module, name) for name in HEAD_NAMES) and path not in heads:
+                raise ConfigError(
+                    f"{objectives.EXTRA_SETTING} names {path}, which has a Head of its own, but "
+                    f"the network does not have it; say --config.{EXTRA_HEADS_SETTING}={path}."
+                )
+    except extensions.ExtensionError as error:
+        raise ConfigError(str(error)) from None

@@ -30,7 +30,13 @@ from tests.drills import campaign
 from tests.integration import runs
 from videobert_jax.cli import failures
 from videobert_jax.data.block import BlockBuilder
-from videobert_jax.training import checkpoint, checkpoint_folder, guard, rollback, steps
+from videobert_jax.training import (
+    checkpoint_bundle,
+    checkpoint_folder,
+    guard,
+    rollback,
+    steps,
+)
 
 PLACES = ("features", "one_block", "loss", "gradient")
 VALUES = {"nan": np.nan, "inf": np.inf, "1e30": 1e30}
@@ -176,7 +182,7 @@ class Drill:
 
 
 def _finite(workdir: pathlib.Path, step: int) -> bool:
-    params = checkpoint.load_bundle(f"{workdir}@{step}", "raw").variables["params"]
+    params = checkpoint_bundle.load(f"{workdir}@{step}", "raw").variables["params"]
     return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 

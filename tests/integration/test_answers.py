@@ -11,7 +11,7 @@ from videobert_jax import configuration
 from videobert_jax.data import segments
 from videobert_jax.data.writer import DatasetWriter
 from videobert_jax.export import safetensors
-from videobert_jax.training import checkpoint, inputs
+from videobert_jax.training import checkpoint_bundle, inputs
 
 pytestmark = pytest.mark.usefixtures("on_one_device")
 
@@ -55,7 +55,7 @@ def opened(tmp_path: pathlib.Path, dataset: pathlib.Path, initial, **settings) -
 
 
 def test_the_list_of_answers_goes_with_the_checkpoint_and_the_export(first, tmp_path):
-    bundle = checkpoint.load_bundle(str(first))
+    bundle = checkpoint_bundle.load(str(first))
     assert bundle.answers == ("yes", "a pan")  # "two" is as frequent, and behind it
     assert {step["step"]: step["answering"] > 0 for step in runs.figures(first)} == {
         1: True,
@@ -67,7 +67,7 @@ def test_the_list_of_answers_goes_with_the_checkpoint_and_the_export(first, tmp_
 
 
 def test_a_head_that_is_taken_over_keeps_its_answers(first, tmp_path):
-    bundle = checkpoint.load_bundle(str(first))
+    bundle = checkpoint_bundle.load(str(first))
     dataset = asked(tmp_path / "second", ("no", "yes", "no"))
     taken = opened(tmp_path / "run", dataset, bundle)
     assert taken.answers == ("yes", "a pan")

@@ -15,7 +15,7 @@ import pytest
 from tests.integration import runs
 from videobert_jax.cli import main
 from videobert_jax.data.block import BlockBuilder
-from videobert_jax.training import checkpoint, checkpoint_folder, rollback
+from videobert_jax.training import checkpoint_bundle, checkpoint_folder, rollback
 
 BATCH = runs.SETTINGS["data.blocks_per_batch"]
 SETTINGS = {
@@ -108,7 +108,7 @@ def test_a_run_that_stays_bad_goes_back_as_often_as_it_may_and_ends_with_finite_
     assert record["to_step"] == 6
     assert checkpoint_folder.manifest_steps(tmp_path) == [3, 6, 9]  # saved while all was skipped
     for step in (6, 9):
-        params = checkpoint.load_bundle(f"{tmp_path}@{step}").variables["params"]
+        params = checkpoint_bundle.load(f"{tmp_path}@{step}").variables["params"]
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 

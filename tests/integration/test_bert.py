@@ -14,7 +14,7 @@ from videobert_jax.export import safetensors as export
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.text.tokenizer import Tokenizer
-from videobert_jax.training import checkpoint, initialization, run_record
+from videobert_jax.training import checkpoint_bundle, initialization, run_record
 from videobert_jax.weights import bert
 
 pytestmark = pytest.mark.usefixtures("on_one_device")
@@ -102,7 +102,7 @@ def test_the_run_says_what_it_began_with(run, folder, tiny_dataset):
 
 def test_its_export_encodes_text(run, tmp_path):
     workdir, bundles = run
-    bundle = checkpoint.load_bundle(str(workdir))
+    bundle = checkpoint_bundle.load(str(workdir))
     assert export.save_bundle(bundle, tmp_path / "export")
     model = PretrainedModel(export.load_bundle(tmp_path / "export"))
     (ids,) = model.tokenize(["stir the onions"])

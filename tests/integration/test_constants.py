@@ -18,7 +18,7 @@ from videobert_jax.data import clip_stream, index
 from videobert_jax.export import safetensors as export
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.models.videobert import VideoBert
-from videobert_jax.training import checkpoint, initialization, manifest
+from videobert_jax.training import checkpoint_bundle, initialization, manifest
 from videobert_jax.video import visual_words
 from videobert_jax.video.visual_words import VisualWords, VisualWordsError
 from videobert_jax.weights import bert
@@ -55,7 +55,7 @@ class Run(NamedTuple):
     words: VisualWords
 
     def variables(self, step: int) -> dict[str, Any]:
-        return checkpoint.load_bundle(f"{self.workdir}@{step}").variables
+        return checkpoint_bundle.load(f"{self.workdir}@{step}").variables
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def run(tiny_dataset, tmp_path_factory) -> Run:
     berts.write(published, config=BERT, weights=berts.tensors(BERT))
     settings = SETTINGS | {"data.visual_words": file, "init.bert": published}
     assert runs.train(workdir, tiny_dataset, stop=lambda step: step == 1, **settings).step == 1
-    network = checkpoint.load_bundle(str(workdir)).config
+    network = checkpoint_bundle.load(str(workdir)).config
     given = manifest.named_leaves(bert.load(published, network, 0).params)
     shutil.rmtree(published)
     file.unlink()
@@ -119,7 +119,7 @@ def test_it_is_evaluated(run, tmp_path):
 
 
 def test_its_export_stands_alone(run, tiny_dataset, tmp_path):
-    bundle = checkpoint.load_bundle(str(run.workdir))
+    bundle = checkpoint_bundle.load(str(run.workdir))
     assert export.save_bundle(bundle, tmp_path / "export")
     loaded = export.load_bundle(tmp_path / "export")
     jax.tree.map(np.testing.assert_array_equal, loaded.variables, bundle.variables)

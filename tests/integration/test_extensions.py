@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import json
 import pathlib
 import shutil
@@ -15,7 +16,7 @@ import pytest
 
 from tests import fakes, rules
 from tests.integration import runs
-from videobert_jax import configuration, extensions, schema
+from videobert_jax import configuration, extensions, loading, schema
 from videobert_jax.cli import evaluate, main
 from videobert_jax.data import index
 from videobert_jax.models.videobert import VideoBert
@@ -25,13 +26,13 @@ from videobert_jax.run_config import ConfigError
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.tasks import evaluators
 from videobert_jax.tasks.errors import EvaluationError
-from videobert_jax.training import run_record, state, steps
+from videobert_jax.training import checkpoint_bundle, run_record, state, steps
 from videobert_jax.video import extract
 from videobert_jax.weights import backbones
 
 pytestmark = pytest.mark.usefixtures("on_one_device")
 
-OBJECTIVE = "my_package.objective"
+OBJECTIVE, DURATION = "my_package.objective", "my_package.duration"
 WORDS = "cut stir pour the onion carrot egg pan bowl slowly now into with salt".split()
 
 
@@ -80,15 +81,15 @@ def workdir(dataset, tmp_path_factory) -> pathlib.Path:
     return folder
 
 
-def train(workdir: pathlib.Path, dataset: pathlib.Path, named: str):
+def train(workdir: pathlib.Path, dataset: pathlib.Path, named: str = "", **settings):
     return runs.train(
         workdir,
         dataset,
-        objectives__extra=named,
         objectives__masked_language__weight=0.0,
         optimizer__warmup_steps=1,
         training__num_steps=2,
         training__save_every=2,
+        **{"objectives__extra": named, **settings},
     )
 
 
@@ -224,6 +225,71 @@ def _cosines(model: VideoBert, variables, block: schema.Batch):
     return _At()
 
 
+def test_its_head_learns_as_on_paper(package, tiny_run, tiny_model_config):
+    """By a statement in NumPy of the head, its errors, and the slope of its last bias."""
+    network = dataclasses.replace(tiny_model_config, dropout_rate=0.0, extra_heads=(DURATION,))
+    model, batch = VideoBert(network), fakes.batch(2, 2)
+    names = list(tiny_run.objectives.weights())
+    off = {n: dataclasses.replace(getattr(tiny_run.objectives, n), weight=0.0) for n in names}
+    objectives = dataclasses.replace(tiny_run.objectives, **off, extra=(f"{DURATION}=2",))
+    mesh = meshes.create_mesh(meshes.MeshConfig(1, 1, 1), jax.devices()[:1])
+    rule = rules.plain_sgd(0.1)
+    born = state.create_state(model, rule, mesh, 0, None)
+    head = jax.device_get(born.params["extra_heads"][f"of_{DURATION}"])
+    told, true, weights = [], [], []
+    for block in (
+        jax.tree.map(lambda values, n=n: values[n], fakes.on_device(batch)) for n in (0, 1)
+    ):
+        places = block.text_segment_ids, block.text_positions
+        text = np.asarray(
+            model.apply(born.variables, block.text_ids, *places, method="encode_text")
+        )
+        block = jax.device_get(block)
+        for row, example in np.ndindex(block.example_ids.shape):
+            mean = text[row][block.text_segment_ids[row] == example + 1].mean(0)
+            hidden = mean @ head["hidden"]["kernel"] + head["hidden"]["bias"]
+            hidden *= (1 + np.tanh(np.sqrt(2 / np.pi) * (hidden + 0.044715 * hidden**3))) / 2
+            told.append((hidden @ head["length"]["kernel"] + head["length"]["bias"])[0])
+            true.append(np.log2((block.video_segment_ids[row] == example + 1).sum()))
+            weights.append(block.pair_weights[row, example])
+    errors, weights = np.array(told) - np.array(true), np.array(weights)
+    settings = {"model": model, "rule": rule, "objectives": objectives, "seed": 0}
+    step = functools.partial(steps.train_step, accumulation_steps=1, num_shards=1, **settings)
+    after, metrics = jax.jit(step)(born, fakes.on_device(batch))
+    expected = (weights * errors**2).sum() / weights.sum()
+    assert metrics[DURATION] == pytest.approx(expected, rel=1e-4)
+    moved = after.params["extra_heads"][f"of_{DURATION}"]["length"]["bias"] - head["length"]["bias"]
+    assert moved == pytest.approx(-0.1 * 2 * (weights * 2 * errors).sum() / weights.sum(), rel=1e-4)
+
+
+def test_its_head_is_trained_and_taken_over_but_not_used(dataset, tmp_path, monkeypatch):
+    settings = {"objectives__extra": f"{DURATION}=1", "model__extra_heads": DURATION}
+    assert train(tmp_path / "first", dataset, **settings).finished
+    first = _head_of(tmp_path / "first")
+    assert train(
+        tmp_path / "second", dataset, init__checkpoint=str(tmp_path / "first"), **settings
+    ).finished
+    second = _head_of(tmp_path / "second")
+    # two steps of at most a hundredth: what was drawn anew would be further away
+    assert 0 < np.abs(first - second).max() < 0.05
+    with pytest.raises(run_record.RunRecordError, match="model.extra_heads"):
+        train(tmp_path / "first", dataset, "")
+    # whoever uses the network need not have the package
+    monkeypatch.setitem(sys.modules, "my_package", None)
+    monkeypatch.setitem(sys.modules, DURATION, None)
+    exported = tmp_path / "export"
+    assert main.main(["export", f"--checkpoint={tmp_path / 'first'}", f"--output={exported}"]) == 0
+    assert run(f"--workdir={tmp_path / 'first'}", "--task=retrieval") == 0
+    for name in (tmp_path / "first", exported):
+        bundle = loading.load_bundle(str(name))
+        assert not bundle.config.extra_heads and "extra_heads" not in bundle.variables["params"]
+
+
+def _head_of(workdir: pathlib.Path) -> np.ndarray:
+    bundle = checkpoint_bundle.load(str(workdir), extra_heads=True)
+    return bundle.variables["params"]["extra_heads"][f"of_{DURATION}"]["hidden"]["kernel"]
+
+
 def test_every_objective_draws_by_a_key_of_its_own(package, tiny_run, tiny_model_config):
     for name in ("one", "other"):
         (package / f"{name}.py").write_text(
@@ -308,6 +374,7 @@ def test_a_backbone_has_the_name_that_it_is_found_by(package):
         ("alignment=1", "expected package.module=WEIGHT"),
         ("my_package.objective=1,my_package.objective=2", "each once"),
         ("my_package.objective=-1", "none may be negative"),
+        ("my_package.duration=1", "has a Head of its own.*say --config.model.extra_heads=my_pack"),
     ],
 )
 def test_an_objective_that_cannot_be_is_said_before_anything_begins(package, named, said):

@@ -16,6 +16,7 @@ from tests.integration import runs
 from videobert_jax.data import device_feed
 from videobert_jax.training import (
     checkpoint,
+    checkpoint_bundle,
     checkpoint_folder,
     checkpoint_verification,
     goodput,
@@ -106,7 +107,7 @@ def test_settings_younger_than_the_workdir_are_as_good_as_said(
     for head in ("answers", "clip_labels"):
         assert record.pop(head) == [] and record["model"].pop(head) == 0
     (workdir / "run.json").write_text(json.dumps(record))
-    assert checkpoint.load_bundle(str(workdir)).step == runs.NUM_STEPS
+    assert checkpoint_bundle.load(str(workdir)).step == runs.NUM_STEPS
     assert runs.train(workdir, tiny_dataset).finished
     assert "nothing to do" in capsys.readouterr().out
     with pytest.raises(run_record.RunRecordError, match="layer_decay: '.not set.' there, 0.5 now"):
@@ -114,11 +115,11 @@ def test_settings_younger_than_the_workdir_are_as_good_as_said(
 
 
 def test_the_workdir_is_a_whole_model(reference: pathlib.Path, tiny_dataset: pathlib.Path):
-    bundle = checkpoint.load_bundle(f"{reference}@6")
-    newest = checkpoint.load_bundle(str(reference))
+    bundle = checkpoint_bundle.load(f"{reference}@6")
+    newest = checkpoint_bundle.load(str(reference))
     assert (bundle.step, newest.step) == (6, 8)
     assert bundle.digest != newest.digest
-    raw = checkpoint.load_bundle(f"{reference}@6", "raw")
+    raw = checkpoint_bundle.load(f"{reference}@6", "raw")
     assert (bundle.weights, raw.weights) == ("ema", "raw")
     assert bundle.captioning_inputs is None  # it learns no captions
     assert bundle.digest != raw.digest
@@ -128,7 +129,7 @@ def test_the_workdir_is_a_whole_model(reference: pathlib.Path, tiny_dataset: pat
     with pytest.raises(checkpoint.CheckpointError, match="no step 7; it has: .3, 6, 8."):
         checkpoint_verification.verify(reference, 7)
     with pytest.raises(checkpoint.CheckpointError, match="has the steps: 3, 6, 8"):
-        checkpoint.load_bundle(f"{reference}@7")
+        checkpoint_bundle.load(f"{reference}@7")
 
 
 def test_steps_are_saved_where_the_data_cannot_go_on(
@@ -202,9 +203,9 @@ def test_a_new_run_takes_over_the_parameters_of_another(
         stop=lambda step: step == 2,
     )
     assert checkpoint_folder.read_best(tmp_path).step == 1
-    assert checkpoint.load_bundle(f"{tmp_path}@best").step == 1
+    assert checkpoint_bundle.load(f"{tmp_path}@best").step == 1
     assert "random: bag_of_words_head, cross_encoder" in capsys.readouterr().out
-    source = checkpoint.load_bundle(str(reference)).variables["params"]
+    source = checkpoint_bundle.load(str(reference)).variables["params"]
     [found] = [bundle.variables["params"] for bundle in evaluated]
     same = {name: _equal(found[name], source[name]) for name in source}
     assert same["text_embedding"] and same["text_encoder"]

@@ -8,7 +8,7 @@ from tests.integration import runs
 from videobert_jax.data import segments
 from videobert_jax.data.writer import DatasetWriter
 from videobert_jax.export import safetensors
-from videobert_jax.training import checkpoint, inputs
+from videobert_jax.training import checkpoint_bundle, inputs
 
 pytestmark = pytest.mark.usefixtures("on_one_device")
 
@@ -33,7 +33,7 @@ def test_the_labels_go_with_the_checkpoint_and_the_export(tmp_path):
     with pytest.raises(inputs.InputError, match="splits train have 2 labels of the kind"):
         runs.train(tmp_path / "wrong", tmp_path / "shown", **wrong)
     runs.train(tmp_path / "run", tmp_path / "shown", **settings, model__clip_labels=2)
-    bundle = checkpoint.load_bundle(str(tmp_path / "run"))
+    bundle = checkpoint_bundle.load(str(tmp_path / "run"))
     assert bundle.clip_labels == ("10", "9") and bundle.data.clip_labels == "step"
     figures = runs.figures(tmp_path / "run")
     assert figures and all(step["segmentation"] > 0 for step in figures)

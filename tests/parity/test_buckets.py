@@ -9,7 +9,13 @@ import pytest
 from tests.training.test_checkpoint import DATA_STATE, equal, mesh_of, state_on, structs_of
 from videobert_jax.files import atomic, storage
 from videobert_jax.files.growing import GrowingFile
-from videobert_jax.training import checkpoint, checkpoint_folder, checkpoint_verification, lease
+from videobert_jax.training import (
+    checkpoint,
+    checkpoint_bundle,
+    checkpoint_folder,
+    checkpoint_verification,
+    lease,
+)
 
 pytest.importorskip("gcsfs", reason='gcsfs is not installed: pip install "videobert-jax[gcs]"')
 pytest.importorskip("gcp_storage_emulator", reason="the emulator comes with make setup-parity")
@@ -97,7 +103,7 @@ def test_a_bucket_that_is_closed_or_missing_is_said_with_the_command_that_helps(
             storage.require_access(storage.path(f"gs://{bucket}/run"))
         assert all(text in str(raised.value) for text in (*expected, f"gs://{bucket}"))
         with pytest.raises(storage.StorageError, match="storage.objects.list"):
-            checkpoint.load_bundle(f"gs://{bucket}/run")
+            checkpoint_bundle.load(f"gs://{bucket}/run")
 
 
 def test_a_later_start_takes_the_workdir(folder: storage.Path):

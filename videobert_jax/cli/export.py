@@ -39,11 +39,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     wanted = formats.parse(arguments.format)
     formats.require(wanted)
-    from videobert_jax.training import checkpoint  # what a format lacks is said before its orbax
+    from videobert_jax.training import (
+        checkpoint_bundle,
+    )  # what a format lacks is said before its orbax
 
     hardware.keep_to_host()
     output = storage.path(arguments.output)
-    bundle = checkpoint.load_bundle(arguments.checkpoint, arguments.weights)
+    bundle = checkpoint_bundle.load(arguments.checkpoint, arguments.weights)
     card = model_card.text(bundle, _results(arguments.checkpoint, bundle.digest))
     written = safetensors.save_bundle(
         bundle, output, force=arguments.force, formats=wanted, card=card

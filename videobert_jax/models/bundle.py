@@ -4,9 +4,18 @@ import dataclasses
 from typing import Any
 
 from videobert_jax.data.config import DataConfig
-from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.config import EXTRA_HEADS, ModelConfig
 from videobert_jax.objectives.config import BOTH, VIDEO
 from videobert_jax.schema import FeatureContract
+
+
+def without_extra_heads(
+    config: ModelConfig, variables: dict[str, Any]
+) -> tuple[ModelConfig, dict[str, Any]]:
+    """A network's settings and variables without the heads of other packages, which only training
+    needs: to use or to export what was trained imports none of them."""
+    params = {name: of for name, of in variables["params"].items() if name != EXTRA_HEADS}
+    return dataclasses.replace(config, extra_heads=()), {**variables, "params": params}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,9 @@
 import dataclasses
 from collections.abc import Collection
 
+EXTRA_HEADS = "extra_heads"  # the module of heads of other packages
+EXTRA_HEADS_SETTING = "model.extra_heads"
+HEAD_NAMES = ("Head",)  # what a module of another package offers as a head
 RAW, EMA = WEIGHTS = ("raw", "ema")  # as training left them, or their moving average
 
 # Names of several top-level modules of the network at once, in settings that name its parts.
@@ -19,12 +22,19 @@ MODULE_GROUPS: dict[str, tuple[str, ...]] = {
         "token_head",
         "answer_head",
         "clip_label_head",
+        EXTRA_HEADS,
     ),
 }
 # of a group, where the model has them
-OPTIONAL_MODULES = {"bag_of_words_head", "token_head", "answer_head", "clip_label_head"}
+OPTIONAL_MODULES = {
+    "bag_of_words_head",
+    "token_head",
+    "answer_head",
+    "clip_label_head",
+    EXTRA_HEADS,
+}
 # Fields of ModelConfig that are younger than some runs and exports, at what was done before.
-YOUNGER = {"answers": 0, "clip_labels": 0}
+YOUNGER = {"answers": 0, "clip_labels": 0, "extra_heads": ()}
 
 NORMS = ("pre", "post")
 ACTIVATIONS = ("gelu", "relu")
@@ -116,6 +126,7 @@ class ModelConfig:
     token_head: bool
     answers: int
     clip_labels: int
+    extra_heads: tuple[str, ...]  # dotted paths of modules of other packages
     masked_video_head: str
     visual_words: VisualWordsConfig
     activation: str
@@ -249,6 +260,7 @@ class ModelConfig:
             "token_head": self.token_head,
             "answer_head": self.answers > 0,
             "clip_label_head": self.clip_labels > 0,
+            EXTRA_HEADS: bool(self.extra_heads),
             "decoder": self.decoder.num_layers > 0,
         }
         absent = {name for name, is_there in optional.items() if not is_there}

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from videobert_jax import schema
-from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.config import EXTRA_HEADS, ModelConfig
 from videobert_jax.models.videobert import VideoBert
 
 
@@ -28,7 +28,23 @@ def begin(model: VideoBert, key: jax.Array) -> Any:
         answered=0,
         labelled=0,
     )
-    return model.init(key, jax.tree.map(jnp.asarray, schema.zero_block(shape, 1)))
+    begun: Any = model.init(key, jax.tree.map(jnp.asarray, schema.zero_block(shape, 1)))
+    if config.extra_heads:  # other packages need not know our names of axes
+        params = begun["params"]
+        begun = begun | {"params": params | {EXTRA_HEADS: _boxed(params[EXTRA_HEADS])}}
+    return begun
+
+
+def _boxed(tree: Any) -> Any:
+    """The tree with logical axes, which split nothing, for leaves that have none."""
+
+    def box(leaf: Any) -> Any:
+        if isinstance(leaf, nn.meta.AxisMetadata):
+            return leaf
+        names = ("extra",) * leaf.ndim if leaf.ndim > 1 else ("bias",) * leaf.ndim
+        return nn.LogicallyPartitioned(leaf, names)
+
+    return jax.tree.map(box, tree, is_leaf=lambda leaf: isinstance(leaf, nn.meta.AxisMetadata))
 
 
 @functools.lru_cache(maxsize=8)  # tracing a network takes a second; nobody changes what this gives

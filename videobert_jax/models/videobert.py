@@ -5,7 +5,7 @@ text and visual words. A decoder over the fused sides writes captions, as in Uni
 arXiv 2002.06353). Every method takes rows `[b, ...]`; padding has segment id 0.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -19,6 +19,7 @@ from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.decoder import Decoder
 from videobert_jax.models.embeddings import TextEmbedding, VideoEmbedding
 from videobert_jax.models.encoder import CrossEncoder, Encoder
+from videobert_jax.models.extra_heads import ExtraHeads
 from videobert_jax.models.frozen_bert import BertEmbedding
 
 
@@ -50,6 +51,8 @@ class VideoBert(nn.Module):
             self.clip_label_head = heads.ClipLabelHead(config)
         if config.decoder.num_layers:
             self.decoder = Decoder(config)
+        if config.extra_heads:
+            self.extra_heads = ExtraHeads(config)
 
     def encode_text(
         self, ids: Int[Array, "b t"], segment_ids: Int[Array, "b t"], positions: Int[Array, "b t"]
@@ -174,6 +177,10 @@ class VideoBert(nn.Module):
         """
         return self.clip_label_head(video)
 
+    def extra_head(self, path: str, *inputs: Any) -> Any:
+        """What the head at a dotted path of `config.extra_heads` gives for inputs of its own."""
+        return self.extra_heads(path, *inputs)
+
     def decode(
         self,
         ids: Int[Array, "b u"],
@@ -239,4 +246,6 @@ class VideoBert(nn.Module):
             self.answer_logits(pooled)
         if self.config.clip_labels:
             self.clip_label_logits(video)
+        for path in self.config.extra_heads:
+            self.extra_head(path, text, video)
         return self.matching_logits(pooled)

@@ -31,6 +31,7 @@ MESH_AXES: dict[str, tuple[str, ...] | None] = {
     "bias": None,
     "scalar": None,
     "one": None,
+    "extra": None,  # of a matrix of another package
     "act_block": meshes.BLOCK_AXES,
     "act_row": None,
     "act_length": None,

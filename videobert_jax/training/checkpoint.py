@@ -23,10 +23,8 @@ import jax
 import orbax.checkpoint as ocp
 
 from videobert_jax.files import atomic, digests, storage
-from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.training import (
     checkpoint_folder,
-    checkpoint_name,
     lease,
     manifest,
     orbax_saving,
@@ -347,54 +345,3 @@ def _attempt(action: Callable[[], Any]) -> str:
     except Exception as error:  # orbax, tensorstore and each store have errors of their own
         return save_failures.explained(error)
     return ""
-
-
-def load_bundle(name: str, weights: str | None = None) -> ModelBundle:
-    """Parameters of "WORKDIR" (its newest verified step), "WORKDIR@STEP" or "WORKDIR@best", as
-    NumPy arrays.
-
-    weights: RAW, or EMA, their moving average, which None takes where the run keeps one. Needs no
-    mesh. Raises CheckpointError where there is none or where it does not verify.
-    """
-    folder, wanted = checkpoint_name.split(name)
-    workdir = storage.absolute(storage.path(folder))
-    storage.require_readable(workdir)
-    steps = checkpoint_folder.manifest_steps(workdir)
-    step = None if wanted is None else checkpoint_folder.numbered(workdir, wanted)
-    if not steps or (step is not None and step not in steps):
-        have = ", ".join(map(str, steps)) or "none"
-        raise CheckpointError(
-            f"{name}: no such checkpoint; {workdir} has the steps: {have}. Say WORKDIR or "
-            "WORKDIR@STEP of a run of train.py."
-        )
-    record = run_record.read(workdir)
-    problems: list[str] = []
-    candidates = list(reversed(steps)) if step is None else [step]
-    for step in candidates:
-        try:
-            variables, found = checkpoint_folder.read_variables(workdir, step, weights)
-        except manifest.NewerManifestError:
-            raise
-        except (manifest.ManifestError, CheckpointError) as error:
-            problems.append(f"step {step}: {error}")
-            checkpoint_folder.say(f"checkpoint of step {step} does not verify: {error}")
-            continue
-        return ModelBundle(
-            config=record.model,
-            data=record.data,
-            variables=variables,
-            tokenizer_model=record.tokenizer_model,
-            contract=record.contract,
-            trained_on=record.trained_on,
-            answers=record.answers,
-            clip_labels=record.clip_labels,
-            step=step,
-            digest=manifest.tree_digest(variables),
-            weights=found,
-            name=record.name,
-            captioning_inputs=record.captioning_inputs,
-        )
-    raise CheckpointError(
-        f"{name}: no checkpoint verifies ({'; '.join(problems)}). Say another step, or restore "
-        "the folder from a copy."
-    )

@@ -14,7 +14,7 @@ from videobert_jax.files import storage
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.training import (
     changed_settings,
-    checkpoint,
+    checkpoint_bundle,
     checkpoint_folder,
     checkpoint_verification,
     evaluation,
@@ -43,7 +43,7 @@ class _Start:
     accepted: changed_settings.Accepted
     workdir: storage.Path
     evaluators: Sequence[evaluation.Evaluator]
-    load_bundle: Callable[[str], ModelBundle]
+    load_bundle: Callable[..., ModelBundle]
     attended: Attended
 
 
@@ -54,7 +54,7 @@ def train(
     *,
     evaluators: Sequence[evaluation.Evaluator],
     stop: Callable[[int], bool] | None = None,
-    load_bundle: Callable[[str], ModelBundle] = checkpoint.load_bundle,
+    load_bundle: Callable[..., ModelBundle] = checkpoint_bundle.load,
     signal: preemption.StopSignal | None = None,
     allow_change: Sequence[str] = (),
     began: float | None = None,
@@ -62,14 +62,14 @@ def train(
     """Trains to training.num_steps, or until SIGTERM; continues what the workdir holds.
 
     config: the settings as JSON, which the workdir keeps and compares. stop: asked before every
-    step whether to save and stop there. load_bundle: reads init.checkpoint. signal: where the
-    program has one that goes further back than this call. allow_change: settings that must match
-    and may be others than the workdir's (`changed_settings`). began: when the process did, in
-    seconds of the epoch; None: now. Raises StorageError, RunRecordError, CheckpointError,
-    DataStateError, DatasetError, DamagedDataError, RollbackError, DivergenceError where it cannot
-    go back, and others of this package; a workdir that belongs to another run is left as it is.
-    Where a signal comes before the first step, or the run hangs, the process ends at once
-    (`preemption`, `watchdog`).
+    step whether to save and stop there. load_bundle: reads init.checkpoint, with
+    `extra_heads=True`. signal: where the program has one that goes further back than this call.
+    allow_change: settings that must match and may be others than the workdir's
+    (`changed_settings`). began: when the process did, in seconds of the epoch; None: now. Raises
+    StorageError, RunRecordError, CheckpointError, DataStateError, DatasetError, DamagedDataError,
+    RollbackError, DivergenceError where it cannot go back, and others of this package; a workdir
+    that belongs to another run is left as it is. Where a signal comes before the first step, or
+    the run hangs, the process ends at once (`preemption`, `watchdog`).
     """
     clock = wall_time.WallTime(0.0 if began is None else max(0.0, time.time() - began))
     workdir, timeout = storage.path(workdir), run.training.step_timeout_seconds
@@ -134,7 +134,9 @@ def _opened(start: _Start, left: Sequence[LeftOut], *, begins: bool) -> RunUnder
     if init.bert and begins:
         published = bert.load(init.bert, run.model, init.bert_video_layers)
     mesh = stages.create_mesh(run)
-    initial = start.load_bundle(init.checkpoint) if init.checkpoint and begins else None
+    initial = (
+        start.load_bundle(init.checkpoint, extra_heads=True) if init.checkpoint and begins else None
+    )
     if initial is not None and published is not None:
         initialization.require_apart(init, run.model, sorted(initial.variables["params"]))
     storage.make_folder(workdir)

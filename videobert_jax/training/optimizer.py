@@ -16,7 +16,7 @@ from videobert_jax.training.update_rule import UpdateRule, outside
 
 # A leaf decays iff it is a matrix, and the axes say so: biases and norms have none of these
 # names. The number of dimensions does not say it, for scanned layers stack biases into matrices.
-DECAYED_AXES = ("embed", "joint")
+DECAYED_AXES = ("embed", "joint", "extra")
 
 
 def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:

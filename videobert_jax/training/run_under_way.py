@@ -22,7 +22,7 @@ from videobert_jax.data.device_feed import DamagedDataError, DeviceFeed
 from videobert_jax.data.index import DatasetError
 from videobert_jax.data.left_out import LeftOut
 from videobert_jax.files import stopping, storage
-from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.bundle import ModelBundle, without_extra_heads
 from videobert_jax.models.config import EMA, RAW
 from videobert_jax.training import (
     changed_settings,
@@ -370,9 +370,9 @@ class RunUnderWay:
         variables = self.state.variables
         if jax.process_count() > 1:
             variables = multihost_utils.process_allgather(variables, tiled=True)
-        variables = jax.device_get(variables)
+        config, variables = without_extra_heads(self.inputs.model, jax.device_get(variables))
         return ModelBundle(
-            config=self.inputs.model,
+            config=config,
             data=self.run.data,
             variables=variables,
             tokenizer_model=self.inputs.tokenizer.model,
