@@ -64,6 +64,8 @@ def test_it_serves_this_machine_alone_and_removes_its_folder(bundle, number, mon
             visitor.join()
 
     monkeypatch.setattr(server.Server, "serve_forever", serving)
+    # the background jobs of a shell begin with Ctrl-C ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     assert run("--port=0") == 0
     assert not pathlib.Path(seen["folder"]).exists()
     about = seen["about"]

@@ -12,8 +12,8 @@ import videobert_jax
 from tests import bundles, fakes
 from videobert_jax import schema
 from videobert_jax.export import safetensors
+from videobert_jax.inference import inputs, rows
 from videobert_jax.inference import model as inference
-from videobert_jax.inference import rows
 from videobert_jax.inference.inputs import InputWarning
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.videobert import VideoBert
@@ -107,6 +107,29 @@ def test_the_text_matters_to_the_fused_video(model, videos):
     assert np.abs(one - other).max() > 1e-3
 
 
+@pytest.mark.parametrize("missing", ["video", "text"])
+def test_a_pair_may_lack_a_side(model, bundle, videos, missing):
+    """As in training, where the row of the side that is missing has nothing but padding."""
+    tokens, network = model.tokenize(TEXTS[0])[0], VideoBert(bundle.config)
+    texts = [np.array([values]) for values in (tokens, [1] * len(tokens), range(len(tokens)))]
+    count = len(videos[0])
+    clips = [videos[0][None], *(np.array([values]) for values in ([1] * count, range(count)))]
+    if missing == "video":
+        clips[1][:] = 0
+        fused = model.encode_pair(None, TEXTS[0])
+    else:
+        texts[1][:] = 0
+        fused = model.encode_pair(videos[0], None)
+    given = jax.tree.map(jnp.asarray, (bundle.variables, texts, clips))
+    expected = outputs_of_a_row(network, *given)
+    np.testing.assert_allclose(fused.pooled[0], expected["pooled"][0, 0], atol=TOLERANCE)
+    other = {"video": "fused_text", "text": "fused_video"}[missing]
+    np.testing.assert_allclose(getattr(fused, other), expected[other], atol=TOLERANCE)
+    assert getattr(fused, f"fused_{missing}").shape == (1, 0, bundle.config.embed_dim)
+    with pytest.raises(inference.InputError, match="neither a video nor a text"):
+        model.encode_pair(None, None)
+
+
 def test_one_many_and_an_array_give_the_same(model, videos):
     together = model.encode_video(videos)
     for number, video in enumerate(videos):
@@ -176,6 +199,38 @@ def test_bad_texts_are_named(model, videos):
     )
     with pytest.raises(inference.InputError, match="2 videos and 1 texts"):
         model.encode_pair(videos[:2], TEXTS[:1])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "found None, of NoneType; expected a str, or a list of them"),
+        (b"cut", "found b'cut', of bytes"),
+        (3.5, "found 3.5, of float"),
+        (["cut", 3], "text 1 is 3, of int, not a str"),
+        (["cut", "an \ud800nion"], r"text 1: character 4, '\\ud800', is half of a character"),
+    ],
+)
+def test_what_is_no_text_is_named(text, said):
+    with pytest.raises(inference.InputError, match=said):
+        inputs.sentences(text)
+
+
+def test_what_is_no_unicode_is_named_by_every_call(model, videos):
+    for call in (
+        model.encode_text,
+        lambda text: model.fill_mask(text + " [MASK]"),
+        lambda text: model.match(videos[0], text),
+        lambda text: model.answer(videos[0], "what?", choices=[text, "cut"]),
+    ):
+        with pytest.raises(inference.InputError, match="half of a character"):
+            call("an \udfffnion")
+
+
+@pytest.mark.parametrize("video", [None, 3, b"film.mp4", {"video": "film.mp4"}])
+def test_what_is_no_video_is_named(video):
+    with pytest.raises(inference.InputError, match=r"expected a path, Frames, ClipFeatures, an"):
+        inputs.listed(video, 24)
 
 
 def test_the_contract_comes_along(model, bundle):

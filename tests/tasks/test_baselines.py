@@ -58,6 +58,22 @@ def test_word_vectors_weigh_rare_words_more_and_ignore_unknown_ones():
     assert "fry" not in vectors.index  # once only
 
 
+def test_scores_of_ridge_are_cosines_of_said_and_predicted_words(monkeypatch):
+    monkeypatch.setattr(baselines, "_ROWS", 3)  # as if there were more
+    random = np.random.default_rng(0)
+    texts = [f"chop w{i % 4} w{i % 3} with w{i % 5}" for i in range(40)]
+    features = random.normal(size=(40, 6)).astype(np.float32)
+    model = baselines.fit_retrieval(features, texts, np.arange(40) // 4, seed=0)
+    asked = ["qwertz", *texts[:7]]
+    ((first, scores),) = model.similarity(asked, features[:10]).blocks()
+    said = model.vectors.transform(asked)
+    told = model.ridge.predict(features[:10].astype(np.float64))
+    lengths = np.linalg.norm(told, axis=1)
+    assert first == 0 and scores.shape == (8, 10) and scores.dtype == np.float32
+    np.testing.assert_allclose(scores, said @ told.T / lengths, atol=1e-6)
+    assert not scores[0].any()  # no known word: all clips tie
+
+
 @pytest.mark.skipif(not YOUCOOK2.is_dir(), reason="../shared/data/youcook2 is not there")
 def test_ridge_reaches_the_known_figure_on_real_keyframes():
     pairs = json.loads((YOUCOOK2 / "keyframe_pairs.json").read_text())

@@ -44,7 +44,7 @@ def fill_mask(
     network: Network, text: Texts, video: Videos | None, top_k: int
 ) -> list[list[list[Told]]]:
     """Of each text, of each [MASK]: the top_k likeliest; probabilities are means over windows."""
-    texts = [text] if isinstance(text, str) else list(text)
+    texts = inputs.sentences(text)
     pieces, slots = _masked(network, texts)
     cut = Cut.without_video(len(texts), network.contract.dim)
     if video is not None:
@@ -101,7 +101,7 @@ def answer(
 ) -> list[Answer]:
     """Of each pair of video and question; of choices by the matching head, whose logits are means
     over windows, else by the answer head, whose probabilities are."""
-    questions = [question] if isinstance(question, str) else list(question)
+    questions = inputs.sentences(question)
     if choices is not None:
         return _choose(network, video, questions, _per_question(questions, choices), truncate)
     answers = network.bundle.answers

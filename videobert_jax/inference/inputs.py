@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -71,17 +71,44 @@ class Side:
 
 
 def listed(videos: Any, dim: int) -> list[Any]:
-    """One video or several as a list. Raises InputError on an array that is neither."""
+    """One video or several as a list. Raises InputError on what is neither."""
     if isinstance(videos, str | os.PathLike | Frames | ClipFeatures):
         return [videos]
     if not isinstance(videos, np.ndarray | jax.Array):
-        return list(videos)
+        return _each(
+            videos, f"a path, Frames, ClipFeatures, an array [n, {dim}], or a list of them"
+        )
     require_no_frames(videos)
     if videos.ndim not in (2, 3):
         raise InputError(
             f"video of shape {list(videos.shape)}; expected [n, {dim}], n clips, or [b, n, {dim}]."
         )
     return [videos] if videos.ndim == 2 else list(videos)
+
+
+def sentences(text: Any) -> list[str]:
+    """One text or several as a list. Raises InputError on what is no text, or no Unicode."""
+    texts = [text] if isinstance(text, str) else _each(text, "a str, or a list of them")
+    for number, each in enumerate(texts):
+        if not isinstance(each, str):
+            raise InputError(f"text {number} is {each!r:.80}, of {type(each).__name__}, not a str.")
+        try:
+            each.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"text {number}: character {error.start + 1}, {each[error.start]!a}, is half of a "
+                "character; decode the text as what it was written in, such as UTF-8."
+            ) from None
+    return texts
+
+
+def _each(several: Any, expected: str) -> list[Any]:
+    """A list of several inputs. Raises InputError on what has none."""
+    if isinstance(several, bytes | dict) or not isinstance(several, Iterable):
+        raise InputError(
+            f"found {several!r:.80}, of {type(several).__name__}; expected {expected}."
+        )
+    return list(several)
 
 
 def called(number: int, video: Any) -> str:
@@ -103,10 +130,10 @@ def tokenized(
 ) -> Side:
     """Piece ids of each text, [CLS] first and [SEP] last.
 
-    Warns where most pieces of a text are bytes or unknown. Raises InputError on an empty text and,
-    unless `truncate` cuts it, on a too long one.
+    Warns where most pieces of a text are bytes or unknown. Raises InputError on an empty text,
+    what is no text and, unless `truncate` cuts it, on a too long one.
     """
-    texts = [text] if isinstance(text, str) else list(text)
+    texts = sentences(text)
     room = maximum_pieces - 2
     found = []
     for number, pieces in enumerate(tokenizer.encode(texts)):

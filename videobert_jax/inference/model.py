@@ -117,13 +117,17 @@ class PretrainedModel(Network):
         """Cosine of every video (rows) with every text (columns), -1 to 1, by the towers alone."""
         return self.encode_video(video) @ self.encode_text(text, truncate=truncate).T
 
-    def encode_pair(self, video: Videos, text: Texts, *, truncate: bool = False) -> PairEncoding:
-        """Each video fused with the text of the same place.
+    def encode_pair(
+        self, video: Videos | None, text: Texts | None, *, truncate: bool = False
+    ) -> PairEncoding:
+        """Each video fused with the text of the same place; None: that side is missing, and has
+        no vectors, as in training on text alone or on video alone.
 
         Of several windows: fused_video of each clip from the window in whose middle it lies,
-        fused_text and pooled the means over windows. Raises InputError on unequal numbers.
+        fused_text and pooled the means over windows. Raises InputError on unequal numbers,
+        and where both sides are None.
         """
-        cut, texts = self.paired(video, text, truncate=truncate)
+        cut, texts = self.either(video, text, truncate=truncate)
         fused_video, fused_text, pooled = self.run("pairs", cut.windows, texts)
         return PairEncoding(
             cut.clips(fused_video), cut.means(fused_text[:, : texts.longest]), cut.means(pooled)
@@ -318,7 +322,7 @@ class PretrainedModel(Network):
         hidden = [np.isnan(clips).all(axis=1, keepdims=True) for clips in given]
         self.features([np.where(of, 0.0, clips) for of, clips in zip(hidden, given, strict=True)])
         videos = self.short(given)
-        texts = Side([np.zeros(0, np.int32)] * len(given), self.maximum_pieces)
+        texts = self.no_texts(len(given))
         if text is not None:
             texts = self.texts(text, truncate=truncate)
             require_paired(len(given), len(texts.inputs))

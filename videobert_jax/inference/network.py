@@ -117,6 +117,25 @@ class Network:
         """Piece ids of each text. Raises InputError as `inputs.tokenized`."""
         return inputs.tokenized(self.tokenizer, text, self.maximum_pieces, truncate=truncate)
 
+    def either(
+        self, video: Videos | None, text: Texts | None, *, truncate: bool
+    ) -> tuple[Cut, Side]:
+        """As `paired`, where None is a side without clips, or without pieces. Raises InputError
+        where both are None."""
+        if video is not None and text is not None:
+            return self.paired(video, text, truncate=truncate)
+        if text is not None:
+            texts = self.texts(text, truncate=truncate)
+            return Cut.without_video(len(texts.inputs), self.contract.dim), texts
+        if video is None:
+            raise InputError("neither a video nor a text; expected one of them or both.")
+        cut = self.cut(video)
+        return cut, self.no_texts(len(cut.owners))
+
+    def no_texts(self, count: int) -> Side:
+        """So many texts without a piece."""
+        return Side([np.zeros(0, np.int32)] * count, self.maximum_pieces)
+
     def paired(self, video: Videos, text: Texts, *, truncate: bool) -> tuple[Cut, Side]:
         """Videos in windows, and a text for each window. Raises InputError on unequal numbers."""
         texts, cut = self.texts(text, truncate=truncate), self.cut(video)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from videobert_jax.inference import inputs
 from videobert_jax.inference.inputs import InputError
 from videobert_jax.models import word_tower
 from videobert_jax.text import word_list
@@ -132,9 +133,9 @@ class SearchModel:
     def encode_text(self, text: str | Sequence[str]) -> Float[np.ndarray, "b 512"]:
         """A vector a sentence, not normalised, from its first 16 words that the vocabulary has.
 
-        Raises InputError on a sentence without such a word.
+        Raises InputError on a sentence without such a word, and on what is no text.
         """
-        sentences = [text] if isinstance(text, str) else list(text)
+        sentences = inputs.sentences(text)
         if not sentences:
             raise InputError("an empty list; expected one sentence or more.")
         ids = self.words.encode(sentences, word_tower.MAXIMUM_WORDS)

@@ -16,6 +16,7 @@ from videobert_jax.tasks.metrics import classification, ranking, similarity
 # Multiples of the mean eigenvalue of the features' covariance: the same grid serves all features.
 PENALTIES = tuple(float(10.0**exponent) for exponent in np.arange(-3.0, 2.01, 0.5))
 HELD_OUT_FRACTION = 0.2
+_ROWS = 1024  # whose words are held at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,9 +126,22 @@ class RidgeRetrieval:
     def similarity(
         self, texts: Sequence[str], features: Float[np.ndarray, "n c"]
     ) -> similarity.Products:
-        """Cosine between each text's words and the words predicted from each example's clips."""
-        predicted = unit_rows(self.ridge.predict(features))
-        return similarity.Products(self.vectors.transform(texts), predicted)
+        """Cosine between each text's words and the words predicted from each example's clips.
+
+        Said in the dimensions of the features and one more, for there may be many more words: a
+        text's words times the map are as long as an example's clips.
+        """
+        map_and_bias = np.vstack([self.ridge.weights, self.ridge.bias])
+        sides: list[list[np.ndarray]] = [[], []]
+        for first in range(0, len(texts), _ROWS):
+            words_of_texts = self.vectors.transform(texts[first : first + _ROWS])
+            sides[0].append((words_of_texts @ map_and_bias.T).astype(np.float32))
+        for first in range(0, len(features), _ROWS):
+            inputs = (features[first : first + _ROWS] - self.ridge.mean) / self.ridge.scale
+            inputs = np.pad(inputs, ((0, 0), (0, 1)), constant_values=1.0)
+            lengths = np.linalg.norm(inputs @ map_and_bias, axis=1, keepdims=True)
+            sides[1].append((inputs / np.maximum(lengths, 1e-12)).astype(np.float32))
+        return similarity.Products(*map(np.concatenate, sides))
 
 
 def fit_retrieval(
