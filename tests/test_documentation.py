@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
+from configs import base
 from tests import bundles, colours
 from videobert_jax import configuration
 from videobert_jax.cli import main
@@ -21,7 +22,7 @@ from videobert_jax.weights import backbones
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-EXAMPLES = (ROOT / "README.md", ROOT / "docs" / "inference.md")  # in Python
+EXAMPLES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("inference", "search")))
 _PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _FENCE = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"`([^`]+)`")
@@ -88,6 +89,25 @@ def test_a_command_is_understood(command, only_parse, monkeypatch, capsys):
         configuration.apply_override(configuration.load_file(str(ROOT / config[0])), key, value)
 
 
+def test_what_takes_the_place_of_other_code_is_there():
+    """Settings, files and flags in the right columns of docs/coming_from.md."""
+    text = (ROOT / "docs" / "coming_from.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ", 1) for line in text.splitlines() if line[:2] == "| "]
+    ours = " ".join(row[1] for row in rows if len(row) == 2)
+    settings = set(re.findall(r"`config\.([a-z_.0-9]+)", text))
+    leaves = configuration.flat_settings(configuration.to_json(base.get_config()))
+    known = {
+        ".".join(leaf.split(".")[:n]) for leaf in leaves for n in range(1, leaf.count(".") + 2)
+    }
+    assert len(settings) > 40 and settings <= known, sorted(settings - known)
+    files = set(re.findall(r"\b(configs/\w+\.py)", ours))
+    assert len(files) > 5 and not [file for file in files if not (ROOT / file).is_file()]
+    programs = [*(ROOT / "videobert_jax" / "cli").glob("*.py"), ROOT / "train.py", ROOT / "eval.py"]
+    flags = set(re.findall(r"(?<![\w-])--(?!config\b)([a-z][\w-]*)", ours))
+    taken = {flag for file in programs for flag in re.findall(r'"--([\w-]+)"', file.read_text())}
+    assert len(flags) > 20 and flags <= taken, sorted(flags - taken)
+
+
 @pytest.mark.parametrize("document", EXAMPLES, ids=lambda path: path.name)
 def test_the_examples_in_python_run(document, tiny_run, tmp_path, monkeypatch):
     """As they stand, where a small network and short films are called as the example has them."""
@@ -100,7 +120,22 @@ def test_the_examples_in_python_run(document, tiny_run, tmp_path, monkeypatch):
     frames = np.random.default_rng(0).integers(0, 256, (80, 32, 32, 3), np.uint8)
     for film in set(re.findall(r"\w+\.mp4", example)):
         decode.write_frames(film, frames, 8)
-    made: dict[str, object] = {}
+    if document.name == "search.md":
+        _index_films(monkeypatch)
+    made: dict[str, object] = {"index_vectors": np.ones((2, made.config.joint_dim), np.float32)}
     exec(compile(example, str(document), "exec"), made)
     assigned = set(re.findall(r"^(\w+) = ", example, re.MULTILINE))
     assert assigned and all(made[name] is not None for name in assigned)
+
+
+def _index_films(monkeypatch) -> None:
+    """runs/index of two films, by the export."""
+    pytest.importorskip("faiss", reason="faiss is not installed")
+    monkeypatch.setattr(
+        backbones, "load_backbone", lambda name, file: (colours.BACKBONE, colours.CLIPS)
+    )
+    frames = np.random.default_rng(1).integers(0, 256, (80, 32, 32, 3), np.uint8)
+    pathlib.Path("videos").mkdir()
+    for number in range(2):
+        decode.write_frames(f"videos/{number}.mp4", frames[number:], 8)
+    assert main.main(["index", "videos", "--platform=cpu"]) == 0

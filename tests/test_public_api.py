@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import inspect
 import re
+import typing
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -16,14 +17,26 @@ from videobert_jax import schema
 from videobert_jax.data import index, segments
 from videobert_jax.data.datasets import annotated
 from videobert_jax.data.writer import DatasetWriter
+from videobert_jax.export.errors import ExportError
+from videobert_jax.files.extras import MissingExtra
+from videobert_jax.inference.inputs import InputError
 from videobert_jax.inference.search import SearchModel
+from videobert_jax.loading import LoadError
 from videobert_jax.objectives import passes
+from videobert_jax.search_index import Index, SearchIndexError, building
 from videobert_jax.tasks import report
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.video import clips, extract
 
-# Of applications: all that `videobert_jax` offers. Of extensions: what docs/extending.md names.
-APPLICATIONS = (*(getattr(videobert_jax, name) for name in videobert_jax.__all__), SearchModel)
+# Of applications: all that `videobert_jax` offers, and what docs/search.md names. Of extensions:
+# what docs/extending.md names.
+SEARCH = (Index, building.update, building.remove, building.rebuild, building.Options)
+APPLICATIONS = (
+    *(getattr(videobert_jax, name) for name in videobert_jax.__all__),
+    SearchModel,
+    *SEARCH,
+)
+ERRORS = (InputError, LoadError, ExportError, MissingExtra, SearchIndexError)
 EXTENSIONS = (
     annotated.Corpus,
     segments.Segment,
@@ -85,14 +98,26 @@ def result_of(call: Callable[..., Any]) -> Any:
     return inspect.signature(call).return_annotation
 
 
+def ours_in(annotation: Any) -> Iterator[type]:
+    """Classes of this package that a type is made of."""
+    for inner in typing.get_args(annotation):
+        yield from ours_in(inner)
+    if inspect.isclass(annotation) and annotation.__module__.startswith("videobert_jax"):
+        yield annotation
+
+
 CALLS = list(described((*APPLICATIONS, *EXTENSIONS)))
-CLASSES = [thing for thing in (*APPLICATIONS, *EXTENSIONS) if inspect.isclass(thing)]
+RESULTS = {of for each in described(APPLICATIONS) for of in ours_in(result_of(each.call))}
+PUBLIC = dict.fromkeys((*APPLICATIONS, *EXTENSIONS, *ERRORS, *RESULTS))
+CLASSES = sorted(filter(inspect.isclass, PUBLIC), key=lambda thing: thing.__name__)
 
 
 def test_there_is_something_to_describe():
     found = {of.name for of in CALLS}
     assert {"load", "PretrainedModel.encode_video", "SearchModel.search"} <= found
     assert {"DatasetWriter.add_video", "apply", "PretrainedModel.features"} <= found
+    results = {"Answer", "Told", "TimedCaption", "Localization", "WordAttention", "Hit", "Report"}
+    assert results <= {thing.__name__ for thing in CLASSES}
 
 
 @pytest.mark.parametrize("of", CALLS, ids=lambda of: of.name)
@@ -147,5 +172,5 @@ def test_arrays_have_shapes_and_times_have_units(of):
 
 def test_what_is_documented_is_importable_by_its_page():
     """`make docs` makes a page of each module that holds one of these."""
-    assert {thing.__module__ for thing in (*APPLICATIONS, *EXTENSIONS)} <= set(api.PAGES)
+    assert {thing.__module__ for thing in PUBLIC} <= set(api.PAGES)
     assert all(importlib.import_module(page).__doc__ for page in api.PAGES)

@@ -163,16 +163,16 @@ class FeatureContract:
     Strings may be "unknown", numbers None where the source does not say.
     """
 
-    backbone: str
-    weights_sha256: str
-    layer: str
+    backbone: str  # of `weights.backbones`, a dotted path, or what the source calls it
+    weights_sha256: str  # of the backbone's file
+    layer: str  # whose output a feature is
     dim: int
-    fps: float | None
-    frames_per_clip: int | None
-    stride_seconds: float
-    crop: str
-    normalised: bool
-    dtype: str
+    fps: float | None  # at which frames were taken, a second
+    frames_per_clip: int | None  # that a feature is of
+    stride_seconds: float  # between the starts of clips
+    crop: str  # what of a frame was seen
+    normalised: bool  # to norm 1
+    dtype: str  # of the stored numbers
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -100,6 +100,21 @@ def test_a_page_holds_all_lines_layers_and_heads_and_needs_no_extra(
     assert '"layer":null,"head":null}' in output.read_text().partition('"chosen"')[2]
 
 
+def test_of_several_files_each_has_its_own(bundle, features, capsys):
+    other = features.with_name("b.npy")
+    np.save(other, np.load(features)[::-1])
+    other.with_suffix(".vtt").write_text(features.with_suffix(".vtt").read_text())
+    assert run(features, other, "--html") == 0
+    pages = [file.with_suffix(".attention.html") for file in (features, other)]
+    assert capsys.readouterr().out.splitlines() == [str(page) for page in pages]
+    assert "moments of a.npy" in pages[0].read_text() and "moments of b.npy" in pages[1].read_text()
+    for option in ("--output=x.html", "--line=1", "--lines=1-2", "--transcript=x.vtt"):
+        assert run(features, other, option) == 2
+        assert f"{option.split('=')[0]} is of one FILE, found 2" in capsys.readouterr().err
+    assert run(features, "--html", "--output=x.png") == 2
+    assert "expected a name that ends in .html" in capsys.readouterr().err
+
+
 def test_the_longest_line_is_drawn_unless_another_is_asked_for(bundle, features, monkeypatch):
     """The similar one of two that are equally long; the first has fewer clips."""
     drawn = []

@@ -1,6 +1,7 @@
 """`videobert index` and `videobert search`: from video files to moments, and what they refuse."""
 
 import dataclasses
+import fractions
 import json
 import sys
 
@@ -68,7 +69,7 @@ def test_videos_are_indexed_and_their_moments_found(export, videos, tmp_path, ca
     assert run("index", videos, *words) == 1
     said = capsys.readouterr()
     assert "27 segments, exact; files: 3 new, 1 left out" in said.out
-    assert f"  left out: {videos / 'broken.mp4'} cannot be decoded" in said.out
+    assert f"  left out: {videos / 'broken.mp4'} cannot be opened" in said.out
     assert "4 files: 0 are indexed, 4 to embed" in said.err
     (videos / "broken.mp4").unlink()
     assert run("index", videos, *words) == 0
@@ -94,12 +95,54 @@ def test_videos_are_indexed_and_their_moments_found(export, videos, tmp_path, ca
     assert search.clock(found[0]["start"]) in lines[0] and f"{found[0]['score']:.3f}" in lines[0]
 
 
-def test_files_are_added_taken_out_and_rebuilt(export, videos, tmp_path, capsys):
+def test_without_options_the_model_of_make_pretrain_is_taken(
+    export, videos, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VIDEOBERT_CHECKPOINT", raising=False)
+    assert run("index", "videos") == 2
+    assert "runs/kitchen is not there; give --checkpoint=" in capsys.readouterr().err
+    (tmp_path / "runs").mkdir()
+    export.rename(tmp_path / "runs/kitchen")
+    assert run("index", "videos") == 0
+    assert "model: runs/kitchen (--checkpoint names another)" in capsys.readouterr().err
+    assert (tmp_path / "runs/index/index.json").is_file()
+    assert answers(capsys, "cut the onion", "--top-k=1")[0]["file"].startswith(str(videos))
+    monkeypatch.setenv("VIDEOBERT_CHECKPOINT", "elsewhere")
+    assert run("index", "videos", "--index=other") == 2
+    assert "elsewhere: expected a workdir" in capsys.readouterr().err
+
+
+def test_hostile_films_are_left_out_and_the_others_indexed(export, videos, tmp_path, capsys):
+    """One of five hours, of 80 pictures, which its default refuses; one with sound alone; none."""
+    import av
+
+    pictures = [np.full((16, 16, 3), level, np.uint8) for level in range(80)]
+    decode.write_frames(videos / "long.mp4", pictures, fractions.Fraction(80, 5 * 3600))
+    with av.open(str(videos / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=16_000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        sound.sample_rate = 16_000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    (videos / "text.mp4").write_text("no film")
+    words = (f"--checkpoint={export}", f"--index={tmp_path / 'index'}")
+    assert run("index", videos, *words) == 1
+    said = capsys.readouterr().out
+    assert "3 new, 3 left out" in said
+    assert "long.mp4 lasts 18,000 s; expected 14,400 s at most: cut it, or say --max-sec" in said
+    assert "sound.mp4 has no" in said and "text.mp4 cannot be opened" in said
+    assert run("index", videos, *words, "--max-seconds=20000") == 1
+    assert "1 new, 3 unchanged, 2 left out" in capsys.readouterr().out
+
+
+def test_files_are_added_taken_out_and_rebuilt(export, videos, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     index = tmp_path / "index"
     assert run("index", "add", videos, f"--index={index}", f"--checkpoint={export}") == 2
     assert "holds no search index" in capsys.readouterr().err
     assert run("index", videos / "film_0.mp4", f"--index={index}") == 2
-    assert "say by which model" in capsys.readouterr().err
+    assert "no model is named" in capsys.readouterr().err
     assert run("index", videos / "film_0.mp4", f"--index={index}", f"--checkpoint={export}") == 0
     assert run("index", "add", videos, f"--index={index}") == 0
     assert "files: 2 new, 1 unchanged" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`videobert attention FILE --checkpoint WORKDIR|EXPORT`: what a network looks at, PNG or HTML.
+"""`videobert attention FILE... --checkpoint WORKDIR|EXPORT`: what a network looks at, PNG or HTML.
 
 The picture, above: every line of the transcript beside every moment of the video. Below: how the
 words of one line and its clips attend to each other. The page: that of all lines, in every layer,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 HELP = "draw which words and moments of a video a network takes together (PNG, HTML)"
 MOST_LINES = 12  # of a readable picture
+_PICTURE, _PAGE = ".attention.png", ".attention.html"
 
 
 class AttentionError(ValueError):
@@ -32,14 +33,25 @@ class AttentionError(ValueError):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=pathlib.Path, help="video, or .npy of clip features")
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="+",
+        type=pathlib.Path,
+        help="video, or .npy of clip features",
+    )
     model_options.add_model_arguments(parser)
-    parser.add_argument("--transcript", type=pathlib.Path, help="default: FILE's name with .vtt")
+    parser.add_argument(
+        "--transcript", type=pathlib.Path, help="of one FILE; default: its name with .vtt"
+    )
     parser.add_argument(
         "--output",
         type=pathlib.Path,
-        help="a picture, .png, or a page for the browser, .html; default: FILE's name with "
-        ".attention.png",
+        help="of one FILE: a picture, .png, or a page for the browser, .html; default: its name "
+        f"with {_PICTURE}",
+    )
+    parser.add_argument(
+        "--html", action="store_true", help=f"pages instead of pictures, FILE's name with {_PAGE}"
     )
     parser.add_argument(
         "--lines",
@@ -61,32 +73,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 when the picture or page is there. Raises AttentionError, TranscriptError, MissingExtra,
+    """0 when the pictures or pages are there. Raises AttentionError, TranscriptError, MissingExtra,
     ContractMismatch and what the loaders raise."""
-    from videobert_jax.files import atomic
-    from videobert_jax.inference import attention_page, attention_picture
     from videobert_jax.text import transcripts
 
-    file = arguments.file
-    output = arguments.output or file.with_suffix(".attention.png")
-    is_page = output.suffix == ".html"
-    if not is_page:
-        if output.suffix != ".png":
-            raise AttentionError(f"--output={output}: expected a name that ends in .png or .html.")
+    files, outputs = arguments.files, _outputs(arguments)
+    if any(output.suffix == ".png" for output in outputs):
         extras.require("matplotlib", "plots")
-    transcript = transcripts.read_transcript(arguments.transcript or file.with_suffix(".vtt"))
-    for reason in transcript.dropped:
-        _say(f"left out of the transcript: {reason}")
+    read = []
+    for file in files:
+        transcript = transcripts.read_transcript(arguments.transcript or file.with_suffix(".vtt"))
+        for reason in transcript.dropped:
+            _say(f"left out of the transcript of {file}: {reason}")
+        read.append(transcript.cues)
     with model_options.opened(arguments) as model:
-        shown = _shown(model, _Source(file, model), transcript.cues, arguments)
-        if is_page:
-            contents = attention_page.build(_page(model, shown, arguments)).encode()
-        else:
-            contents = attention_picture.draw(_picture(model, shown, arguments))
+        for file, cues, output in zip(files, read, outputs, strict=True):
+            _draw(model, file, cues, output, arguments)
+    return 0
+
+
+def _outputs(arguments: argparse.Namespace) -> list[pathlib.Path]:
+    """What is written of each file. Raises AttentionError on options of one file for several."""
+    files, output = arguments.files, arguments.output
+    if len(files) > 1:
+        for name in ("transcript", "output", "line", "lines"):
+            if getattr(arguments, name) is not None:
+                raise AttentionError(f"--{name} is of one FILE, found {len(files)}; leave it out.")
+    if output is None:
+        ending = _PAGE if arguments.html else _PICTURE
+        return [file.with_suffix(ending) for file in files]
+    if output.suffix not in ((".html",) if arguments.html else (".png", ".html")):
+        expected = ".html" if arguments.html else ".png or .html"
+        raise AttentionError(f"--output={output}: expected a name that ends in {expected}.")
+    return [output]
+
+
+def _draw(
+    model: "PretrainedModel",
+    file: pathlib.Path,
+    cues: "list[Cue]",
+    output: pathlib.Path,
+    arguments: argparse.Namespace,
+) -> None:
+    from videobert_jax.files import atomic
+    from videobert_jax.inference import attention_page, attention_picture
+
+    shown = _shown(model, _Source(file, model), cues, arguments)
+    if output.suffix == ".html":
+        contents = attention_page.build(_page(model, shown, arguments)).encode()
+    else:
+        contents = attention_picture.draw(_picture(model, shown, arguments))
     output.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_bytes(output, contents)
     print(output)
-    return 0
 
 
 class _Source:

@@ -15,6 +15,7 @@ import pathlib
 from typing import TYPE_CHECKING
 
 from videobert_jax.cli import extract as extract_command
+from videobert_jax.cli import model_options
 
 if TYPE_CHECKING:
     from videobert_jax.search_index.building import Report
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 HELP = "make a search index of videos, extend it, take files out"
 _VERBS = ("add", "remove", "rebuild")
 _MOST_FAILURES = 20
+_MOST_SECONDS = 4 * 3600.0  # longer than any film
 
 
 class IndexCommandError(ValueError):
@@ -33,11 +35,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "videos", nargs="+", metavar="VIDEOS", help="folders and files, or add|remove|rebuild first"
     )
     parser.add_argument(
-        "--output", "--index", dest="index", type=pathlib.Path, required=True, help="folder"
+        "--output",
+        "--index",
+        dest="index",
+        type=pathlib.Path,
+        default=model_options.INDEX,
+        help=f"folder; default {model_options.INDEX}",
     )
     parser.add_argument(
         "--checkpoint",
-        help="WORKDIR, WORKDIR@STEP or an export; default: the one that made the index",
+        help="WORKDIR, WORKDIR@STEP or an export; default: the one that made the index, of a new "
+        f"one {model_options.DEFAULT}",
     )
     parser.add_argument(
         "--window",
@@ -58,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prune",
         action="store_true",
         help="drop files that are not there any more, and what stopped runs left behind",
+    )
+    parser.add_argument(
+        "--max-seconds",
+        type=float,
+        default=_MOST_SECONDS,
+        help=f"of a video that is extracted; longer ones are left out (default {_MOST_SECONDS:g})",
     )
     extract_command.add_backbone_arguments(parser)
 
@@ -88,16 +102,18 @@ def _update(arguments: argparse.Namespace, paths: list[str], must_be_there: bool
     is_there = (folder / manifest.FILE).exists()
     if must_be_there:
         manifest.read(folder)
-    if not is_there and not arguments.checkpoint:
-        raise IndexCommandError(f"{folder} is new: say by which model, --checkpoint=CHECKPOINT.")
-    model, checkpoint = search.load_model(
-        folder if is_there else None, arguments.checkpoint, arguments.platform
-    )
+    named = arguments.checkpoint or ("" if is_there else model_options.by_default())
+    model, checkpoint = search.load_model(folder if is_there else None, named, arguments.platform)
     wanted = None
     if arguments.window is not None or arguments.hop is not None:
         wanted = windows.chosen(model, arguments.window, arguments.hop)
     options = building.Options(
-        wanted, arguments.kind, checkpoint, arguments.features, arguments.prune
+        wanted,
+        arguments.kind,
+        checkpoint,
+        arguments.features,
+        arguments.prune,
+        arguments.max_seconds,
     )
 
     def make_extractor():

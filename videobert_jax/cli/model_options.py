@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import pathlib
 import sys
 import warnings
@@ -12,6 +13,27 @@ from videobert_jax.models.config import WEIGHTS
 
 if TYPE_CHECKING:
     from videobert_jax.inference.model import PretrainedModel
+
+INDEX = pathlib.Path("runs/index")  # that `videobert index` makes, where no other is named
+VARIABLE = "VIDEOBERT_CHECKPOINT"
+_WORKDIR = "runs/kitchen"  # of `make pretrain`
+DEFAULT = f"${VARIABLE}, else {_WORKDIR}"
+
+
+class NoModelError(ValueError):
+    """No model is named, and that of `make pretrain` is not there."""
+
+
+def by_default() -> str:
+    """The model where no --checkpoint names one, which is said. Raises NoModelError."""
+    name = os.environ.get(VARIABLE, "")
+    if not name and not pathlib.Path(_WORKDIR).is_dir():
+        raise NoModelError(
+            f"no model is named, and {_WORKDIR} is not there; give --checkpoint=CHECKPOINT, set "
+            f"{VARIABLE}, or say `make pretrain` first."
+        )
+    print(f"model: {name or _WORKDIR} (--checkpoint names another)", file=sys.stderr)
+    return name or _WORKDIR
 
 
 def add_arguments(parser: argparse.ArgumentParser, files: str = "+") -> None:
@@ -30,9 +52,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, max_seconds: float = 36
     """What every command says of its model."""
     parser.add_argument(
         "--checkpoint",
-        required=True,
         help="WORKDIR, WORKDIR@STEP, WORKDIR@best, the folder of an export, or ORG/NAME, a "
-        "repository of huggingface.co",
+        f"repository of huggingface.co; default {DEFAULT}",
     )
     add_weights_argument(parser)
     parser.add_argument(
@@ -64,7 +85,7 @@ def add_truncate(parser: argparse.ArgumentParser) -> None:
 def opened(arguments: argparse.Namespace) -> Iterator["PretrainedModel"]:
     """The model of the arguments; what it warns of is said in a line on stderr.
 
-    Raises what `videobert_jax.load` does, and HardwareError.
+    Raises what `videobert_jax.load` does, NoModelError and HardwareError.
     """
     import videobert_jax
     from videobert_jax.inference.inputs import InputWarning
@@ -82,7 +103,7 @@ def opened(arguments: argparse.Namespace) -> Iterator["PretrainedModel"]:
         warnings.showwarning = say
         print(hardware.start(arguments.platform), file=sys.stderr)
         yield videobert_jax.load(
-            arguments.checkpoint,
+            arguments.checkpoint or by_default(),
             weights=arguments.weights,
             backbone_weights=arguments.backbone_weights,
             maximum_seconds=arguments.max_seconds,

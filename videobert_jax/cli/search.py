@@ -10,6 +10,8 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING
 
+from videobert_jax.cli import model_options
+
 if TYPE_CHECKING:
     from videobert_jax.inference.model import PretrainedModel
 
@@ -18,7 +20,12 @@ HELP = "find moments of indexed videos by a sentence"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", help="one sentence, in quotes")
-    parser.add_argument("--index", type=pathlib.Path, required=True, help="folder of the index")
+    parser.add_argument(
+        "--index",
+        type=pathlib.Path,
+        default=model_options.INDEX,
+        help=f"folder of the index; default {model_options.INDEX}",
+    )
     parser.add_argument(
         "--checkpoint",
         help="WORKDIR, WORKDIR@STEP or an export; default: the one that made the index",

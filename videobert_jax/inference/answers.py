@@ -26,7 +26,8 @@ class Told(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The likeliest answer, its probability, and that of every answer, the likeliest first."""
+    """The likeliest answer, `text`, its probability, and `probabilities`, that of every answer, the
+    likeliest first."""
 
     text: str
     probability: float

@@ -15,7 +15,7 @@ Seconds = float | int
 
 
 class TimedCaption(NamedTuple):
-    """A caption of what is seen from `start` to `end`, in seconds."""
+    """A caption, `text`, of what is seen from `start` to `end`, in seconds."""
 
     start: Seconds
     end: Seconds

@@ -49,7 +49,8 @@ Texts = str | Sequence[str]
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """Inputs of one kind, each of its own length. Raises InputError where there is none."""
+    """`inputs` of one kind, each [n, ...] of its own length, at most maximum_length. Raises
+    InputError where there is none."""
 
     inputs: list[np.ndarray]
     maximum_length: int

@@ -21,7 +21,7 @@ from videobert_jax.inference.inputs import InputError, Side, Texts, Video, Video
 from videobert_jax.inference.localization import Localization
 from videobert_jax.inference.network import Network, require_paired
 
-__all__ = ["InputError", "PretrainedModel"]
+__all__ = ["AttentionRollout", "CrossAttention", "InputError", "PairEncoding", "PretrainedModel"]
 
 
 class PairEncoding(NamedTuple):

@@ -133,7 +133,7 @@ class Network:
         return cut, self.no_texts(len(cut.owners))
 
     def no_texts(self, count: int) -> Side:
-        """So many texts without a piece."""
+        """Texts without a piece, `count` of them."""
         return Side([np.zeros(0, np.int32)] * count, self.maximum_pieces)
 
     def paired(self, video: Videos, text: Texts, *, truncate: bool) -> tuple[Cut, Side]:

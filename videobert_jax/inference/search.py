@@ -29,7 +29,8 @@ Video = np.ndarray | str | os.PathLike  # a clip, or the path of a file
 
 
 class Found(NamedTuple):
-    """The best videos of each query, best first: numbers and dot products, both [q, k]."""
+    """The best videos of each query, best first: `videos`, their numbers, and `scores`, dot
+    products, both [q, k]."""
 
     videos: Int[np.ndarray, "q k"]
     scores: Float[np.ndarray, "q k"]

@@ -6,6 +6,7 @@ replaced last: until then the index is what it was before. One process changes a
 """
 
 import dataclasses
+import math
 import os
 import pathlib
 import sys
@@ -34,8 +35,9 @@ _OURS = {manifests.FILE, shards.FOLDER, FEATURES_FOLDER}
 class Report:
     """What a run did: numbers of files, segments in the index, and failures {"file", "reason"}.
 
-    kind: of what is searched, "" where there is nothing. gone: indexed files that are not there any
-    more, and were kept.
+    kind: of what is searched, "" where there is nothing. Files are new, changed since they were
+    indexed, kept as they were, or dropped; gone: indexed ones that are not there any more, and were
+    kept.
     """
 
     segments: int
@@ -56,6 +58,7 @@ class Options:
     `vectors.APPROXIMATE_FROM` segments on. checkpoint: where the model was loaded from, for
     searches to come. features: folder of extracted clip features, default within the index.
     prune: drops files that are not there any more, and what runs that were stopped left behind.
+    maximum_seconds: of a video that is extracted, by what it claims; a longer one is left out.
     """
 
     windows: Windows | None = None
@@ -63,6 +66,7 @@ class Options:
     checkpoint: str = ""
     features: pathlib.Path | None = None
     prune: bool = False
+    maximum_seconds: float = math.inf
 
 
 def update(
@@ -72,7 +76,10 @@ def update(
     make_extractor: Callable[[], Extractor],
     options: Options,
 ) -> Report:
-    """Indexes the videos and features of `paths`; what is there and unchanged is kept.
+    """Indexes the videos and features of `paths` in `folder`; what is there and unchanged is kept.
+
+    make_extractor: called when the first video has to be extracted, such as `lambda:
+    model.reader.extractor`. options: how, where the defaults are not meant.
 
     A file that cannot be indexed is told in the report, and one that was indexed before it was
     damaged is dropped. Raises SearchIndexError where the folder holds something else, an index by
@@ -84,7 +91,7 @@ def update(
     found = finding.find(paths, folder)
     old = {file.path: file for file in before.files}
     kept = options.features or folder / FEATURES_FOLDER
-    features = Features(kept, before.maker.contract, make_extractor)
+    features = Features(kept, before.maker.contract, make_extractor, options.maximum_seconds)
     embedding = _Embedding(folder, model, before, features)
     waiting = [source for source in found if not _is_indexed(folder, source, old)]
     _say(f"{len(found)} files: {len(found) - len(waiting)} are indexed, {len(waiting)} to embed")
@@ -119,7 +126,8 @@ def update(
 
 
 def remove(folder: pathlib.Path, paths: Paths) -> Report:
-    """Takes files, or all files below folders, out of an index; they need not be there any more.
+    """Takes `paths`, files or all files below folders, out of the index in `folder`; they need not
+    be there any more.
 
     Raises SearchIndexError where a path is not indexed, and as `manifest.read` does.
     """
@@ -143,7 +151,7 @@ def remove(folder: pathlib.Path, paths: Paths) -> Report:
 
 
 def rebuild(folder: pathlib.Path, kind: str | None = None) -> Report:
-    """Makes what is searched anew from the shards, of another kind if one is given.
+    """Makes what is searched in `folder` anew from the shards, of another kind if one is given.
 
     Raises SearchIndexError where a shard is damaged, and as `manifest.read` does.
     """

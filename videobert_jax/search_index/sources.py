@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 import os
 import pathlib
 import sys
@@ -17,7 +18,7 @@ from videobert_jax.inference import reading
 from videobert_jax.inference.inputs import InputError
 from videobert_jax.schema import ContractMismatch, FeatureContract
 from videobert_jax.search_index.errors import FatalMismatch, SearchIndexError
-from videobert_jax.video import corpus, extract
+from videobert_jax.video import corpus, decode, extract
 
 FEATURE_SUFFIXES = reading.FEATURES
 CONTRACT_FILE = "contract.json"
@@ -118,7 +119,8 @@ def _is_features(path: str | pathlib.Path) -> bool:
 class Features:
     """Clip features of sources: read, or extracted once and kept in `folder` for the next time.
 
-    make_extractor is called when a video has to be extracted for the first time.
+    make_extractor is called when a video has to be extracted for the first time. maximum_seconds:
+    of a video that is extracted.
     """
 
     def __init__(
@@ -126,16 +128,18 @@ class Features:
         folder: pathlib.Path,
         expected: FeatureContract,
         make_extractor: Callable[[], Extractor],
+        maximum_seconds: float,
     ):
         self.folder, self._expected, self._make = folder, expected, make_extractor
+        self._maximum_seconds = maximum_seconds
         self._extractor: Extractor | None = None
 
     def of(self, source: Source) -> Float[np.ndarray, "v c"]:
         """Features of all clips of a source.
 
-        Raises VideoError and ArrayFileError where it is damaged, ContractMismatch where it was
-        made in another way than the model's features, SearchIndexError where its shape is wrong,
-        FatalMismatch where that is so of every video.
+        Raises VideoError where it is damaged or too long, ArrayFileError where it is damaged,
+        ContractMismatch where it was made in another way than the model's features,
+        SearchIndexError where its shape is wrong, FatalMismatch where that is so of every video.
         """
         if source.features is not None:
             return _checked(self._read(pathlib.Path(source.features)), source, self._expected)
@@ -145,11 +149,23 @@ class Features:
                 return _checked(self._read(kept), source, self._expected)
             except ArrayFileError as error:
                 print(f"extracted anew: {error}", file=sys.stderr)
-        features = self._ready().video_features(source.path)
+        features = self._extracted(source.path)
         buffer = io.BytesIO()
         np.save(buffer, features)
         atomic.write_bytes(kept, buffer.getvalue())
         return _checked(features, source, self._expected)
+
+    def _extracted(self, path: str) -> np.ndarray:
+        """Clip features of a video file. Raises VideoError as `video_features`, and where it claims
+        to be longer than is wanted: the others would wait for it."""
+        if math.isfinite(self._maximum_seconds):
+            seconds = decode.duration(path)
+            if seconds > self._maximum_seconds:
+                raise decode.VideoError(
+                    f"{path} lasts {seconds:,.0f} s; expected {self._maximum_seconds:,.0f} s at "
+                    "most: cut it, or say --max-seconds."
+                )
+        return self._ready().video_features(path)
 
     def _ready(self) -> Extractor:
         """The extractor, whose features are those that the model and the folder have."""

@@ -149,7 +149,9 @@ def square(
     return pixels[top : top + side, left : left + side]
 
 
-def write_frames(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: int) -> int:
+def write_frames(
+    path: str | os.PathLike, frames: Iterable[np.ndarray], fps: int | fractions.Fraction
+) -> int:
     """Number of RGB uint8 frames written to an H.264 mp4 file, which appears only when whole."""
     av = extras.require("av", "video")
     path = pathlib.Path(path)
