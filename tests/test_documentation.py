@@ -94,7 +94,7 @@ def test_what_takes_the_place_of_other_code_is_there():
     text = (ROOT / "docs" / "coming_from.md").read_text(encoding="utf-8")
     rows = [line.strip("| ").split(" | ", 1) for line in text.splitlines() if line[:2] == "| "]
     ours = " ".join(row[1] for row in rows if len(row) == 2)
-    settings = set(re.findall(r"`config\.([a-z_.0-9]+)", text))
+    settings = set(re.findall(r"`config\.(?!json)([a-z_0-9.]*[a-z_0-9])", text))
     leaves = configuration.flat_settings(configuration.to_json(base.get_config()))
     known = {
         ".".join(leaf.split(".")[:n]) for leaf in leaves for n in range(1, leaf.count(".") + 2)
