@@ -23,6 +23,8 @@ from videobert_jax.tasks import questions, step_localization, whole_videos
 from videobert_jax.tasks.context import PredictionContext
 from videobert_jax.text.templates import Blank
 
+pytestmark = pytest.mark.long  # it trains every stage
+
 
 @pytest.fixture(scope="module")
 def runs(column) -> dict[str, pathlib.Path]:

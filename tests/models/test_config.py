@@ -2,12 +2,12 @@
 
 import pathlib
 
-import flax.linen as nn
 import jax
 import pytest
 
 from tests import fakes
 from videobert_jax import configuration, schema
+from videobert_jax.models import variables
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.training import state
 
@@ -36,16 +36,16 @@ def test_a_whole_config_is_a_network(name):
     block = schema.zero_block(
         schema.RowShape(1, run.data.text_length, run.data.video_length, 8, 8, 1024, 0, 8, 0, 0), 2
     )
-    variables = nn.unbox(jax.eval_shape(model.init, jax.random.key(0), block))
-    assert jax.eval_shape(model.apply, variables, block).shape == (2, 1)
+    structs = variables.structs(config)
+    assert jax.eval_shape(model.apply, structs, block).shape == (2, 1)
     is_axes = lambda node: isinstance(node, tuple)  # noqa: E731
     for leaf, names in zip(
-        jax.tree.leaves(variables["params"]), jax.tree.leaves(axes, is_leaf=is_axes), strict=True
+        jax.tree.leaves(structs["params"]), jax.tree.leaves(axes, is_leaf=is_axes), strict=True
     ):
         assert leaf.ndim == len(names)
-    assert set(variables["params"]) == set(config.modules)
+    assert set(structs["params"]) == set(config.modules)
     low, high = EXPECTED_PARAMETERS.get(name, (0, 1e12))
-    size = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    size = sum(leaf.size for leaf in jax.tree.leaves(structs["params"]))
     assert low <= size <= high, size
 
 

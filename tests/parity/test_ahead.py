@@ -28,6 +28,7 @@ def _compiled(target: compile_budgets.Target) -> tuple[str, dict[str, int]]:
     }
 
 
+@pytest.mark.long
 def test_what_is_scheduled_is_what_is_compiled(monkeypatch: pytest.MonkeyPatch):
     programs: list[str] = []
     monkeypatch.setattr(ahead.hlo, "read", programs.append)

@@ -64,6 +64,7 @@ def test_a_step_compiles_for_tpu_and_its_needs_are_told():
     assert made["input"]["processes"] == 1
 
 
+@pytest.mark.long
 def test_a_step_compiles_for_a_device_of_some_memory():
     run = run_plan(
         STEP[0],
@@ -76,12 +77,14 @@ def test_a_step_compiles_for_a_device_of_some_memory():
     assert "fits                yes, needs 0." in run.stdout
 
 
+@pytest.mark.long
 def test_a_step_with_the_attention_kernel_compiles_for_tpu():
     run = run_plan(*STEP, "--config.model.attention=kernel", "--config.data.blocks_per_batch=4")
     assert run.returncode == 0, run.stderr
     assert "fits                yes" in run.stdout
 
 
+@pytest.mark.long
 def test_a_step_that_does_not_fit_says_by_how_much_and_what_would():
     run = run_plan(
         *STEP,

@@ -136,7 +136,13 @@ def reference(setting, batch):
 # slices with accumulation.
 ZERO_1 = Layout((8, 1, 1), shard_over_data=True)
 EVERY_AXIS = Layout((2, 2, 2), accumulation_steps=2, slices=2)
-CASES = [ZERO_1, Layout(accumulation_steps=4), EVERY_AXIS]
+CASES = [
+    ZERO_1,
+    *(
+        pytest.param(of, marks=pytest.mark.long)
+        for of in (Layout(accumulation_steps=4), EVERY_AXIS)
+    ),
+]
 
 
 @pytest.mark.parametrize("layout", CASES, ids=str)
