@@ -1,12 +1,15 @@
 """Evaluations during training: the best step stays, and what fails loses nothing."""
 
 import dataclasses
+import errno
 import json
+import os
 import pathlib
 
 import pytest
 
 from tests.training.test_checkpoint import DATA_STATE, mesh_of, opened, state_on, structs_of
+from videobert_jax.files import atomic
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.training import checkpoint_folder, evaluation
 from videobert_jax.training.checkpoint_errors import CheckpointError
@@ -86,6 +89,28 @@ def test_the_best_step_stays_beside_the_newest(tmp_path, settings):
     again.close()
     assert checkpoint_folder.manifest_steps(tmp_path) == [7, 8]
     assert checkpoint_folder.numbered(tmp_path, "best") == 7
+
+
+def test_a_disk_that_is_full_ends_no_run_and_keeps_the_best_before(
+    tmp_path, settings, monkeypatch, capsys
+):
+    run = Run(tmp_path, settings, [0.0, 0.2, 0.5, 0.4])
+    run.take(1)
+
+    def full(path, fields):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "write_json", full)
+        run.take(2)
+    said = capsys.readouterr().err
+    assert "best.json cannot name step 2, the best by task/figure (0.5): OSError" in said
+    assert "free some space there" in said
+    assert checkpoint_folder.read_best(tmp_path).step == 1
+    assert checkpoint_folder.manifest_steps(tmp_path) == [1, 2]
+    run.take(3)
+    assert checkpoint_folder.read_best(tmp_path).step == 3
+    run.close()
 
 
 def test_the_lowest_may_be_best_and_is_saved_where_no_save_is_due(tmp_path, settings):

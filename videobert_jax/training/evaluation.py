@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 
 from videobert_jax.files import atomic, storage
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.training import checkpoint_folder, metric_writers
+from videobert_jax.training import checkpoint_folder, metric_writers, save_failures
 from videobert_jax.training.checkpoint import Checkpointer
 from videobert_jax.training.checkpoint_errors import CheckpointError
 from videobert_jax.training.config import TrainingConfig
@@ -126,12 +126,26 @@ class Evaluations:
         self._checkpointer.wait()
         if self._checkpointer.newest != best.step:
             return  # the file never names a step that is not there
-        if jax.process_index() == 0:
-            fields = {"format": checkpoint_folder.BEST_FORMAT, **dataclasses.asdict(best)}
-            atomic.write_json(self._workdir / checkpoint_folder.BEST_FILE, fields)
+        if not _of_first_process(jax.process_index() == 0 and self._write(best)):
+            return  # the one before stays the best, in the file and among the checkpoints
         self._best = best
         self._checkpointer.keep_besides(best.step)
         checkpoint_folder.say(f"step {best.step} is the best by {best.metric}: {best.value:.4g}")
+
+    def _write(self, best: checkpoint_folder.Best) -> bool:
+        """Whether the file names this step. What a disk does not take ends no run."""
+        fields = {"format": checkpoint_folder.BEST_FORMAT, **dataclasses.asdict(best)}
+        file = self._workdir / checkpoint_folder.BEST_FILE
+        try:
+            atomic.write_json(file, fields)
+        except Exception as error:  # each store has errors of its own
+            checkpoint_folder.say(
+                f"SAVE FAILED: {file} cannot name step {best.step}, the best by {best.metric} "
+                f"({best.value:.4g}): {save_failures.explained(error)}. The run goes on; a later "
+                "step that is better than the one it names will be named."
+            )
+            return False
+        return True
 
 
 def _of_first_process(said: bool) -> bool:
