@@ -47,9 +47,10 @@ def write_dataset(
     damaged: bool = False,
     absent: bool = False,
     steps: bool = False,
+    test_videos: int = 6,
     metadata: dict | None = None,
 ) -> index.Dataset:
-    """Splits of 12, 6 and 4 videos, each of five labelled steps of two or three clips.
+    """Splits of 12, test_videos and 4 videos, each of five labelled steps of two or three clips.
 
     Steps are in a "size", of which captions say nothing. `steps`: 8 videos more as train_steps.
     `damaged`, `absent`: a test video has NaN in a clip, or no clips.
@@ -62,7 +63,12 @@ def write_dataset(
         metadata=metadata or {"label_surface_forms": {"verb": VERBS, "object": OBJECTS}},
     )
     directions = {name: random.normal(size=DIM) for name in (*VERBS, *OBJECTS)}
-    counts = {"train": 12, "test": 6, "validation": 4, **({"train_steps": 8} if steps else {})}
+    counts = {
+        "train": 12,
+        "test": test_videos,
+        "validation": 4,
+        **({"train_steps": 8} if steps else {}),
+    }
     for split, count in counts.items():
         for video in range(count):
             clips, segments = [], []
