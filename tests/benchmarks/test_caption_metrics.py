@@ -1,4 +1,4 @@
-"""The benchmark of caption metrics on few captions: both sides have the same figures, or it ends."""
+"""The benchmark of caption metrics on few captions: figures of both sides are equal."""
 
 import json
 

@@ -187,8 +187,14 @@ def test_figures_are_those_of_one_example_at_a_time(bundle, many, alone, monkeyp
         monkeypatch.setattr(module, "ROWS", ROWS)
     mesh = meshes.create_mesh(meshes.MeshConfig(devices, 1, 1), jax.devices()[:devices])
     runner, batch = encoding.ModelRunner(bundle, mesh=mesh), ROWS * devices
+    programs, compiled = [], captioning._compiled
+    monkeypatch.setattr(
+        captioning, "_compiled", lambda *of: programs.append(compiled(*of)) or programs[-1]
+    )
     for count in dict.fromkeys((1, batch + 1, 3 * batch + 1)):
         context = EvaluationContext(bundle, many, many.split("test"), 0, limit=count)
         vars(context).update(runner=runner)
         for check in CHECKS:
             check(context, alone, count)
+    assert len(programs) == 3
+    assert programs[-1]._cache_size() == 1  # one length of texts, one program for all counts
