@@ -20,8 +20,10 @@ CAPTIONS = (
 )
 
 
-def tiny(run: configuration.RunConfig, seed: int = 0) -> ModelBundle:
-    """Bundle of the network of `run` for features of `fakes.FEATURE_DIM` dimensions.
+def tiny(
+    run: configuration.RunConfig, seed: int = 0, feature_dim: int = fakes.FEATURE_DIM
+) -> ModelBundle:
+    """Bundle of the network of `run` for features of so many dimensions.
 
     Every parameter and statistic is drawn anew: zeros and ones of the init would hide a mistake.
     """
@@ -29,7 +31,7 @@ def tiny(run: configuration.RunConfig, seed: int = 0) -> ModelBundle:
     config = configuration.resolve_model(
         run,
         vocabulary_size=tokenizer.Tokenizer(tokenizer_model).size,
-        feature_dim=fakes.FEATURE_DIM,
+        feature_dim=feature_dim,
     )
     generator = np.random.default_rng(seed)
     drawn = jax.tree.map(
@@ -37,8 +39,8 @@ def tiny(run: configuration.RunConfig, seed: int = 0) -> ModelBundle:
         variables.structs(config),
     )
     drawn["constants"]["video_embedding"] = {
-        "mean": generator.normal(size=fakes.FEATURE_DIM).astype(np.float32),
-        "scale": generator.uniform(0.5, 2.0, fakes.FEATURE_DIM).astype(np.float32),
+        "mean": generator.normal(size=feature_dim).astype(np.float32),
+        "scale": generator.uniform(0.5, 2.0, feature_dim).astype(np.float32),
     }
     return ModelBundle(
         config=config,

@@ -2,17 +2,20 @@
 
 import contextlib
 import dataclasses
+import functools
 import http.client
+import io
 import json
 import pathlib
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from tests import bundles, colours, fakes
 from videobert_jax.demo import films, server, service, uploads
+from videobert_jax.files import extras
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.video import decode
 
@@ -55,15 +58,73 @@ def movie(path: pathlib.Path, seconds: float = 4) -> pathlib.Path:
     return path
 
 
+def _streamed(add: Callable) -> bytes:
+    """An mp4 into which `add` puts what it wants."""
+    file = io.BytesIO()
+    with av().open(file, "w", format="mp4") as container:
+        add(container)
+    return file.getvalue()
+
+
+def av():
+    return extras.require("av", "video")
+
+
+@functools.cache
+def three_hours() -> bytes:
+    """An mp4 of 10,800 s, a frame a second, as long as it says."""
+
+    def add(container):
+        stream = container.add_stream("libx264", rate=1, options={"preset": "ultrafast"})
+        stream.width = stream.height = 32
+        pixels = np.full((32, 32, 3), 90, np.uint8)
+        for _ in range(3 * 3600):
+            frame = av().VideoFrame.from_ndarray(pixels, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+    return _streamed(add)
+
+
+def three_hours_that_lie() -> bytes:
+    """The same, but its headers say that it lasts a second."""
+    film = bytearray(three_hours())
+    for header in (b"mvhd", b"mdhd"):
+        at = film.find(header) + 20
+        film[at : at + 4] = (int.from_bytes(film[at : at + 4], "big") // 10_800).to_bytes(4, "big")
+    return bytes(film)
+
+
+@functools.cache
+def sound() -> bytes:
+    """An mp4 without a picture."""
+
+    def add(container):
+        stream = container.add_stream("aac", rate=8000)
+        for number in range(20):
+            silence = np.zeros((1, 1024), np.float32)
+            frame = av().AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 8000, 1024 * number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+    return _streamed(add)
+
+
 def draw(name: str, folder: pathlib.Path) -> pathlib.Path:
     return movie(folder / f"{name}.mp4")
 
 
 @contextlib.contextmanager
-def served(of: PretrainedModel, limits: uploads.Limits = LIMITS, **options) -> Iterator["Page"]:
+def served(
+    of: PretrainedModel,
+    limits: uploads.Limits = LIMITS,
+    shown: dict[str, films.Entry] | None = None,
+    **options,
+) -> Iterator["Page"]:
     """The page at a free port; its folder is removed behind it."""
     with tempfile.TemporaryDirectory() as folder:
-        shown = films.Films(entries(), pathlib.Path(folder), **{"draw": draw, **options})
+        shown = films.Films(shown or entries(), pathlib.Path(folder), **{"draw": draw, **options})
         with server.Server(service.Service(of, shown, limits)) as running:
             thread = threading.Thread(target=running.serve_forever, args=(0.02,))
             thread.start()

@@ -10,6 +10,7 @@ import pytest
 from tests.demo import pages
 from videobert_jax.demo import films
 from videobert_jax.files.extras import MissingExtra
+from videobert_jax.inference.inputs import InputWarning
 from videobert_jax.search_index import windows
 
 
@@ -91,6 +92,27 @@ def test_steps_blanks_and_attention_are_those_of_the_model(page, model):
     expected = model.attention(features[:count], "cut the onion", rollout=True)
     assert (found["layer"], found["head"]) == (None, None)
     np.testing.assert_allclose(found["text_reads_video"], expected.text_reads_video, atol=1e-4)
+
+
+def test_texts_of_another_script_are_warned_of(page, model):
+    foreign, film = "包丁解牛", "kitchen_0005"
+    with pytest.warns(InputWarning) as caught:
+        model.encode_text(foreign)
+    _, found = page.ask("/search", text=foreign)
+    assert found["warnings"] == [str(of.message) for of in caught]
+    for path, asked in (
+        ("/steps", {"film": film, "steps": ["cut the onion", foreign]}),
+        ("/blanks", {"film": film, "text": f"{foreign} [MASK]"}),
+        ("/attention", {"film": film, "text": foreign}),
+    ):
+        status, found = page.ask(path, **asked)
+        assert status == 200 and len(found["warnings"]) == 1
+        assert foreign in found["warnings"][0]
+    for path, asked in (
+        ("/search", {"text": "cut the onion"}),
+        ("/steps", {"film": film, "steps": list(pages.STEPS)}),
+    ):
+        assert page.ask(path, **asked)[1]["warnings"] == []
 
 
 def test_captions_need_a_decoder(page, tiny_run):

@@ -1,15 +1,21 @@
 """Uploads: a film that is one, and two hundred that are none."""
 
+import concurrent.futures
 import json
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 
 import numpy as np
 import pytest
 
+from tests import colours
 from tests.demo import pages
 from videobert_jax.demo import uploads
+from videobert_jax.video import extract
+from videobert_jax.weights import backbones
 
 pytest.importorskip("av", reason="PyAV is not installed")
 
@@ -19,12 +25,13 @@ def film(tmp_path_factory) -> bytes:
     return pages.movie(tmp_path_factory.mktemp("film") / "a.mp4").read_bytes()
 
 
-def raw(page, head: str, body: bytes = b"") -> bytes:
-    """What is answered to bytes that are no proper request."""
+def raw(page, head: str, body: bytes = b"", breaks_off: bool = False) -> bytes:
+    """What is answered to bytes that are no proper request, and to a client that breaks off."""
     with socket.create_connection(("127.0.0.1", page.server.server_port), timeout=20) as connection:
         host = f"Host: 127.0.0.1:{page.server.server_port}\r\n"
         connection.sendall(head.replace("HOST", host).encode() + b"\r\n\r\n" + body)
-        connection.shutdown(socket.SHUT_WR)
+        if breaks_off:
+            connection.shutdown(socket.SHUT_WR)
         answer = b""
         while chunk := connection.recv(1 << 16):
             answer += chunk
@@ -87,6 +94,12 @@ def bad_bodies(film: bytes):
     for number in range(20):
         text = b"<script>alert(1)</script>" * (number + 1)
         yield f"text {number}", sent(text), text, {415}
+    for what, of in (
+        ("sound alone", pages.sound()),
+        ("three hours", pages.three_hours()),
+        ("three hours that lie", pages.three_hours_that_lie()),
+    ):
+        yield what, sent(of), of, {422}
     over = b"\0\0\0\x18ftypisom" + bytes(2**20)
     for number in range(5):
         yield f"oversize {number}", sent(over), over, {413}
@@ -134,6 +147,10 @@ def bad_requests(film: bytes):
     yield "long line", f"POST /{'a' * 70_000} HTTP/1.1\r\nHOST", b"", {414}
 
 
+def status_of(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/") else 0
+
+
 def test_two_hundred_hostile_uploads_leave_nothing_behind(page, film, tmp_path, monkeypatch):
     """None takes the page down, and no file is left inside its folder or beside it."""
     monkeypatch.chdir(tmp_path)
@@ -143,8 +160,8 @@ def test_two_hundred_hostile_uploads_leave_nothing_behind(page, film, tmp_path, 
     tried = 0
     for what, head, body, statuses in hostile(film):
         tried += 1
-        answer = raw(page, head, body)
-        status = int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/") else 0
+        answer = raw(page, head, body, what.startswith("short"))
+        status = status_of(answer)
         assert status in statuses, (what, answer[:600])
         if status in (411, 413, 415, 422):
             error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
@@ -157,6 +174,70 @@ def test_two_hundred_hostile_uploads_leave_nothing_behind(page, film, tmp_path, 
     assert list(tmp_path.iterdir()) == []
     assert page.request("GET", "/about")[0] == 200
     assert page.upload(film)[0] == 200
+
+
+def test_hostile_uploads_at_once_are_answered_one_by_one(page, film):
+    """Whatever they meet: the page answers others meanwhile, and keeps what it says."""
+    cases = [
+        (what, head, body, statuses)
+        for what, head, body, statuses in bad_bodies(film)
+        if what.split()[0] not in ("noise", "text")
+    ]
+    cases += [("a film", sent(film), film, {200})] * 3
+    with concurrent.futures.ThreadPoolExecutor(12) as threads:
+        answers = threads.map(lambda case: raw(page, *case[1:3]), cases)
+        for _ in range(5):
+            assert page.ask("/search", text="cut the onion")[0] == 200
+        found = [status_of(answer) for answer in answers]
+    for (what, _, _, statuses), status in zip(cases, found, strict=True):
+        assert status in statuses | {503}, what
+    assert 503 in found and len(set(found)) > 1
+    kept = {entry.path for entry in page.server.service.films.entries.values() if entry.frames}
+    assert len(kept) <= 2 and set(page.folder.glob("upload_*")) == kept
+    assert page.upload(film)[0] == 200
+
+
+@pytest.mark.parametrize("made", [pages.three_hours, pages.three_hours_that_lie])
+def test_of_a_film_of_three_hours_no_feature_is_made(page, monkeypatch, made):
+    """Neither where it says how long it is nor where it lies."""
+
+    def never(*given):
+        raise AssertionError("the backbone was asked")
+
+    monkeypatch.setattr(extract.ClipExtractor, "features", never)
+    before = set(page.folder.iterdir())
+    status, told = page.upload(made())
+    assert (status, told["error"]) == (422, "the film lasts longer than 8 s; cut it to that.")
+    assert set(page.folder.iterdir()) == before
+
+
+def test_a_film_that_says_it_is_too_long_is_not_decoded(tmp_path, film):
+    file = tmp_path / "a.mp4"
+    for of, seconds, code in ((pages.three_hours(), 120, 2), (film, 3, 0), (film, 2, 2)):
+        file.write_bytes(of)
+        words = [file, 8, colours.SIDE, 0, 60, seconds]
+        done = subprocess.run(
+            [sys.executable, "-m", "videobert_jax.demo.decoder", *map(str, words)],
+            capture_output=True,
+        )
+        assert done.returncode == code, done.stderr
+        assert len(done.stdout) == (0 if code else 4 * 8 * colours.SIDE**2 * 3)
+        assert (b"longer than" in done.stderr) == bool(code)
+
+
+def test_captions_of_an_upload_are_those_of_the_file(tiny_run, film, tmp_path):
+    writer = pages.model(tiny_run, decoder=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backbones, "of_contract", colours.of_contract)
+        assert writer.reader.extractor is not None
+    file = tmp_path / "a.mp4"
+    file.write_bytes(film)
+    with pages.served(writer) as page:
+        name = page.upload(film)[1]["name"]
+        status, found = page.ask("/captions", film=name, seconds=2)
+    assert status == 200 and len(found["captions"]) == 2
+    expected = writer.caption_segments(str(file), seconds=2)
+    assert [tuple(of.values()) for of in found["captions"]] == list(map(tuple, expected))
 
 
 def test_what_takes_too_long_is_refused(page, model, film):

@@ -150,13 +150,24 @@ def test_masks_are_filled_by_the_softmax_over_pieces(model, direct, videos, long
         words = {
             tokenizer.decode([piece]): expected[piece]
             for piece in range(tokenizer.size)
-            if tokenizer.word_starts[piece]
+            if tokenizer.word_starts[piece] and tokenizer.decode([piece])
         }
         best = sorted(words, key=lambda word: -words[word])[:4]
         assert [of.word for of in of_mask] == best
         np.testing.assert_allclose(
             [of.probability for of in of_mask], [words[word] for word in best], atol=TOLERANCE
         )
+
+
+def test_no_word_that_is_told_is_empty(model):
+    tokenizer = model.tokenizer
+    pieces = np.flatnonzero(tokenizer.word_starts).tolist()
+    assert "" in map(tokenizer.decode, [[piece] for piece in pieces])
+    words = {tokenizer.decode([piece]) for piece in pieces} - {""}
+    ((told,),) = model.fill_mask("cut the [MASK]", top_k=len(words))
+    assert {of.word for of in told} == words
+    with pytest.raises(InputError, match=f"1 to {len(words)}, words"):
+        model.fill_mask("cut the [MASK]", top_k=len(words) + 1)
 
 
 def test_several_texts_of_other_lengths_are_filled_alike(model, videos):

@@ -1,10 +1,12 @@
-"""`python demo_browser.py ADDRESS SCREENSHOT.png`: the demo page used by clicks, as JSON.
+"""`python demo_browser.py ADDRESS FILM.mp4 FOLDER`: the demo page used by clicks, as JSON.
 
-Qt's WebEngine, which is Chromium, without a display. A process of its own: it has its own loop.
+Pictures of it are put into the folder: page.png, and upload.png behind the upload of the film. Qt's
+WebEngine, which is Chromium, without a display. A process of its own: it has its own loop.
 """
 
 import json
 import os
+import pathlib
 import sys
 
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
@@ -28,9 +30,15 @@ class Requests(QtWebEngineCore.QWebEngineUrlRequestInterceptor):
 
 
 class Page(QtWebEngineCore.QWebEnginePage):
-    """Notes what the console says."""
+    """Notes what the console says, and chooses one file whenever a file is asked for."""
 
     console: list[str]
+    file: str
+    accepted: list[str]
+
+    def chooseFiles(self, mode, before, types):  # noqa: N802
+        self.accepted = list(types)
+        return [self.file]
 
     def javaScriptConsoleMessage(self, level, message, line, source):  # noqa: N802
         self.console.append(message)
@@ -39,13 +47,13 @@ class Page(QtWebEngineCore.QWebEnginePage):
 class Browser:
     """The page in a window."""
 
-    def __init__(self):
+    def __init__(self, file: str):
         self.requests: list[str] = []
         self.profile = QtWebEngineCore.QWebEngineProfile()
         self.interceptor = Requests(self.requests)
         self.profile.setUrlRequestInterceptor(self.interceptor)
         self.page = Page(self.profile)
-        self.page.console = []
+        self.page.console, self.page.file, self.page.accepted = [], file, []
         self.view = QtWebEngineWidgets.QWebEngineView()
         self.view.setPage(self.page)
         self.view.resize(WIDTH, HEIGHT)
@@ -89,16 +97,16 @@ class Browser:
         )
 
 
-def settled(browser: Browser, screenshot: str | os.PathLike) -> None:
+def settled(browser: Browser, screenshot: pathlib.Path) -> None:
     """A picture of the page from its begin."""
     browser.ask("window.scrollTo(0, 0)")
     QtTest.QTest.qWait(500)
     browser.view.grab().save(os.fspath(screenshot))
 
 
-def main(address: str, screenshot: str) -> None:
+def main(address: str, film: str, folder: str) -> None:
     application = QtWidgets.QApplication(sys.argv[:1])
-    browser = Browser()
+    browser = Browser(film)
     browser.page.load(QtCore.QUrl(address))
     browser.until("document.querySelectorAll('#films option').length", "the films")
     browser.type("#search-text", "stir the egg")
@@ -126,7 +134,10 @@ def main(address: str, screenshot: str) -> None:
         found[name] = browser.ask(f"document.querySelectorAll('{made}').length")
     QtTest.QTest.qWait(1500)
     found["width"] = browser.ask("document.documentElement.scrollWidth")
-    settled(browser, screenshot)
+    settled(browser, pathlib.Path(folder) / "page.png")
+    found |= uploaded(browser)
+    settled(browser, pathlib.Path(folder) / "upload.png")
+    found["foreign"] = warned(browser)
     print(
         json.dumps({**found, "requests": browser.requests, "console": browser.page.console}),
         flush=True,
@@ -135,11 +146,45 @@ def main(address: str, screenshot: str) -> None:
     os._exit(0)  # without Qt's own taking down, which may wait
 
 
+def uploaded(browser: Browser) -> dict:
+    """What is shown of a film that is uploaded by a click, with its captions."""
+    browser.click("label[for=upload]")
+    browser.until(f"{said('upload')}.includes('is read')", "the upload")
+    browser.until("document.querySelectorAll('#captions-found td').length === 0", "a new film")
+    browser.click("#captions-form button")
+    browser.until("document.querySelectorAll('#captions-found td').length", "captions of it")
+    return {
+        "accepted": browser.page.accepted,
+        "chosen": browser.ask("document.querySelector('#films').value"),
+        "told": browser.ask(
+            "[...document.querySelectorAll('#captions-found td')].map(e => e.innerText)"
+        ),
+        "h264": browser.ask("document.createElement('video').canPlayType(" + H264 + ")"),
+        "film_said": browser.until(
+            f"!{said('film')}.includes('drawn') && {said('film')}", "the film"
+        ),
+        "upload_video": browser.ask(VIDEO),
+    }
+
+
+def warned(browser: Browser) -> str:
+    """What is said to a sentence in another script, which no key types."""
+    browser.ask("(document.querySelector('#search-text').value = '包丁解牛')")
+    browser.click("#search-form button")
+    return browser.until(f"{said('search')}.includes('包丁解牛') && {said('search')}", "a warning")
+
+
+def said(name: str) -> str:
+    return f"document.querySelector('#{name}-said').innerText"
+
+
+H264 = "'video/mp4; codecs=\"avc1.42E01E\"'"
 VIDEO = """{start: Number(document.querySelector("#video").dataset.start),
   time: document.querySelector("#video").currentTime,
   source: document.querySelector("#video").currentSrc,
+  ready: document.querySelector("#video").readyState,
   hits: [...document.querySelectorAll("#hits button")].map(button => button.innerText)}"""
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

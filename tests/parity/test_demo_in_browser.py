@@ -5,8 +5,11 @@ import pathlib
 import numpy as np
 import pytest
 
+from tests import colours
 from tests.demo import pages
 from tests.parity import browsers
+from videobert_jax.inference.inputs import InputWarning
+from videobert_jax.weights import backbones
 
 SECONDS = pages.CLIPS  # of the films; a clip a second
 
@@ -27,17 +30,33 @@ def draw(name: str, folder: pathlib.Path) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, tiny_run):
-    """(the page's address, what it answers to the search, what the browser says)."""
+def writer(tiny_run):
+    """A model with a decoder, whose backbone is there."""
     pytest.importorskip("av")
     pytest.importorskip("PIL")
-    screenshot = tmp_path_factory.mktemp("demo") / "page.png"
-    with pages.served(pages.model(tiny_run, decoder=True), draw=draw) as page:
+    model = pages.model(tiny_run, decoder=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backbones, "of_contract", colours.of_contract)
+        assert model.reader.extractor is not None
+    return model
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory) -> pathlib.Path:
+    """An mp4 of H.264, as users have them."""
+    return pages.movie(tmp_path_factory.mktemp("film") / "my film.mp4", 7)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, writer, film):
+    """(the page's address, what it answers to the search, what the browser says)."""
+    folder = tmp_path_factory.mktemp("demo")
+    with pages.served(writer, draw=draw) as page:
         _, hits = page.ask("/search", text="stir the egg")
         _, told = page.ask("/blanks", film=hits["hits"][1]["film"], text="cut the [MASK]")
         address = page.server.address
-        found = browsers.run("demo_browser.py", address, screenshot)
-    assert screenshot.stat().st_size > 20_000
+        found = browsers.run("demo_browser.py", address, film, folder)
+    assert all((folder / name).stat().st_size > 20_000 for name in ("page.png", "upload.png"))
     return address, hits["hits"], told, found
 
 
@@ -58,6 +77,31 @@ def test_blanks_captions_steps_and_attention_are_shown(made):
     assert found["words"] == [of["word"] for of in told["masks"][0]]
     assert found["captions"] >= 3 and found["attention"] > 10
     assert found["steps"] == len(pages.STEPS)
+
+
+def test_an_mp4_that_is_uploaded_by_a_click_is_captioned(made, writer, film):
+    *_, found = made
+    assert ".mp4" in found["accepted"] or "video/mp4" in found["accepted"]
+    assert found["chosen"] == "upload_1"
+    expected = writer.caption_segments(str(film), seconds=5)
+    assert len(expected) == 2 and found["told"] == [of.text for of in expected]
+
+
+def test_h264_is_played_or_the_page_says_that_it_is_not(made):
+    """Chromium with the codec, of which Qt's builds may come without."""
+    address, *_, found = made
+    video = found["upload_video"]
+    if found["h264"]:
+        assert video["ready"] >= 1 and video["source"].startswith(f"{address}films/upload_1")
+        assert found["film_said"].startswith("upload_1 from")
+    else:
+        assert video["ready"] == 0 and "cannot play the film (H.264" in found["film_said"]
+
+
+def test_a_sentence_in_another_script_is_warned_of(made, writer):
+    with pytest.warns(InputWarning) as caught:
+        writer.encode_text("包丁解牛")
+    assert made[-1]["foreign"] == " ".join(str(of.message) for of in caught)
 
 
 def test_nothing_is_asked_of_elsewhere_and_the_console_is_silent(made):

@@ -7,13 +7,16 @@
     POST /uploads                      a body that is the mp4 itself
 
 What is refused is JSON {"error": what, and what to do} with a status of 4xx, or 503 where something
-is missing here. There is no parsing of forms, and no name from outside is part of a path.
+is missing here or too many ask. There is no parsing of forms, and no name from outside is part of a
+path. Connections are few, and none can be held by sending or reading slowly.
 """
 
 import http.server
 import importlib.resources
+import io
 import json
 import re
+import select
 import socket
 import sys
 import threading
@@ -30,7 +33,10 @@ from videobert_jax.inference import attention_page
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MOST_JSON = 1 << 16
 _CONNECTIONS = 32
-_SILENCE = 20.0  # seconds that a client may say nothing
+_REFUSALS = 32  # connections beyond those that are told so at a time; others are closed
+_ARRIVING = 20.0  # seconds that a request may take to arrive, but for an uploaded film
+_STALLING = 20.0  # seconds that a client may take none of what is sent to it
+_SENDING = 120.0  # seconds that a film may take; a browser asks for the rest when it needs that
 _DRAIN = 2.0  # seconds that a refused client may go on sending, so that it reads the answer
 _CHUNK = 1 << 16
 _JSON = "application/json"
@@ -51,6 +57,30 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _QUESTIONS = ("search", "film", "captions", "steps", "blanks", "attention")
+
+
+class _Arriving(io.RawIOBase):
+    """What a connection sends, until a deadline for all of it: a limit on silence would let a
+    client that sends a byte now and then hold the connection forever."""
+
+    def __init__(self, connection: socket.socket):
+        self._connection = connection
+        self.allow(_ARRIVING)
+
+    def allow(self, seconds: float | int) -> None:
+        """So many seconds from now."""
+        self._deadline = time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Raises TimeoutError at the deadline."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request took too long to arrive")
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -74,6 +104,7 @@ class Server(http.server.ThreadingHTTPServer):
             for name, text in files.items()
         }
         self._free = threading.BoundedSemaphore(_CONNECTIONS)
+        self._refusing = threading.BoundedSemaphore(_REFUSALS)
         super().__init__((host, port), Handler)
         # By another name a page of elsewhere could ask through the browser (DNS rebinding).
         self.names = set(LOOPBACK) if host in LOOPBACK else None
@@ -84,10 +115,29 @@ class Server(http.server.ThreadingHTTPServer):
         return f"http://[{host}]:{port}/" if ":" in str(host) else f"http://{host}:{port}/"
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._free.acquire(blocking=False):
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        elif self._refusing.acquire(blocking=False):
+            threading.Thread(target=self._refuse, args=(request,), daemon=True).start()
+        else:
             self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
+
+    def _refuse(self, request: socket.socket) -> None:
+        """Tells one connection too many so, whatever it asks."""
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        full = f"{_CONNECTIONS} connections are open already; ask again in a moment."
+        body = json.dumps({"error": full}).encode()
+        about = {**_HEADERS, "Content-Type": _JSON, "Content-Length": len(body)}
+        lines = [f"HTTP/1.1 {status} {status.phrase}", *(f"{k}: {v}" for k, v in about.items())]
+        try:
+            request.settimeout(_DRAIN)
+            request.sendall("\r\n".join([*lines, "Connection: close", "", ""]).encode() + body)
+            _drain(request)
+        except OSError:
+            pass  # the client has gone
+        finally:
+            self.shutdown_request(request)
+            self._refusing.release()
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -107,7 +157,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "videobert", ""
-    timeout = _SILENCE
+    timeout = _STALLING
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self._arriving = _Arriving(self.connection)
+        self.rfile = io.BufferedReader(self._arriving)
 
     def log_message(self, format: str, *words: Any) -> None:  # noqa: A002 - the library's name
         """Says nothing: what clients send is not for the terminal."""
@@ -180,13 +236,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
         kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if path == "uploads":
             self._require_kind(kind, "video/mp4", "video/quicktime")
-            self._send_json(HTTPStatus.OK, self.server.service.upload(self.rfile, length))  # pyright: ignore[reportArgumentType]
+            service = self.server.service
+            self._arriving.allow(service.limits.transfer_seconds)
+            told = service.upload(self.rfile, length, self._still_there)  # pyright: ignore[reportArgumentType]
+            self._send_json(HTTPStatus.OK, told)
         elif path in _QUESTIONS:
             self._require_kind(kind, _JSON)
             asked = self._read_json(length)
             self._send_json(HTTPStatus.OK, getattr(self.server.service, path)(asked))
         else:
             raise unknown(f"nothing is asked at this address; the page is {self.server.address}")
+
+    def _still_there(self) -> bool:
+        """Whether the client still waits for an answer to all that it has sent."""
+        try:
+            readable, _, _ = select.select([self.connection], [], [], 0)
+            return not readable or self.connection.recv(1, socket.MSG_PEEK) != b""
+        except OSError:
+            return False
 
     def _length(self) -> int:
         given = self.headers.get_all("Content-Length", [])
@@ -211,7 +278,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"the question has {length:,} bytes; expected {_MOST_JSON:,} at most.",
             )
-        body = self.rfile.read(length)
+        try:
+            body = self.rfile.read(length)
+        except TimeoutError:
+            raise Refusal(
+                HTTPStatus.REQUEST_TIMEOUT,
+                f"the question took longer than {_ARRIVING:g} s to arrive; ask it again.",
+            ) from None
         try:
             asked = json.loads(body)
         except (ValueError, RecursionError):
@@ -239,9 +312,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             {"Accept-Ranges": "bytes"}
             | ({"Content-Range": f"bytes {start}-{stop - 1}/{size}"} if asked else {}),
         )
+        end = time.monotonic() + _SENDING
         with path.open("rb") as file:
             file.seek(start)
-            while start < stop and (chunk := file.read(min(_CHUNK, stop - start))):
+            while (
+                start < stop
+                and time.monotonic() < end
+                and (chunk := file.read(min(_CHUNK, stop - start)))
+            ):
                 self.wfile.write(chunk)
                 start += len(chunk)
 
@@ -253,6 +331,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _begin(self, status: HTTPStatus, kind: str, size: int, more: dict[str, str]) -> None:
+        self.connection.settimeout(_STALLING)
         self.send_response(status)
         for name, value in {**_HEADERS, **more}.items():
             self.send_header(name, value)
@@ -262,16 +341,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
-        """Answers, then reads on for a while: a client that is still sending would otherwise see a
-        broken connection instead of the answer."""
         self.close_connection = True
         try:
             self._send_json(status, {"error": text})
             self.wfile.flush()
-            self.connection.shutdown(socket.SHUT_WR)
-            self.connection.settimeout(_DRAIN)
-            end = time.monotonic() + _DRAIN
-            while time.monotonic() < end and self.connection.recv(_CHUNK):
-                pass
+            _drain(self.connection)
         except OSError:
             pass  # the client has gone
+
+
+def _drain(connection: socket.socket) -> None:
+    """Reads on for a while behind an answer that refuses: a client that is still sending would
+    otherwise see a broken connection instead of the answer."""
+    connection.shutdown(socket.SHUT_WR)
+    connection.settimeout(_DRAIN)
+    end = time.monotonic() + _DRAIN
+    while time.monotonic() < end and connection.recv(_CHUNK):
+        pass

@@ -5,7 +5,9 @@ import dataclasses
 import itertools
 import math
 import threading
-from collections.abc import Iterator
+import time
+import warnings
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from io import BufferedIOBase
 from typing import Any
@@ -17,6 +19,7 @@ from videobert_jax.demo.films import Entry, Films
 from videobert_jax.demo.refusals import Refusal, bad
 from videobert_jax.demo.uploads import Limits
 from videobert_jax.inference import attention_page
+from videobert_jax.inference.inputs import InputWarning
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.objectives.config import VIDEO
 from videobert_jax.schema import EMBEDDED
@@ -39,41 +42,48 @@ class Indexed:
 
 class Service:
     """Every method takes and gives JSON values, raises Refusal on what cannot be asked, and what
-    the model does: InputError above all. Calls may come from several threads."""
+    the model does: InputError above all. What a question's answer is of little use for is told in
+    its "warnings", a list of strings. Calls may come from several threads.
+
+    Questions go to the model one by one, and uploads are read one by one beside them: the backbone
+    takes minutes, for which nobody else should wait.
+    """
 
     def __init__(self, model: PretrainedModel, films: Films, limits: Limits):
         """Encodes the windows of all films, and loads the backbone that uploads need."""
         self.films, self.limits = films, limits
         self._model = model
-        self._busy = threading.Lock()
+        self._busy, self._reading = threading.Lock(), threading.Lock()
         self._ends = threading.Event()
         self._waiting = threading.BoundedSemaphore(_WAITING)
+        self._uploading = threading.BoundedSemaphore(limits.at_a_time)
         self._numbers = itertools.count(1)
         self._windows = windows.default(model)
         self._indexed = self._index(films.entries)
         self.no_uploads = self._why_no_uploads()
 
     @contextlib.contextmanager
-    def _model_alone(self) -> Iterator[PretrainedModel]:
-        if not self._waiting.acquire(blocking=False):
-            raise Refusal(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"{_WAITING} questions are waiting for the model already; ask again in a moment.",
-            )
-        try:
-            with self._busy:
-                self._require_going_on()
-                yield self._model
-        finally:
-            self._waiting.release()
+    def _model_alone(self) -> Iterator[tuple[PretrainedModel, list[str]]]:
+        """The model, and what it warns of, known at the end."""
+        full = f"{_WAITING} questions are waiting for the model already; ask again in a moment."
+        with _place(self._waiting, full), self._turn(self._busy), _noticed() as told:
+            yield self._model, told
+
+    @contextlib.contextmanager
+    def _turn(self, lock: contextlib.AbstractContextManager) -> Iterator[None]:
+        with lock:
+            self._require_going_on()
+            yield
 
     def close(self) -> None:
         """Answers nothing more, and waits for what is computed now: a process that ends in the
         middle of a computation is aborted."""
         self._ends.set()
         self.films.close()
-        if self._busy.acquire(timeout=_ENDING):
-            self._busy.release()
+        end = time.monotonic() + _ENDING
+        for lock in (self._reading, self._busy):
+            if lock.acquire(timeout=max(end - time.monotonic(), 0.0)):
+                lock.release()
 
     def _require_going_on(self) -> None:
         if self._ends.is_set():
@@ -82,7 +92,8 @@ class Service:
     def about(self) -> dict[str, Any]:
         """The model, what it can do and not (why), the films, the limits."""
         bundle = self._model.bundle
-        names = [str(of["name"]) for of in bundle.trained_on.get("datasets", ())]
+        datasets = bundle.trained_on.get("datasets", ())
+        names = list(dict.fromkeys(str(of["name"]) for of in datasets))  # stages repeat them
         return {
             "model": bundle.name,
             "step": bundle.step,
@@ -106,7 +117,7 @@ class Service:
         """{"text"} -> {"hits": [{"film", "start", "end", "score"}]}, the best first: cosines of the
         windows of all films with the text; of two that overlap much the better one alone."""
         text = _text(asked)
-        with self._model_alone() as model:
+        with self._model_alone() as (model, warned):
             (told,) = model.encode_text(text)
         found = [
             Hit(name, *times, float(score))
@@ -118,16 +129,17 @@ class Service:
             "hits": [
                 {"film": hit.file, "start": hit.start, "end": hit.end, "score": hit.score}
                 for hit in best
-            ]
+            ],
+            "warnings": warned,
         }
 
     def captions(self, asked: dict[str, Any]) -> dict[str, Any]:
         """{"film", "seconds"} -> {"captions": [{"start", "end", "text"}]} of spans so long."""
         entry = self.films.entry(asked.get("film"))
         seconds = _number(asked, "seconds", 10.0, 1.0, 60.0)
-        with self._model_alone() as model:
+        with self._model_alone() as (model, warned):
             written = model.caption_segments(entry.features, seconds=seconds)
-        return {"captions": [of._asdict() for of in written]}
+        return {"captions": [of._asdict() for of in written], "warnings": warned}
 
     def steps(self, asked: dict[str, Any]) -> dict[str, Any]:
         """{"film", "steps"} -> {"seconds", "steps": [{"text", "second", "score", "cosines"}]}."""
@@ -138,7 +150,7 @@ class Service:
         steps = [step.strip() for step in steps if step.strip()]
         if not 1 <= len(steps) <= _MOST_STEPS:
             raise bad(f"{len(steps)} steps; expected 1 to {_MOST_STEPS}, one a line.")
-        with self._model_alone() as model:
+        with self._model_alone() as (model, warned):
             (found,) = model.localize(
                 entry.features, steps, ordered=asked.get("ordered") is not False
             )
@@ -151,6 +163,7 @@ class Service:
                 {"text": text, "second": second, "score": score, "cosines": _rounded(cosines)}
                 for text, second, score, cosines in rows
             ],
+            "warnings": warned,
         }
 
     def blanks(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -158,12 +171,13 @@ class Service:
         with the film, and from the text alone."""
         text = _text(asked)
         entry = self.films.entry(asked.get("film"))
-        with self._model_alone() as model:
+        with self._model_alone() as (model, warned):
             (seen,) = model.fill_mask(text, entry.features)
             (unseen,) = model.fill_mask(text)
         return {
-            name: [[told._asdict() for told in mask] for mask in masks]
-            for name, masks in (("masks", seen), ("without", unseen))
+            "masks": [[told._asdict() for told in mask] for mask in seen],
+            "without": [[told._asdict() for told in mask] for mask in unseen],
+            "warnings": warned,
         }
 
     def attention(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +190,7 @@ class Service:
         rollout = asked.get("rollout", False)
         if not isinstance(rollout, bool):
             raise bad(f"rollout is {str(rollout)[:40]!r}; expected true or false.")
-        with self._model_alone() as model:
+        with self._model_alone() as (model, warned):
             contract, count = model.contract, len(entry.features)
             last = max(count - model.maximum_clips, 0)
             first = min(int(start / contract.stride_seconds), last)
@@ -186,6 +200,7 @@ class Service:
             **attention_page.plain(found),
             "times": [(first + of) * contract.stride_seconds for of in range(len(clips))],
             "clip_seconds": contract.clip_seconds,
+            "warnings": warned,
         }
 
     def film(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -194,26 +209,40 @@ class Service:
         self.films.file(name)
         return {"address": f"films/{name}"}
 
-    def upload(self, stream: BufferedIOBase, length: int) -> dict[str, Any]:
+    def upload(
+        self, stream: BufferedIOBase, length: int, still_there: Callable[[], bool]
+    ) -> dict[str, Any]:
         """The film of an uploaded file, which takes the place of the oldest where there are many.
 
-        Raises Refusal as `uploads` does, and 503 where no backbone is here.
+        `still_there` says whether the client waits for it. Raises Refusal as `uploads` does, 503
+        where no backbone is here or others are being read, ConnectionAbortedError where the client
+        went away.
         """
         if self.no_uploads is not None:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, self.no_uploads)
-        name = f"upload_{next(self._numbers)}"
-        path = self.films.folder / f"{name}.mp4"
-        uploads.receive(stream, length, path, self.limits)
-        try:
-            with self._model_alone() as model:
-                film = uploads.extract(model, path, self.limits, self._require_going_on)
+
+        def go_on() -> None:
+            self._require_going_on()
+            if not still_there():
+                raise ConnectionAbortedError("nobody waits for the film any more")
+
+        count = self.limits.at_a_time
+        full = f"{count} films are arriving or being read already; upload yours in a moment."
+        with _place(self._uploading, full):  # before anything arrives, so that files are few
+            name = f"upload_{next(self._numbers)}"
+            path = self.films.folder / f"{name}.mp4"
+            uploads.receive(stream, length, path, self.limits)
+            try:
+                with self._turn(self._reading):
+                    film = uploads.extract(self._model, path, self.limits, go_on)
                 entry = Entry(name, film.features, path, film.frames)
-                self._indexed.update(self._index({name: entry}))
-                self.films.entries[name] = entry
-                self._make_room()
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+                with self._turn(self._busy):
+                    self._indexed.update(self._index({name: entry}))
+                    self.films.entries[name] = entry
+                    self._make_room()
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
         return self._film(entry)
 
     def _make_room(self) -> None:
@@ -278,6 +307,35 @@ class Service:
                 raise
             return f"Films cannot be uploaded here: {error}"
         return None
+
+
+@contextlib.contextmanager
+def _place(places: threading.BoundedSemaphore, full: str) -> Iterator[None]:
+    """One of so many places. Raises Refusal (503) where none is free."""
+    if not places.acquire(blocking=False):
+        raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, full)
+    try:
+        yield
+    finally:
+        places.release()
+
+
+@contextlib.contextmanager
+def _noticed() -> Iterator[list[str]]:
+    """Fills a list with the texts of InputWarnings, each once; for one thread at a time."""
+    told: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", InputWarning)
+        show = warnings.showwarning
+
+        def notice(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if not issubclass(category, InputWarning):
+                show(message, category, *where)
+            elif str(message) not in told:
+                told.append(str(message))
+
+        warnings.showwarning = notice
+        yield told
 
 
 def _text(asked: dict[str, Any]) -> str:

@@ -27,13 +27,15 @@ _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")  # that an mp4 m
 @dataclasses.dataclass(frozen=True)
 class Limits:
     """Of an upload: megabytes, seconds of film, seconds that it may take to arrive, and to be
-    decoded and extracted; how many films are kept, the oldest making room."""
+    decoded and extracted; how many films are kept, the oldest making room, and how many uploads may
+    arrive, wait or be read at a time."""
 
     megabytes: int = 64
     film_seconds: float | int = 120.0
     transfer_seconds: float | int = 60.0
     reading_seconds: float | int = 300.0
     kept: int = 4
+    at_a_time: int = 4
 
     @property
     def bytes(self) -> int:
@@ -105,24 +107,27 @@ def extract(
     """What a model reads of a file of unknown contents. `go_on` is called at every frame, and
     raises where it is not to go on.
 
+    The file is decoded twice: to its end before the first feature, which costs far more, so that a
+    film that is too long or breaks off is known by then; frames of a whole film are not held.
     Raises Refusal (422) where it is no video, too long, or takes too long to read, and what
     `model.reader.extractor` does.
     """
     extractor = model.reader.extractor
     network, fps = extractor.backbone, extractor.settings.fps
-    kept: list[np.ndarray] = []
+    deadline = time.monotonic() + limits.reading_seconds
 
     def frames() -> Iterator[np.ndarray]:
-        for number, frame in enumerate(decoded(path, fps, network.side, network.squashed, limits)):
+        for frame in decoded(path, fps, network.side, network.squashed, limits, deadline):
             go_on()
-            if number / fps >= len(kept):
-                kept.append(frame)
             yield frame
 
-    features = extractor.features(frames()).astype(np.float32)
-    if not len(features):
+    kept: list[np.ndarray] = []
+    for number, frame in enumerate(frames()):
+        if number / fps >= len(kept):
+            kept.append(frame)
+    if not kept:
         raise _unfit("the file has no frames; check that it is whole.")
-    return Film(features, kept)
+    return Film(extractor.features(frames()).astype(np.float32), kept)
 
 
 def decoded(
@@ -131,10 +136,12 @@ def decoded(
     side: int,
     squashed: int | None,
     limits: Limits,
+    deadline: float,
 ) -> Iterator[UInt8[np.ndarray, "y x 3"]]:
-    """Frames of a file, decoded by a process of its own. Raises Refusal (422)."""
-    deadline = time.monotonic() + limits.reading_seconds
+    """Frames of a file, decoded by a process of its own until `deadline` (of time.monotonic).
+    Raises Refusal (422)."""
     words = [str(path), str(fps), str(side), str(squashed or 0), str(round(limits.reading_seconds))]
+    words.append(f"{limits.film_seconds:g}")
     process = subprocess.Popen(
         [sys.executable, "-m", "videobert_jax.demo.decoder", *words],
         stdin=subprocess.DEVNULL,
@@ -142,7 +149,7 @@ def decoded(
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(_PACKAGE)},
     )
-    end = threading.Timer(limits.reading_seconds, process.kill)
+    end = threading.Timer(max(deadline - time.monotonic(), 0.0), process.kill)
     end.start()
     try:
         frames, size = process.stdout, side * side * 3

@@ -58,6 +58,8 @@ def fill_mask(
     shares = cut.means(_softmax(logits[..., : tokenizer.size]))
     words = np.flatnonzero(tokenizer.word_starts)
     words = words[words >= tokenizer.first_regular_id]
+    # A piece may be the mark of a word's begin alone, behind which single bytes go on.
+    words = words[[bool(tokenizer.surfaces[word]) for word in words]]
     if not 1 <= top_k <= len(words):
         raise InputError(f"top_k={top_k}; expected 1 to {len(words)}, words of the vocabulary.")
     found = []

@@ -26,7 +26,8 @@ async function ask(path, question) {
   return read(await fetch(path, { method: "POST", headers, body: JSON.stringify(question) }));
 }
 
-/** Runs `work` when the form is sent; its button waits meanwhile, and what fails is said. */
+/** Runs `work` when the form is sent; its button waits meanwhile, and what fails is said. `work` gives
+ * what was answered, whose warnings are said, and words to say behind them. */
 function onSend(name, work) {
   at(`${name}-form`).addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -34,7 +35,8 @@ function onSend(name, work) {
     button.disabled = true;
     say(`${name}-said`, "The model is reading …");
     try {
-      say(`${name}-said`, (await work()) || "");
+      const [{ warnings }, words = ""] = await work();
+      say(`${name}-said`, [...warnings, words].join(" "), warnings.length > 0);
     } catch (error) {
       say(`${name}-said`, error.message, true);
     } finally {
@@ -213,27 +215,34 @@ async function start() {
   describe(state.about);
   if (state.films.size) pick(state.about.films[0].name, 0);
   onSend("search", async () => {
-    const { hits } = await ask("search", { text: at("search-text").value });
-    showHits(hits);
-    return hits.length ? "" : "There is no film to search in; upload one.";
+    const found = await ask("search", { text: at("search-text").value });
+    showHits(found.hits);
+    return [found, found.hits.length ? "" : "There is no film to search in; upload one."];
   });
   onSend("blanks", async () => {
-    showMasks(await ask("blanks", { film: state.film, text: at("blanks-text").value }));
+    const found = await ask("blanks", { film: state.film, text: at("blanks-text").value });
+    showMasks(found);
+    return [found];
   });
   onSend("captions", async () => {
     const question = { film: state.film, seconds: Number(at("captions-seconds").value) };
-    showCaptions((await ask("captions", question)).captions);
+    const found = await ask("captions", question);
+    showCaptions(found.captions);
+    return [found];
   });
   onSend("steps", async () => {
     const steps = at("steps-text").value.split("\n");
-    showSteps(await ask("steps", { film: state.film, steps, ordered: at("steps-ordered").checked }));
-    return "Blue: the second that was found. Orange: how similar the film is to the step.";
+    const found = await ask("steps", { film: state.film, steps, ordered: at("steps-ordered").checked });
+    showSteps(found);
+    return [found, "Blue: the second that was found. Orange: how similar the film is to the step."];
   });
   onSend("attention", async () => {
-    showAttention(await ask("attention", {
+    const found = await ask("attention", {
       film: state.film, text: at("attention-text").value, start: Number(at("attention-start").value),
       ...depth(),
-    }));
+    });
+    showAttention(found);
+    return [found];
   });
   at("attention-layer").append(make("option", { value: "rollout", textContent: "all, rolled out" }));
   at("attention-layer").addEventListener("change", () => {
