@@ -88,6 +88,11 @@ def test_steps_blanks_and_attention_are_those_of_the_model(page, model):
     assert found["times"][0] == first * model.contract.stride_seconds and count > 1
     np.testing.assert_allclose(found["text_reads_video"], expected.text_reads_video, atol=1e-4)
     np.testing.assert_allclose(found["video_reads_text"], expected.video_reads_text, atol=1e-4)
+    length = windows.default(model).clips
+    first = pages.CLIPS - length  # from a late second on, as many clips as are shown of any other
+    for start in (first, 1e5):
+        _, found = page.ask("/attention", film="kitchen_0005", text="cut the onion", start=start)
+        assert found["times"] == [float(first + of) for of in range(length)]
     _, found = page.ask("/attention", film="kitchen_0005", text="cut the onion", rollout=True)
     expected = model.attention(features[:count], "cut the onion", rollout=True)
     assert (found["layer"], found["head"]) == (None, None)

@@ -192,9 +192,9 @@ class Service:
             raise bad(f"rollout is {str(rollout)[:40]!r}; expected true or false.")
         with self._model_alone() as (model, warned):
             contract, count = model.contract, len(entry.features)
-            last = max(count - model.maximum_clips, 0)
-            first = min(int(start / contract.stride_seconds), last)
-            clips = entry.features[first : first + min(model.maximum_clips, self._windows.clips)]
+            shown = self._windows.clips
+            first = min(int(start / contract.stride_seconds), max(count - shown, 0))
+            clips = entry.features[first : first + shown]
             found = model.attention(clips, text, layer=layer, head=head, rollout=rollout)
         return {
             **attention_page.plain(found),
