@@ -1,5 +1,6 @@
 """Uploads: a film that is one, and two hundred that are none."""
 
+import collections
 import concurrent.futures
 import json
 import socket
@@ -178,11 +179,12 @@ def test_two_hundred_hostile_uploads_leave_nothing_behind(page, film, tmp_path, 
 
 def test_hostile_uploads_at_once_are_answered_one_by_one(page, film):
     """Whatever they meet: the page answers others meanwhile, and keeps what it says."""
-    cases = [
-        (what, head, body, statuses)
-        for what, head, body, statuses in bad_bodies(film)
-        if what.split()[0] not in ("noise", "text")
-    ]
+    kinds: collections.Counter[str] = collections.Counter()
+    cases = []
+    for case in bad_bodies(film):
+        kinds[kind := case[0].split()[0]] += 1
+        if kinds[kind] <= 3:
+            cases.append(case)
     cases += [("a film", sent(film), film, {200})] * 3
     with concurrent.futures.ThreadPoolExecutor(12) as threads:
         answers = threads.map(lambda case: raw(page, *case[1:3]), cases)
