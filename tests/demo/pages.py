@@ -144,7 +144,7 @@ class Page:
 
     def request(self, method: str, path: str, body: bytes | None = None, **headers: str):
         """(status, headers, body) of a request."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=240)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body, named)

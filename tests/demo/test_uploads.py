@@ -28,7 +28,9 @@ def film(tmp_path_factory) -> bytes:
 
 def raw(page, head: str, body: bytes = b"", breaks_off: bool = False) -> bytes:
     """What is answered to bytes that are no proper request, and to a client that breaks off."""
-    with socket.create_connection(("127.0.0.1", page.server.server_port), timeout=20) as connection:
+    with socket.create_connection(
+        ("127.0.0.1", page.server.server_port), timeout=120
+    ) as connection:
         host = f"Host: 127.0.0.1:{page.server.server_port}\r\n"
         connection.sendall(head.replace("HOST", host).encode() + b"\r\n\r\n" + body)
         if breaks_off:
