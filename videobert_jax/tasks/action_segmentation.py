@@ -16,7 +16,7 @@ from jaxtyping import Int
 from videobert_jax.data import clip_labels
 from videobert_jax.data.index import Split
 from videobert_jax.schema import NO_LABEL
-from videobert_jax.tasks import baselines, labels, prompts, supervised, whole_videos
+from videobert_jax.tasks import baselines, labels, prompts, report, supervised, whole_videos
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
 from videobert_jax.tasks.fits import MAX_EXAMPLES
@@ -104,7 +104,7 @@ def evaluate(context: EvaluationContext, settings: Settings) -> TaskResult:
     return TaskResult(
         task=NAME,
         expected=np.searchsorted(split.video, videos),
-        protocol=_protocol(context, asked, settings, threshold),
+        protocol=_protocol(context, asked),
         averaging="micro: every second of every video counts once",
         truncation={},
         metrics=metric.summary(counts[""]),
@@ -116,6 +116,7 @@ def evaluate(context: EvaluationContext, settings: Settings) -> TaskResult:
         ),
         templates=[template] if template else [],
         details={
+            report.ANSWERED_BY: _how(context, settings, threshold),
             "labels": {asked.kind: asked.forms},
             "scoring": HEAD if by_head else JOINT_SPACE,
             "background_threshold": threshold,
@@ -337,24 +338,25 @@ def _lines(
     ]
 
 
-def _protocol(
-    context: EvaluationContext, asked: _Asked, settings: Settings, threshold: float | None
-) -> str:
+def _protocol(context: EvaluationContext, asked: _Asked) -> str:
     named = context.dataset.metadata.get("protocols", {}).get(context.split.name, "")
     parts = [
         *([f"{named}."] if named else []),
         f"Every second of every video, by its middle: one of {asked.background} labels of kind "
         f"{asked.kind!r}, or background where no example with one covers it; of several the one "
-        "that begins last. It is answered by the clip whose centre is nearest:",
+        "that begins last.",
     ]
+    return " ".join(parts)
+
+
+def _how(context: EvaluationContext, settings: Settings, threshold: float | None) -> str:
+    nearest = "by the clip whose centre is nearest:"
     if threshold is None:
         length = context.bundle.longest_run
-        parts.append(f"by the network's head, in windows of {length} clips.")
-        return " ".join(parts)
-    n, given = settings.neighbours, settings.threshold is not None
-    parts.append(
-        f"encoded {f'with {n} neighbours on either side' if n else 'by itself'}, the label whose "
+        return f"{nearest} by the network's head, in windows of {length} clips"
+    given = settings.threshold is not None
+    return (
+        f"{nearest} encoded {whole_videos.encoded(settings.neighbours)}, the label whose "
         "sentences have the highest cosine, softly the largest over fillings of other slots; "
-        f"background below {threshold:.4g} ({'given' if given else 'best on the training split'})."
+        f"background below {threshold:.4g} ({'given' if given else 'best on the training split'})"
     )
-    return " ".join(parts)

@@ -100,7 +100,6 @@ def result(
     references: References,
     written: Sequence[str],
     *,
-    protocol: str,
     truncation: Mapping[str, int],
     details: Mapping[str, Any],
     wordless: bool,
@@ -129,7 +128,7 @@ def result(
     return TaskResult(
         task=NAME,
         expected=ids,
-        protocol=protocol,
+        protocol=f"a caption a segment; {references.protocol}",
         averaging=caption_scores.AVERAGING,
         truncation=dict(truncation),
         metrics=metrics,

@@ -73,7 +73,7 @@ def evaluate(context: EvaluationContext) -> TaskResult:
         protocol=(
             f"words of {', '.join(hidden)} hidden wholly, one label at a time, every occurrence; "
             f"all surface forms tried; {cloze.SCORE}; "
-            "with_other_video: clips of another example"
+            f"with_other_video: clips of another example, drawn by seed {context.seed}"
         ),
         averaging=classification.AVERAGING,
         truncation={

@@ -90,7 +90,6 @@ def _captioning(
         context,
         references,
         caption_files.read(file, context.split, references),
-        protocol=f"a caption a segment, of another system; {references.protocol}",
         truncation={},
         details={},
         wordless=False,

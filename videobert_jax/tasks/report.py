@@ -41,6 +41,7 @@ INTERVALS = (
     "95 %, percentile bootstrap: videos drawn whole, since examples of one depend on each other; "
     f"{bootstrap.DRAWS} draws from the record's seed"
 )
+ANSWERED_BY = "answered_by"  # of details: how a system made its answers, which no protocol says
 ZERO_SHOT = "zero_shot"
 PREDICTIONS = "predictions"  # the setting of another system, of whose training nothing is known
 KITCHEN_NOTE = "drawn in 2D by one renderer; this figure says nothing about real cooking video"
@@ -50,6 +51,8 @@ KITCHEN_NOTE = "drawn in 2D by one renderer; this figure says nothing about real
 class TaskResult:
     """What a task hands over: figures, and what only the task knows about them.
 
+    protocol: what is asked, of what, and how it counts: what makes two figures incomparable, and
+    nothing else; how a system made its answers is one of the details (ANSWERED_BY).
     averaging: what metrics are means over. truncation: kind of input -> how many examples lost some
     of it. metrics: figures by name; baselines: name -> the same figures. templates: that the
     network was asked by. details, notes: what else the record says, for programs and for people.

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from videobert_jax.data.index import Split
-from videobert_jax.tasks import baselines, procedures, supervised, whole_videos
+from videobert_jax.tasks import baselines, procedures, report, supervised, whole_videos
 from videobert_jax.tasks.context import EvaluatedSplit, EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
 from videobert_jax.tasks.metrics import step_localization as metric
@@ -155,13 +155,14 @@ def _evaluate(
     return TaskResult(
         task=NAME,
         expected=np.array([line["example_id"] for line in lines]),
-        protocol=_protocol(context, searches, settings),
+        protocol=_protocol(context, searches),
         averaging="found steps of all videos of a task by those that occur; mean over tasks",
         truncation={},
         metrics=metrics,
         baselines={name: {RECALL: _recall(searches, of)[0]} for name, of in puts.items() if name},
         examples=lines,
         details={
+            report.ANSWERED_BY: f"a clip encoded {whole_videos.encoded(settings.neighbours)}",
             "num_tasks": len(of_tasks),
             "num_videos": len(present),
             "num_absent": len(absent),
@@ -372,23 +373,22 @@ def _lines(
     return lines
 
 
-def _protocol(context: EvaluatedSplit, searches: Sequence[_Search], settings: Settings) -> str:
+def _protocol(context: EvaluatedSplit, searches: Sequence[_Search]) -> str:
     """What the figures are of, in words."""
     named = context.dataset.metadata.get("protocols", {}).get(context.split.name, "")
-    others, n = len(searches[0].videos) - 1, settings.neighbours
+    others = len(searches[0].videos) - 1
     parts = [
         *([f"{named}."] if named else []),
         f"steps of {len(searches)} videos; a dynamic programme puts each step of the video's task "
         "once, in order, at the seconds that score most together, each second by the clip nearest "
         "to its middle; found: inside one of its true segments (floor of the start to ceil of the "
         "end).",
-        f"A clip is encoded {f'with {n} neighbours on either side' if n else 'by itself'}.",
     ]
     if not procedures.has_tasks(context.dataset):
         parts.append("Each video is a task of its own, with its own steps in their order.")
     if others:
         parts.append(
-            f"It is looked for in a row of {others + 1} videos, {others} of them drawn by seed, "
-            "and so is its place."
+            f"It is looked for in a row of {others + 1} videos, {others} of them drawn by seed "
+            f"{context.seed}, and so is its place."
         )
     return " ".join(parts)
