@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from videobert_jax.tasks import baselines, prompts, questions, truncation
+from videobert_jax.tasks import baselines, other_videos, prompts, questions, report, truncation
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
 from videobert_jax.tasks.metrics import classification
@@ -81,8 +81,8 @@ def evaluate(context: EvaluationContext, *, choose_by: str) -> TaskResult:
         task=NAME,
         expected=asked.ids,
         protocol=(
-            f"the best of {_numbers(asked)} candidates, each read behind its question, by "
-            f"{choose_by}; candidates that share the best score share the point"
+            f"the best of {_numbers(asked)} candidates; candidates that share the best score share "
+            "the point"
         ),
         averaging=classification.AVERAGING,
         truncation={
@@ -96,6 +96,7 @@ def evaluate(context: EvaluationContext, *, choose_by: str) -> TaskResult:
         },
         examples=_examples(context, asked, variants[choose_by], shares, choose_by, others),
         details={
+            report.ANSWERED_BY: f"each candidate read behind its question, by {choose_by}",
             "choose_by": choose_by,
             "variants": {name: questions.figures(of, kinds) for name, of in shares.items()},
         },
@@ -182,7 +183,7 @@ def _baselines(
     notes = []
     kinds = [of.kind for of in asked.questions]
     videos = np.asarray(context.split.video[asked.ids])
-    others = questions.other_videos(videos, kinds, seed=context.seed)
+    others = other_videos.of_same_kind(videos, kinds, seed=context.seed)
     if others is None:
         notes.append("no shuffled_video: too many questions of a kind are about one video")
     else:

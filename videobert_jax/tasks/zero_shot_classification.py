@@ -18,7 +18,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from videobert_jax.tasks import cloze, labels, prompts, supervised, word_presence
+from videobert_jax.tasks import (
+    cloze,
+    labels,
+    other_videos,
+    prompts,
+    report,
+    supervised,
+    word_presence,
+)
 from videobert_jax.tasks.context import EvaluatedSplit, EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import classification, ranking
@@ -69,14 +77,14 @@ def evaluate(
     }
     answers = _answers(context, candidates, blanks, texts, slots)
     known = _known_variants(context, chosen)
-    baselines, notes = _baseline_ranks(context, slots, answers)
+    baselines, notes = _baseline_ranks(context, slots, answers, chosen)
     ranks = {of.name: _ranks(slots, answers, of) for of in known}
     variants = {name: _figures(of) for name, of in ranks.items()}
     expected = np.unique(np.concatenate([slot.ids for slot in slots]))
     return TaskResult(
         task=NAME,
         expected=expected,
-        protocol=_protocol(slots, chosen),
+        protocol=_protocol(slots),
         averaging=classification.AVERAGING,
         truncation={"templates_cut": sum(answer.num_cut for answer in answers.values())},
         metrics=variants[chosen.name],
@@ -88,6 +96,7 @@ def evaluate(
         setting_if_seen="zero_shot",  # the videos are new and labels were never seen
         templates=list(dict.fromkeys(text for of_slot in texts.values() for text in of_slot)),
         details={
+            report.ANSWERED_BY: _how(chosen),
             "scoring": scoring,
             "calibration": calibration,
             "variants": variants,
@@ -162,29 +171,42 @@ class _Slot:
 
 @dataclasses.dataclass(frozen=True)
 class _Answer:
-    """Scores of the labels of a slot: by cloze, [n, k] with the video and [1, k] without it, in
-    the joint space [n, k], and by words [n, k], None where the network does not tell them."""
+    """Scores of the labels of a slot, {part: [n, k]}, and {part: [1, k]} where the video is
+    withheld: by cloze nothing is seen, and in the joint space and by words the mean of all videos.
+    A part that the network does not tell is not there."""
 
-    cloze: np.ndarray
-    prior: np.ndarray
-    joint_space: np.ndarray
-    words: np.ndarray | None
+    seen: dict[str, np.ndarray]
+    withheld: dict[str, np.ndarray]
     num_cut: int
 
     def by(self, of: _Variant) -> Float[np.ndarray, "n k"]:
-        by_cloze = self.cloze - self.prior if of.calibration == PRIOR else self.cloze
-        parts = {CLOZE: by_cloze, JOINT_SPACE: self.joint_space, WORDS: self.words}
-        chosen = [parts[part] for part in _PARTS[of.scoring]]
-        return np.sum([prompts.log_softmax(part) for part in chosen], axis=0)
+        parts = dict(self.seen)
+        if of.calibration == PRIOR:
+            parts[CLOZE] = parts[CLOZE] - self.withheld[CLOZE]
+        return _product(parts, of.scoring)
+
+    def prior(self, of: _Variant) -> Float[np.ndarray, "1 k"]:
+        """What is told of no video: calibrated, nothing would be left."""
+        return _product(self.withheld, of.scoring)
 
 
-def _protocol(slots: Sequence[_Slot], chosen: _Variant) -> str:
-    return (
-        f"declared lists ({', '.join(f'{len(slot.forms)} {slot.name}s' for slot in slots)}); "
-        f"by cloze: {cloze.SCORE}; other slots are one [MASK] each; in the joint space: "
-        f"{prompts.SCORE}; by words: {word_presence.SCORE}; templates are averaged in "
-        f"log-probability; scoring={chosen.scoring}, calibration={chosen.calibration}"
-    )
+def _product(parts: Mapping[str, np.ndarray], scoring: str) -> Float[np.ndarray, "n k"]:
+    return np.sum([prompts.log_softmax(parts[part]) for part in _PARTS[scoring]], axis=0)
+
+
+def _protocol(slots: Sequence[_Slot]) -> str:
+    lists = ", ".join(f"{len(slot.forms)} {slot.name}s" for slot in slots)
+    return f"declared lists ({lists}), each ranked whole for every example with a label of it"
+
+
+def _how(chosen: _Variant) -> str:
+    said = {
+        CLOZE: f"by cloze: {cloze.SCORE}; other slots are one [MASK] each",
+        JOINT_SPACE: f"in the joint space: {prompts.SCORE}",
+        WORDS: f"by words: {word_presence.SCORE}",
+    }
+    parts = "; ".join(said[part] for part in _PARTS[chosen.scoring])
+    return f"{parts}; templates averaged in log-probability; calibration={chosen.calibration}"
 
 
 def _slot(context: EvaluationContext, name: str) -> _Slot:
@@ -234,17 +256,31 @@ def _answers(
         return np.mean(each, axis=0)
 
     forms = {slot.name: slot.forms for slot in slots}
-    return {
-        slot.name: _Answer(
-            cloze=ensemble(slot.name, slot.rows, True),
-            prior=ensemble(slot.name, slot.rows[:1], False),
-            joint_space=prompts.scores(context, slot.name, texts[slot.name], forms, slot.rows),
-            words=word_presence.scores(context, candidates[slot.name], slot.rows),
-            num_cut=scorer.num_cut(slot.name, blanks[slot.name]),
+    embedded, presence = context.encodings.video_embeddings, context.encodings.piece_presence
+
+    def of(slot: _Slot) -> _Answer:
+        name, rows = slot.name, slot.rows
+        in_joint_space = prompts.scores(
+            context, name, texts[name], forms, _with_mean(embedded, rows)
         )
-        for slot in slots
-        if slot.name in blanks
-    }
+        both = {JOINT_SPACE: in_joint_space}
+        if presence is not None:
+            both[WORDS] = word_presence.scores(candidates[name], _with_mean(presence, rows))
+        return _Answer(
+            {CLOZE: ensemble(name, rows, True), **{key: of[:-1] for key, of in both.items()}},
+            {CLOZE: ensemble(name, rows[:1], False), **{key: of[-1:] for key, of in both.items()}},
+            num_cut=scorer.num_cut(name, blanks[name]),
+        )
+
+    return {slot.name: of(slot) for slot in slots if slot.name in blanks}
+
+
+def _with_mean(
+    of_examples: Float[np.ndarray, "e d"], rows: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "m d"]:
+    """Those at `rows`, float32, and their mean behind them."""
+    chosen = of_examples[rows].astype(np.float32)
+    return np.concatenate([chosen, chosen.mean(axis=0, keepdims=True)])
 
 
 def _ranks(
@@ -284,7 +320,10 @@ def _figures(ranks: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 
 def _baseline_ranks(
-    context: EvaluationContext, slots: Sequence[_Slot], answers: Mapping[str, _Answer]
+    context: EvaluationContext,
+    slots: Sequence[_Slot],
+    answers: Mapping[str, _Answer],
+    chosen: _Variant,
 ) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
     """({baseline: {slot: ranks}}, notes)."""
     found: dict[str, dict[str, np.ndarray]] = {}
@@ -293,13 +332,29 @@ def _baseline_ranks(
         of_slot, note = supervised.classify(context, slot.name, slot.ids)
         notes.append(note)
         if slot.name in answers:
-            prior = np.repeat(answers[slot.name].prior, len(slot.ids), axis=0)
-            of_slot["language_prior"] = ranking.ranks(prior, slot.labels)
+            found_without, why = _without_their_video(context, slot, answers[slot.name], chosen)
+            of_slot |= found_without
+            notes += why
         else:
             notes.append(f"{slot.name}s: baselines alone, no template has a {{{slot.name}}}")
         for name, values in of_slot.items():
             found.setdefault(name, {})[slot.name] = values
     return found, notes
+
+
+def _without_their_video(
+    context: EvaluationContext, slot: _Slot, answer: _Answer, chosen: _Variant
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """({baseline: ranks}, notes): the network where the video is withheld, and by another one."""
+    prior = np.repeat(answer.prior(chosen), len(slot.ids), axis=0)
+    found = {"language_prior": ranking.ranks(prior, slot.labels)}
+    videos = np.asarray(context.split.video[slot.ids])
+    others = other_videos.of_same_kind(videos, [slot.name] * len(videos), seed=context.seed)
+    if others is None:
+        return found, [f"no shuffled_video of {slot.name}s: too many examples are of one video"]
+    # templates are the same for all, so what is told of another video stands in its row
+    found["shuffled_video"] = ranking.ranks(answer.by(chosen)[others], slot.labels)
+    return found, []
 
 
 def _examples(
