@@ -87,7 +87,7 @@ def evaluate(context: EvaluationContext, settings: Settings) -> TaskResult:
     a threshold on; EvaluationError where features are damaged, and on settings that cannot be.
     """
     split, asked = context.split, _asked(context, settings)
-    videos = _whole_videos(context)
+    videos, absent = _whole_videos(context)
     training = list(_training_clips(context, asked))
     found, notes = _supervised(context, asked, training, settings.neighbours)
     by_head = _scoring(context, settings) == HEAD
@@ -126,6 +126,7 @@ def evaluate(context: EvaluationContext, settings: Settings) -> TaskResult:
         },
         notes=notes,
         statistics=metric.statistics(counts[""]),
+        absent=np.searchsorted(split.video, absent),
     )
 
 
@@ -182,18 +183,21 @@ def _untold(context: EvaluationContext, asked: _Asked) -> list[str]:
     return [f"{len(missing)} of the labels are none that the head tells"] if missing else []
 
 
-def _whole_videos(context: EvaluationContext) -> Int[np.ndarray, " v"]:
-    """Videos with clips all of whose examples are evaluated. Raises UnfitSplit where there is
-    none."""
+def _whole_videos(
+    context: EvaluationContext,
+) -> tuple[Int[np.ndarray, " v"], Int[np.ndarray, " a"]]:
+    """Videos all of whose examples are evaluated, those with clips and those without. Raises
+    UnfitSplit where none has clips."""
     split = context.split
     videos = whole_videos.among(split, context.ids)
-    chosen = videos[split.num_clips[videos] > 0]
+    present = split.num_clips[videos] > 0
+    chosen = videos[present]
     if not len(chosen):
         raise UnfitSplit(
             f"none of the {len(videos)} whole videos of split {split.name!r} of "
             f"{context.dataset.path} under evaluation has clips; name another split."
         )
-    return chosen
+    return chosen, videos[~present]
 
 
 def _template(context: EvaluationContext, kind: str, given: str | None) -> str:

@@ -26,12 +26,14 @@ EXACT = "exact"  # of lines, and before the kinds of labels in the figures' name
 @dataclasses.dataclass(frozen=True)
 class References:
     """What segments are called: ids of the first example of each, all examples of it, and its
-    captions that hold a word. num_wordless: segments that have none, which are left out."""
+    captions that hold a word. num_wordless: segments that have none, which are left out. absent:
+    ids of the first examples of those whose clips are needed and not there."""
 
     ids: Int[np.ndarray, " n"]
     examples: list[list[int]]
     captions: list[list[str]]
     num_wordless: int
+    absent: Int[np.ndarray, " a"]
 
     @classmethod
     def of(
@@ -39,10 +41,7 @@ class References:
     ) -> "References":
         """Those of the examples under evaluation. Raises EvaluationError where there are none."""
         split = context.split
-        kept = split.caption_hash[context.ids] != 0
-        if needs_clips:
-            kept &= split.clip_count[context.ids] > 0
-        ids = context.ids[kept]
+        ids = context.ids[split.caption_hash[context.ids] != 0]
         segments: dict[tuple, list[int]] = {}
         for example in ids.tolist():
             times = float(split.start[example]), float(split.end[example])
@@ -52,19 +51,18 @@ class References:
             (examples, [captions[e] for e in examples if tokenize(captions[e])])
             for examples in segments.values()
         ]
-        told = [(examples, of) for examples, of in found if of]
-        if not told:
+        worded = {examples[0]: (examples, of) for examples, of in found if of}
+        firsts, absent = np.array(list(worded), np.int64), np.zeros(0, np.int64)
+        if needs_clips:
+            firsts, absent = context.by_clips(firsts)
+        if not len(firsts):
             raise EvaluationError(
                 f"split {split.name!r} of {context.dataset.path} has no example with a caption"
                 f"{' and clips' if needs_clips else ''}, so nothing to compare captions with; "
                 "evaluate another split."
             )
-        return cls(
-            np.array([examples[0] for examples, _ in told], np.int64),
-            [examples for examples, _ in told],
-            [of for _, of in told],
-            len(found) - len(told),
-        )
+        examples, captions_of = zip(*(worded[first] for first in firsts.tolist()), strict=True)
+        return cls(firsts, [*examples], [*captions_of], len(found) - len(worded), absent)
 
     @property
     def protocol(self) -> str:
@@ -151,6 +149,7 @@ def result(
         },
         notes=notes,
         statistics=statistics,
+        absent=references.absent,
     )
 
 

@@ -48,16 +48,23 @@ class EvaluatedSplit:
             "end": float(self.split.end[example]),
         }
 
-    def describe_split(self, expected: Int[np.ndarray, " n"], evaluated: int) -> dict[str, Any]:
-        """The record's "dataset": expected, ids of the examples that the protocol is about, and how
-        many of them were evaluated."""
+    def by_clips(
+        self, ids: Int[np.ndarray, " n"]
+    ) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " a"]]:
+        """(those of the examples that have clips, those that are absent: without any)."""
+        present = self.split.clip_count[ids] > 0
+        return ids[present], ids[~present]
+
+    def describe_split(self, evaluated: Int[np.ndarray, " n"], absent: int) -> dict[str, Any]:
+        """The record's "dataset", of the ids of the examples that were evaluated and the number of
+        those that the protocol is about as well, but that are absent."""
         return {
             "name": self.dataset.name,
             "digest": self.dataset.digest,
             "split": self.split.name,
-            "num_expected": len(expected),
-            "num_evaluated": evaluated,
-            "ids_digest": digests.sha256_array(np.asarray(expected, np.int64)),
+            "num_expected": len(evaluated) + absent,
+            "num_evaluated": len(evaluated),
+            "ids_digest": digests.sha256_array(np.asarray(evaluated, np.int64)),
         }
 
 

@@ -27,9 +27,10 @@ _ABSENT = -np.inf  # score of a candidate that a question does not have
 @dataclasses.dataclass(frozen=True)
 class _Asked:
     """Questions with candidates: their examples, rows of the encodings, and for each candidate the
-    text among `texts`, [n, k], -1 where a question has fewer."""
+    text among `texts`, [n, k], -1 where a question has fewer. absent: those about no clips."""
 
     ids: np.ndarray
+    absent: np.ndarray
     rows: np.ndarray
     questions: list[Question]
     texts: list[str]
@@ -102,13 +103,14 @@ def evaluate(context: EvaluationContext, *, choose_by: str) -> TaskResult:
         },
         notes=notes,
         statistics=questions.statistics(kinds),
+        absent=asked.absent,
     )
 
 
 def _asked(context: EvaluationContext) -> _Asked:
     of_split = questions.of_split(context.dataset, context.split)
     known = [e for e in context.ids.tolist() if of_split[e].candidates]
-    ids = np.array([e for e in known if context.split.clip_count[e] > 0], np.int64)
+    ids, absent = context.by_clips(np.array(known, np.int64))
     rows = context.expect(ids, "candidates to choose from and clips")
     chosen = [of_split[example] for example in ids.tolist()]
     texts: dict[str, int] = {}
@@ -117,7 +119,7 @@ def _asked(context: EvaluationContext) -> _Asked:
         for place, candidate in enumerate(of.candidates):
             text = f"{of.text} {candidate}".strip()
             candidates[row, place] = texts.setdefault(text, len(texts))
-    return _Asked(ids, rows, chosen, list(texts), candidates)
+    return _Asked(ids, absent, rows, chosen, list(texts), candidates)
 
 
 def _require_apart(

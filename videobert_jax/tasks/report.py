@@ -56,7 +56,9 @@ class TaskResult:
     averaging: what metrics are means over. truncation: kind of input -> how many examples lost some
     of it. metrics: figures by name; baselines: name -> the same figures. templates: that the
     network was asked by. details, notes: what else the record says, for programs and for people.
-    expected: example ids [n] that the protocol is about. examples: one JSON object for each.
+    expected: example ids [n] that the protocol is about and that have what they are asked by.
+    examples: one JSON object for each. absent: ids [a] of those that the protocol is about as well,
+    but that have no clips, so that nothing is measured of them.
     setting_if_seen: setting where the network was trained on another split of this dataset,
     setting_if_unseen where it was not.
     statistics: how figures are read off the lines of the examples; those without one, which no
@@ -77,6 +79,7 @@ class TaskResult:
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
     statistics: dict[str, Statistic] = dataclasses.field(default_factory=dict)
+    absent: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def record(context: EvaluationContext | PredictionContext, result: TaskResult) -> dict[str, Any]:
@@ -97,7 +100,10 @@ def record(context: EvaluationContext | PredictionContext, result: TaskResult) -
                     f"{result.task}: {name} {metric} is {value}; expected a number."
                 )
     require_lines(result.metrics, result.statistics, result.examples, where=result.task)
-    notes = [*result.notes]
+    notes, absent = [*result.notes], len(result.absent)
+    if absent:
+        every = len(result.expected) + absent
+        notes.append(f"{absent} of the {every} examples have no clips and were not evaluated")
     if context.dataset.name in schema.EMBEDDED:
         notes.append(KITCHEN_NOTE)
     if isinstance(context, EvaluationContext) and not context.contract_verified:
@@ -107,7 +113,8 @@ def record(context: EvaluationContext | PredictionContext, result: TaskResult) -
     return {
         "format": FORMAT,
         "task": result.task,
-        "dataset": context.describe_split(result.expected, len(result.examples)),
+        "dataset": context.describe_split(result.expected, absent),
+        "num_absent": absent,
         **_system(context, result),
         "protocol": result.protocol,
         "ties": ranking.TIES,

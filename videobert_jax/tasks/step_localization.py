@@ -150,7 +150,7 @@ def _evaluate(
     metrics = {RECALL: average}
     if absent:
         metrics[RECALL + OF_ALL] = _recall(searches, puts[_NETWORK], absent)[0]
-        notes = [*notes, f"{len(absent)} videos have no clips: *{OF_ALL} has them as misses"]
+        notes = [*notes, f"*{OF_ALL} has the steps of {len(absent)} videos without clips as misses"]
     lines = _lines(context, searches, puts)
     return TaskResult(
         task=NAME,
@@ -165,7 +165,7 @@ def _evaluate(
             report.ANSWERED_BY: f"a clip encoded {whole_videos.encoded(settings.neighbours)}",
             "num_tasks": len(of_tasks),
             "num_videos": len(present),
-            "num_absent": len(absent),
+            "num_absent_videos": len(absent),
             "num_left_out": len(whole_videos.among(split, context.ids)) - len(every),
             "num_seconds": sum(search.seconds for search in searches),
             "clip_neighbours": settings.neighbours,
@@ -173,6 +173,7 @@ def _evaluate(
         },
         notes=notes,
         statistics={RECALL: Statistic.mean("found", weight=("weight",))},
+        absent=np.array([e for p in absent for e in p.examples if e >= 0], np.int64),
     )
 
 

@@ -105,6 +105,7 @@ def evaluate(
         },
         notes=notes,
         statistics=_statistics(ranks[chosen.name]),
+        absent=np.unique(np.concatenate([slot.absent for slot in slots])),
     )
 
 
@@ -160,13 +161,15 @@ def _known_variants(context: EvaluationContext, chosen: _Variant) -> list[_Varia
 
 @dataclasses.dataclass(frozen=True)
 class _Slot:
-    """One kind of label, and the examples that have it: ids and labels int64 [n]."""
+    """One kind of label, and the examples that have it and clips: ids and labels int64 [n]; absent:
+    ids of those without clips."""
 
     name: str
     forms: labels.Forms
     ids: np.ndarray
     labels: np.ndarray
     rows: np.ndarray  # of the encodings
+    absent: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,9 +215,9 @@ def _how(chosen: _Variant) -> str:
 def _slot(context: EvaluationContext, name: str) -> _Slot:
     forms = labels.forms(context.dataset, name)
     known = labels.ids_of(context.split, name, forms)[context.ids]
-    ids = context.ids[(known >= 0) & (context.split.clip_count[context.ids] > 0)]
+    ids, absent = context.by_clips(context.ids[known >= 0])
     rows = context.expect(ids, f"clips and a label of kind {name!r}")
-    return _Slot(name, forms, ids, known[ids], rows)
+    return _Slot(name, forms, ids, known[ids], rows, absent)
 
 
 def templates_of(
