@@ -14,6 +14,7 @@ from videobert_jax.tasks import caption_labels, prior_captions
 from videobert_jax.tasks.context import EvaluationContext, PredictionContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import caption_meteor, caption_pairs, caption_scores
+from videobert_jax.tasks.metrics.caption_meteor import Meteor
 from videobert_jax.tasks.metrics.caption_scores import CaptionScores
 from videobert_jax.tasks.metrics.caption_tokens import tokenize
 from videobert_jax.tasks.metrics.statistic import Statistic
@@ -76,7 +77,9 @@ class _Measured:
     """Captions of all segments, their figures, and what each is exact in."""
 
     captions: Sequence[str]
+    candidates: Sequence[str]  # the captions in words as they are scored
     scores: CaptionScores
+    meteor: Meteor
     exact: list[caption_labels.Exact]
 
     def summary(self) -> dict[str, float]:
@@ -85,10 +88,19 @@ class _Measured:
             for kind, value in of.items():
                 found.setdefault(kind, []).append(value)
         accuracies = {f"{EXACT}_{kind}": float(np.mean(of)) for kind, of in found.items()}
-        return {**self.scores.summary(), **accuracies}
+        return {**self.scores.summary(), **self.meteor.summary(), **accuracies}
+
+    def statistics(self) -> dict[str, Statistic]:
+        """How the figures are read off the lines; that of METEOR's program is not."""
+        kinds = dict.fromkeys(kind for of in self.exact for kind in of)
+        return {
+            **caption_scores.statistics(),
+            **self.meteor.statistics(),
+            **{f"{EXACT}_{kind}": Statistic.mean(EXACT, kind) for kind in kinds},
+        }
 
     def line(self, row: int) -> dict[str, Any]:
-        figures = {key: float(of[row]) for key, of in self.scores.examples.items()}
+        figures = self.scores.line(row) | self.meteor.line(row)
         exact = {kind: float(of) for kind, of in self.exact[row].items()}
         return {"caption": self.captions[row], **figures, **({EXACT: exact} if exact else {})}
 
@@ -109,17 +121,8 @@ def result(
     """
     ids = references.ids
     priors, notes = prior_captions.of(context, ids, written)
-    own, pairs = _measure(context, references, written, wordless=wordless)
-    others = {
-        name: _measure(context, references, of, wordless=True)[0] for name, of in priors.items()
-    }
-    meteor = caption_meteor.score(pairs)
-    metrics = own.summary()
-    statistics = caption_scores.statistics()
-    for kind in dict.fromkeys(kind for of in own.exact for kind in of):
-        statistics[f"{EXACT}_{kind}"] = Statistic.mean(EXACT, kind)
-    if meteor.value is not None:
-        metrics[caption_meteor.NAME] = meteor.value
+    own, *measured = _measure(context, references, [written, *priors.values()], wordless=wordless)
+    others = dict(zip(priors, measured, strict=True))
     if references.num_wordless:
         left_out = f"{references.num_wordless} examples whose captions hold no word were left out"
         notes = [*notes, left_out]
@@ -129,7 +132,7 @@ def result(
         protocol=f"a caption a segment; {references.protocol}",
         averaging=caption_scores.AVERAGING,
         truncation=dict(truncation),
-        metrics=metrics,
+        metrics=own.summary(),
         baselines={name: of.summary() for name, of in others.items()},
         examples=[
             {
@@ -142,13 +145,13 @@ def result(
         ],
         details={
             **details,
-            "meteor": {"value": meteor.value, "reason": meteor.reason},
+            "meteor": {"value": own.meteor.value, "reason": own.meteor.reason},
             "num_references": sum(map(len, references.captions)),
             "num_distinct_captions": len(set(written)),
-            "num_wordless_captions": pairs.candidates.count(""),
+            "num_wordless_captions": own.candidates.count(""),
         },
         notes=notes,
-        statistics=statistics,
+        statistics=own.statistics(),
         absent=references.absent,
     )
 
@@ -156,15 +159,27 @@ def result(
 def _measure(
     context: EvaluationContext | PredictionContext,
     references: References,
-    captions: Sequence[str],
+    every: Sequence[Sequence[str]],
     *,
     wordless: bool,
-) -> tuple[_Measured, caption_pairs.CaptionPairs]:
+) -> list[_Measured]:
+    """Captions of several systems, the first of which may be one that has to write words."""
     ids = references.ids
-    pairs = caption_pairs.pair(
-        zip(ids.tolist(), captions, strict=True),
-        zip(ids.tolist(), references.captions, strict=True),
-        wordless_candidates=wordless,
-    )
-    exact = caption_labels.exact(context.dataset, context.split, ids, captions)
-    return _Measured(captions, caption_scores.score(pairs), exact), pairs
+    pairs = [
+        caption_pairs.pair(
+            zip(ids.tolist(), captions, strict=True),
+            zip(ids.tolist(), references.captions, strict=True),
+            wordless_candidates=wordless or number > 0,
+        )
+        for number, captions in enumerate(every)
+    ]
+    return [
+        _Measured(
+            captions,
+            of.candidates,
+            caption_scores.score(of),
+            meteor,
+            caption_labels.exact(context.dataset, context.split, ids, captions),
+        )
+        for captions, of, meteor in zip(every, pairs, caption_meteor.score(pairs), strict=True)
+    ]
