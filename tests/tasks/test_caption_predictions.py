@@ -150,7 +150,7 @@ def test_captions_that_are_not_the_splits_are_refused(dataset, captions, tmp_pat
 def test_a_split_without_captions_and_ids_beside_captions_are_refused(dataset, captions, tmp_path):
     file = tmp_path / "captions.json"
     file.write_text(json.dumps(captions))
-    with pytest.raises(EvaluationError, match="captions have their ids beside them"):
+    with pytest.raises(EvaluationError, match="--ids=.*: ids and directions of captions"):
         run(dataset, file, f"--ids={file}")
     out = writer.DatasetWriter(tmp_path / "silent", "silent", dataset.contract)
     out.add_video("test", "a", None, [writer.Segment(0.0, 1.0, "")])

@@ -67,8 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument(
         "--predictions",
-        help="another system's: of retrieval a .npy of similarities [texts, videos], of captioning "
-        "JSON with an id and a caption each; needs --dataset and --task, output to FILE_eval",
+        help="another system's: of retrieval a .npy of similarities [texts, videos], or ranks in a "
+        ".npy with --direction or in .jsonl with example_id and text_to_video_rank, "
+        "video_to_text_rank or both a line; of captioning JSON with an id and a caption each; "
+        "needs --dataset and --task, output to FILE_eval",
     )
     parser.add_argument(
         "--ids",
@@ -121,8 +123,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.predictions is not None:
         score_predictions(arguments)
         return 0
-    if arguments.ids is not None:
-        raise EvaluationError("--ids says what rows of --predictions are of; name those too.")
+    if arguments.ids is not None or arguments.direction is not None:
+        raise EvaluationError(
+            "--ids and --direction say what --predictions are of; name those too."
+        )
     devices = hardware.start(arguments.platform, *process_options.of(arguments))
     if arguments.follow is not None:
         from videobert_jax.cli import follow
@@ -200,6 +204,7 @@ def score_predictions(arguments: argparse.Namespace) -> None:
         )
     file = storage.path(arguments.predictions)
     ids = storage.path(arguments.ids) if arguments.ids else None
+    given = predictions.Given(ids, arguments.normalization, arguments.direction)
     for path in (file, ids):
         if path is not None and not path.is_file():
             raise EvaluationError(f"{path}: no such file; name the predictions of another system.")
@@ -214,11 +219,10 @@ def score_predictions(arguments: argparse.Namespace) -> None:
     context, result = predictions.evaluate(
         task,
         file,
-        ids,
+        given,
         dataset,
         dataset.split(split),
         seed=arguments.seed,
-        normalization=arguments.normalization,
     )
     record = report.record(context, result)
     report.write(record, result.examples, written)

@@ -28,6 +28,11 @@ def add_retrieval(parser: argparse.ArgumentParser) -> None:
         help="of retrieval: dual_softmax weighs candidates by their share over all queries, which "
         "no search of one query can",
     )
+    parser.add_argument(
+        "--direction",
+        choices=retrieval.DIRECTIONS,
+        help="with --predictions=FILE.npy of ranks: what was looked for by what",
+    )
 
 
 def add_zero_shot(parser: argparse.ArgumentParser) -> None:

@@ -120,6 +120,28 @@ def evaluate_predictions(
     )
 
 
+def evaluate_ranks(context: PredictionContext, ranks: dict[str, np.ndarray]) -> TaskResult:
+    """Figures of another system's ranks of the examples of `paired_ids`, of one of DIRECTIONS or
+    both."""
+    ids = paired_ids(context.split, context.ids)
+    return _result(
+        context,
+        ids,
+        _right(context, ids),
+        ranks,
+        {},
+        normalization=NO_NORMALIZATION,
+        truncated={},
+        details={"scores": "ranks as given"},
+        notes=[
+            "ties in the ranks are as the other system counted them",
+            "figures of each query's own example alone: ranks tell of no other",
+            "no supervised baselines: they see clips as a checkpoint's rows hold them",
+        ],
+        found={},
+    )
+
+
 def normalized(similarity: Similarity, normalization: str) -> Similarity:
     """The similarity under one of NORMALIZATIONS. Raises EvaluationError where there is none."""
     if normalization not in NORMALIZATIONS:
