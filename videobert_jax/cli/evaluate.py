@@ -39,7 +39,7 @@ from videobert_jax.tasks import (
     zero_shot_classification,
 )
 from videobert_jax.tasks.context import EvaluationContext
-from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
+from videobert_jax.tasks.errors import EvaluationError, UnfitSplit, UntrainedHead
 from videobert_jax.training import hardware, preemption
 
 HELP = "measure a checkpoint or an export beside its baselines"
@@ -106,6 +106,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     model_options.add_weights_argument(parser)
     parser.add_argument("--seed", type=int, default=0, help="of hidden words and held-out videos")
+    parser.add_argument(
+        "--untrained-heads",
+        action="store_true",
+        help="ask heads that no objective ever taught, too, and say so in the record",
+    )
     parser.add_argument("--limit", type=int, help="evaluate the first examples only")
     parser.add_argument(
         "--platform", default="", help="'cpu' says that an accelerator is left unused on purpose"
@@ -160,7 +165,14 @@ def measure(
     splits = _splits(arguments.split, dataset)
     tasks = {split.name: _tasks(arguments.task, dataset, split, bundle) for split in splits}
     outputs = result_files.outputs(output, name, tasks, _default_split(dataset))
-    context = EvaluationContext(bundle, dataset, splits[0], arguments.seed, arguments.limit)
+    context = EvaluationContext(
+        bundle,
+        dataset,
+        splits[0],
+        arguments.seed,
+        arguments.limit,
+        untrained_heads=arguments.untrained_heads,
+    )
     if devices:
         _print(devices)
     reported = []
@@ -174,7 +186,7 @@ def measure(
             begun = time.monotonic()
             try:
                 result = evaluate(context, task, arguments)
-            except UnfitSplit as error:
+            except (UnfitSplit, UntrainedHead) as error:
                 if arguments.task is not None:
                     raise
                 _leave_out(task, str(error))

@@ -16,7 +16,15 @@ from jaxtyping import Int
 from videobert_jax.data import clip_labels
 from videobert_jax.data.index import Split
 from videobert_jax.schema import NO_LABEL
-from videobert_jax.tasks import baselines, labels, prompts, report, supervised, whole_videos
+from videobert_jax.tasks import (
+    baselines,
+    labels,
+    prompts,
+    report,
+    supervised,
+    trained_heads,
+    whole_videos,
+)
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
 from videobert_jax.tasks.fits import MAX_EXAMPLES
@@ -141,7 +149,10 @@ def _asked(context: EvaluationContext, settings: Settings) -> _Asked:
     whole_videos.require_run(context.bundle, settings.neighbours)
     kinds = labels.kinds(context.dataset, split)
     kind = settings.kind or (STEP if STEP in kinds else kinds[0])
-    if _scoring(context, settings) == HEAD:
+    by_head = _scoring(context, settings) == HEAD
+    head = trained_heads.CLIP_LABELS if by_head else trained_heads.JOINT
+    trained_heads.require(context, head, NAME)
+    if by_head:
         kind = settings.kind or context.bundle.data.clip_labels
         if kind != context.bundle.data.clip_labels:
             raise EvaluationError(

@@ -23,7 +23,14 @@ from videobert_jax.models.generation import Draws, SamplingSettings, SearchSetti
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.objectives.config import BOTH, TRANSCRIPT, VIDEO
 from videobert_jax.sharding import partitioning
-from videobert_jax.tasks import caption_results, encoding, report, token_states, truncation
+from videobert_jax.tasks import (
+    caption_results,
+    encoding,
+    report,
+    token_states,
+    trained_heads,
+    truncation,
+)
 from videobert_jax.tasks.caption_results import NAME, References
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
@@ -99,6 +106,7 @@ def _writing(context: EvaluationContext, settings: Settings) -> SearchSettings |
             f"captioning needs a network with a decoder, and {bundle.name} has none "
             "(model.decoder.num_layers=0); evaluate one trained with objectives.captioning."
         )
+    trained_heads.require(context, trained_heads.DECODER, NAME)
     try:
         return generation.settings(
             max_pieces=bundle.maximum_target_pieces,

@@ -83,8 +83,9 @@ class PredictionContext(EvaluatedSplit):
 class EvaluationContext(EvaluatedSplit):
     """A network (`bundle`), a split of a dataset, a seed. `limit` evaluates the first
     examples only, and says so. fitted: baselines of the dataset by the same seed, of an evaluation
-    before. contract_verified: whether
-    all that is known of the network's clip features is known of the dataset's, and the same.
+    before. untrained_heads: heads that were never trained are asked all the same, which is said.
+    contract_verified: whether all that is known of the network's clip features is known of the
+    dataset's, and the same.
 
     Raises ContractMismatch where the dataset's clip features are not those the network knows.
     """
@@ -95,6 +96,7 @@ class EvaluationContext(EvaluatedSplit):
     seed: int
     limit: int | None = None
     fitted: Fits | None = None
+    untrained_heads: bool = False
     contract_verified: bool = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:

@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from videobert_jax.tasks import cloze, labels, supervised, words
+from videobert_jax.tasks import (
+    cloze,
+    labels,
+    supervised,
+    trained_heads,
+    words,
+)
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import classification, ranking
@@ -40,6 +46,7 @@ def evaluate(context: EvaluationContext) -> TaskResult:
     """`{slot}_accuracy_with_video`, `_without_video` and `_with_other_video` (a control: the clips
     of another example), and their top-5. Raises EvaluationError where no word can be hidden.
     """
+    trained_heads.require(context, trained_heads.WORDS, NAME)
     forms = labels.declared(context.dataset, context.split) or {WORD: _frequent_words(context)}
     hidden, absent, notes = _hide_all(context, forms)
     tokenizer = context.runner.tokenizer

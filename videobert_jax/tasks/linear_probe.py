@@ -14,7 +14,13 @@ import numpy as np
 from jaxtyping import Int
 
 from videobert_jax.data.index import Split
-from videobert_jax.tasks import baselines, frozen_features, labels, supervised
+from videobert_jax.tasks import (
+    baselines,
+    frozen_features,
+    labels,
+    supervised,
+    trained_heads,
+)
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import UnfitSplit
 from videobert_jax.tasks.metrics import classification, ranking
@@ -43,6 +49,8 @@ def evaluate(context: EvaluationContext) -> TaskResult:
     expected = np.unique(np.concatenate([kind.ids for kind in probed]))
     probes = _probes(context, fitted, probed, expected)
     peers, notes = _peers(context, kinds)
+    if trained_heads.JOINT in context.bundle.untrained_heads:
+        notes.append("joint_embedding is of a head that was never trained")
     return TaskResult(
         task=NAME,
         expected=expected,

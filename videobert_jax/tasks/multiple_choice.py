@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from videobert_jax.tasks import baselines, other_videos, prompts, questions, report, truncation
+from videobert_jax.tasks import (
+    baselines,
+    other_videos,
+    prompts,
+    questions,
+    report,
+    trained_heads,
+    truncation,
+)
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
 from videobert_jax.tasks.metrics import classification
@@ -21,6 +29,11 @@ from videobert_jax.tasks.report import TaskResult
 
 NAME = questions.MULTIPLE_CHOICE
 TOWERS, MATCHING, BOTH = CHOOSERS = ("towers", "matching", "both")
+_TOLD_BY = {
+    TOWERS: (trained_heads.JOINT,),
+    MATCHING: (trained_heads.MATCHING,),
+    BOTH: (trained_heads.JOINT, trained_heads.MATCHING),
+}
 _ABSENT = -np.inf  # score of a candidate that a question does not have
 
 
@@ -60,19 +73,26 @@ class _Read:
     embeddings: np.ndarray
 
 
-def evaluate(context: EvaluationContext, *, choose_by: str) -> TaskResult:
-    """Accuracy of the candidate that is chosen by one of CHOOSERS; ties share.
+def evaluate(context: EvaluationContext, *, choose_by: str | None) -> TaskResult:
+    """Accuracy of the candidate that is chosen by one of CHOOSERS; ties share. None: by all that
+    the network was trained to tell by.
 
     Raises EvaluationError where the split has no questions with candidates, or where candidates of
-    a question are the same, as written or as the network reads them.
+    a question are the same, as written or as the network reads them; UntrainedHead where nothing
+    was trained to choose by, or not what is said.
     """
+    known = _known(context)
+    choose_by = choose_by or (known[-1] if known else BOTH)
     if choose_by not in CHOOSERS:
         raise EvaluationError(f"choose_by {choose_by!r} is none of {', '.join(CHOOSERS)}.")
+    for head in _TOLD_BY[choose_by]:
+        trained_heads.require(context, head, f"{NAME} by {choose_by}")
     asked = _asked(context)
     pieces, cut = context.runner.cut_sentences(asked.texts)
     _require_apart(context, asked, pieces, cut)
     read = _Read(pieces, context.runner.text_embeddings(pieces))
-    variants = _chosen_by(context, asked, read, asked.rows, asked.rows)
+    every = _chosen_by(context, asked, read, asked.rows, asked.rows)
+    variants = {name: every[name] for name in known}
     scores, notes = _baselines(context, asked, read, choose_by)
     right = asked.right
     shares = {name: classification.right_shares(of, right) for name, of in variants.items()}
@@ -105,6 +125,12 @@ def evaluate(context: EvaluationContext, *, choose_by: str) -> TaskResult:
         statistics=questions.statistics(kinds),
         absent=asked.absent,
     )
+
+
+def _known(context: EvaluationContext) -> list[str]:
+    """Those of CHOOSERS whose heads may be asked; by both, if it is there, last."""
+    may = {name: [trained_heads.may_ask(context, h) for h in of] for name, of in _TOLD_BY.items()}
+    return [name for name in CHOOSERS if all(may[name])]
 
 
 def _asked(context: EvaluationContext) -> _Asked:

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from videobert_jax.tasks import other_videos, question_priors, questions, report, truncation
+from videobert_jax.tasks import (
+    other_videos,
+    question_priors,
+    questions,
+    report,
+    trained_heads,
+    truncation,
+)
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import classification
@@ -33,6 +40,7 @@ def evaluate(context: EvaluationContext) -> TaskResult:
             "(model.answers=0); evaluate one trained with objectives.answering, or the task "
             "multiple_choice, which needs none."
         )
+    trained_heads.require(context, trained_heads.ANSWERS, NAME)
     of_split = questions.of_split(context.dataset, context.split)
     ids = context.ids
     asked = [of_split[example] for example in ids.tolist()]

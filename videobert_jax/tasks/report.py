@@ -108,6 +108,10 @@ def record(context: EvaluationContext | PredictionContext, result: TaskResult) -
         notes.append(KITCHEN_NOTE)
     if isinstance(context, EvaluationContext) and not context.contract_verified:
         notes.append("the feature contract has unknown fields, so it could not be verified")
+    if isinstance(context, EvaluationContext) and context.bundle.untrained_heads:
+        names = ", ".join(sorted(context.bundle.untrained_heads))
+        if context.untrained_heads:
+            notes.append(f"asked as they are, though they were never trained: {names}")
     if context.limit is not None:
         notes.append(f"only the first {context.limit} examples of the split were evaluated")
     return {

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int
 
 from videobert_jax.data.index import Split
-from videobert_jax.tasks import labels, supervised, truncation
+from videobert_jax.tasks import labels, supervised, trained_heads, truncation
 from videobert_jax.tasks.context import EvaluatedSplit, EvaluationContext, PredictionContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import ranking
@@ -57,15 +57,21 @@ def evaluate(
 ) -> TaskResult:
     """Ranks of the right candidates among all, by the towers' cosines under a normalization.
 
-    Raises EvaluationError where examples are lost, or there is no such normalization.
+    Without a shortlist where the matching head, which orders it, was never trained. Raises
+    EvaluationError where examples are lost, or there is no such normalization, UntrainedHead where
+    the towers were never compared.
     """
+    trained_heads.require(context, trained_heads.JOINT, NAME)
     ids = paired_ids(context.split, context.ids)
     rows = context.expect(ids, "both a caption and clips")
-    right, size = _right(context, ids), min(shortlist, len(ids))
+    reranks = trained_heads.may_ask(context, trained_heads.MATCHING)
+    right, size = _right(context, ids), min(shortlist, len(ids)) if reranks else 0
     ranks, short = _ranks(normalized(_towers(context, rows), normalization), right, size)
     if size:
         ranks |= _reranked(context, rows, ranks, short, right)
     found, notes = supervised.retrieve(context, ids)
+    if not reranks:
+        notes = [*notes, f"no {RERANKED}*: the matching head was never trained"]
     of_baselines = {
         name: _ranks(normalized(of, normalization), right, 0)[0] for name, of in found.items()
     }

@@ -16,7 +16,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from videobert_jax.data.index import Split
-from videobert_jax.tasks import baselines, procedures, report, supervised, whole_videos
+from videobert_jax.tasks import (
+    baselines,
+    procedures,
+    report,
+    supervised,
+    trained_heads,
+    whole_videos,
+)
 from videobert_jax.tasks.context import EvaluatedSplit, EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
 from videobert_jax.tasks.metrics import step_localization as metric
@@ -102,6 +109,7 @@ def evaluate(context: EvaluationContext, settings: Settings) -> TaskResult:
     left; EvaluationError where a task has no descriptions, features are damaged, and on settings
     that cannot be.
     """
+    trained_heads.require(context, trained_heads.JOINT, NAME)
     whole_videos.require_run(context.bundle, settings.neighbours)
     return _evaluate(
         context,
@@ -182,7 +190,7 @@ def _procedures(context: EvaluatedSplit) -> tuple[list[Procedure], list[str]]:
     split = context.split
     videos = whole_videos.among(split, context.ids)
     every = procedures.of_videos(context.dataset, split, videos)
-    found = [procedure for procedure in every if _can_be_put(split, procedure)]
+    found = [procedure for procedure in every if procedures.can_be_put(split, procedure)]
     if not any(split.num_clips[procedure.video] > 0 for procedure in found):
         raise UnfitSplit(
             f"none of the {len(videos)} videos of split {split.name!r} of {context.dataset.path} "
@@ -194,13 +202,6 @@ def _procedures(context: EvaluatedSplit) -> tuple[list[Procedure], list[str]]:
     names = ", ".join(split.videos[video] for video in missing[:5])
     note = f"{len(missing)} videos are left out, whose steps cannot be put: the first are {names}"
     return found, [note]
-
-
-def _can_be_put(split: Split, procedure: Procedure) -> bool:
-    """Whether every step takes time, and there is a second for each."""
-    room = whole_videos.num_seconds(split, procedure.video)
-    in_time = all(0 <= start < end for _, start, end in procedure.segments)
-    return in_time and len(procedure.texts) <= room
 
 
 def _searches(

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 
 from videobert_jax.tasks import (
     cloze,
+    label_scorings,
     labels,
     other_videos,
     prompts,
@@ -29,22 +30,20 @@ from videobert_jax.tasks import (
 )
 from videobert_jax.tasks.context import EvaluatedSplit, EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.tasks.label_scorings import (
+    CLOZE,
+    JOINT_SPACE,
+    NO_CALIBRATION,
+    PARTS,
+    PRIOR,
+    WORDS,
+    Variant,
+)
 from videobert_jax.tasks.metrics import classification, ranking
 from videobert_jax.tasks.report import TaskResult
 from videobert_jax.text import templates
 
 NAME = "zero_shot_classification"
-CLOZE, JOINT_SPACE, WORDS = "cloze", "joint_space", "words"
-_PARTS = {  # scoring -> whose log-probabilities are added
-    CLOZE: (CLOZE,),
-    JOINT_SPACE: (JOINT_SPACE,),
-    WORDS: (WORDS,),
-    "both": (CLOZE, JOINT_SPACE),
-    "towers": (JOINT_SPACE, WORDS),
-    "all": (CLOZE, JOINT_SPACE, WORDS),
-}
-SCORINGS = tuple(_PARTS)
-NO_CALIBRATION, PRIOR = CALIBRATIONS = ("none", "prior")
 
 
 def evaluate(
@@ -61,7 +60,7 @@ def evaluate(
     video, which ranks by how much the video speaks for it. Raises EvaluationError without labels
     or examples.
     """
-    chosen = _Variant(scoring, calibration)
+    chosen = Variant(scoring, calibration)
     slots = [_slot(context, name) for name in labels.kinds(context.dataset, context.split)]
     if not slots:
         raise EvaluationError(
@@ -75,8 +74,8 @@ def evaluate(
     blanks = {
         slot: [templates.blank(text, slot, tokenizer) for text in texts[slot]] for slot in asked
     }
+    known = label_scorings.known_variants(context, chosen)
     answers = _answers(context, candidates, blanks, texts, slots)
-    known = _known_variants(context, chosen)
     baselines, notes = _baseline_ranks(context, slots, answers, chosen)
     ranks = {of.name: _ranks(slots, answers, of) for of in known}
     variants = {name: _figures(of) for name, of in ranks.items()}
@@ -110,56 +109,6 @@ def evaluate(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Variant:
-    """A way to score. Raises EvaluationError where there is no such way."""
-
-    scoring: str
-    calibration: str
-
-    def __post_init__(self) -> None:
-        for name, value, known in (
-            ("scoring", self.scoring, SCORINGS),
-            ("calibration", self.calibration, CALIBRATIONS),
-        ):
-            if value not in known:
-                raise EvaluationError(f"{name} {value!r} is none of {', '.join(known)}.")
-        if CLOZE not in _PARTS[self.scoring] and self.calibration == PRIOR:
-            raise EvaluationError(
-                f"calibration 'prior' is of scores by cloze, and {self.scoring!r} has no prior; "
-                "take scoring 'cloze', 'both' or 'all', or no calibration."
-            )
-
-    @property
-    def by_words(self) -> bool:
-        return WORDS in _PARTS[self.scoring]
-
-    @property
-    def name(self) -> str:
-        return self.scoring + ("_less_prior" if self.calibration == PRIOR else "")
-
-
-VARIANTS = tuple(
-    _Variant(scoring, calibration)
-    for scoring in SCORINGS
-    for calibration in CALIBRATIONS
-    if CLOZE in _PARTS[scoring] or calibration == NO_CALIBRATION
-)
-
-
-def _known_variants(context: EvaluationContext, chosen: _Variant) -> list[_Variant]:
-    """The ways to score that the network knows. Raises EvaluationError where `chosen` is none."""
-    if context.encodings.piece_presence is not None:
-        return list(VARIANTS)
-    if chosen.by_words:
-        raise EvaluationError(
-            f"scoring {chosen.scoring!r} needs a network with the bag-of-words head, and "
-            f"{context.bundle.name} has none; train with objectives.bag_of_words, or take another "
-            "scoring."
-        )
-    return [of for of in VARIANTS if not of.by_words]
-
-
-@dataclasses.dataclass(frozen=True)
 class _Slot:
     """One kind of label, and the examples that have it and clips: ids and labels int64 [n]; absent:
     ids of those without clips."""
@@ -182,19 +131,19 @@ class _Answer:
     withheld: dict[str, np.ndarray]
     num_cut: int
 
-    def by(self, of: _Variant) -> Float[np.ndarray, "n k"]:
+    def by(self, of: Variant) -> Float[np.ndarray, "n k"]:
         parts = dict(self.seen)
         if of.calibration == PRIOR:
             parts[CLOZE] = parts[CLOZE] - self.withheld[CLOZE]
         return _product(parts, of.scoring)
 
-    def prior(self, of: _Variant) -> Float[np.ndarray, "1 k"]:
+    def prior(self, of: Variant) -> Float[np.ndarray, "1 k"]:
         """What is told of no video: calibrated, nothing would be left."""
         return _product(self.withheld, of.scoring)
 
 
 def _product(parts: Mapping[str, np.ndarray], scoring: str) -> Float[np.ndarray, "n k"]:
-    return np.sum([prompts.log_softmax(parts[part]) for part in _PARTS[scoring]], axis=0)
+    return np.sum([prompts.log_softmax(parts[part]) for part in PARTS[scoring]], axis=0)
 
 
 def _protocol(slots: Sequence[_Slot]) -> str:
@@ -202,13 +151,13 @@ def _protocol(slots: Sequence[_Slot]) -> str:
     return f"declared lists ({lists}), each ranked whole for every example with a label of it"
 
 
-def _how(chosen: _Variant) -> str:
+def _how(chosen: Variant) -> str:
     said = {
         CLOZE: f"by cloze: {cloze.SCORE}; other slots are one [MASK] each",
         JOINT_SPACE: f"in the joint space: {prompts.SCORE}",
         WORDS: f"by words: {word_presence.SCORE}",
     }
-    parts = "; ".join(said[part] for part in _PARTS[chosen.scoring])
+    parts = "; ".join(said[part] for part in PARTS[chosen.scoring])
     return f"{parts}; templates averaged in log-probability; calibration={chosen.calibration}"
 
 
@@ -287,7 +236,7 @@ def _with_mean(
 
 
 def _ranks(
-    slots: Sequence[_Slot], answers: Mapping[str, _Answer], variant: _Variant
+    slots: Sequence[_Slot], answers: Mapping[str, _Answer], variant: Variant
 ) -> dict[str, np.ndarray]:
     """Slot -> rank of each of its examples' label."""
     return {
@@ -326,7 +275,7 @@ def _baseline_ranks(
     context: EvaluationContext,
     slots: Sequence[_Slot],
     answers: Mapping[str, _Answer],
-    chosen: _Variant,
+    chosen: Variant,
 ) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
     """({baseline: {slot: ranks}}, notes)."""
     found: dict[str, dict[str, np.ndarray]] = {}
@@ -346,7 +295,7 @@ def _baseline_ranks(
 
 
 def _without_their_video(
-    context: EvaluationContext, slot: _Slot, answer: _Answer, chosen: _Variant
+    context: EvaluationContext, slot: _Slot, answer: _Answer, chosen: Variant
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """({baseline: ranks}, notes): the network where the video is withheld, and by another one."""
     prior = np.repeat(answer.prior(chosen), len(slot.ids), axis=0)
@@ -365,7 +314,7 @@ def _examples(
     expected: Int[np.ndarray, " n"],
     slots: Sequence[_Slot],
     answers: Mapping[str, _Answer],
-    chosen: _Variant,
+    chosen: Variant,
     ranks: Mapping[str, Mapping[str, np.ndarray]],
     baselines: Mapping[str, Mapping[str, np.ndarray]],
 ) -> list[dict[str, object]]:
