@@ -51,7 +51,7 @@ class EvaluatedSplit:
     def by_clips(
         self, ids: Int[np.ndarray, " n"]
     ) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " a"]]:
-        """(those of the examples that have clips, those that are absent: without any)."""
+        """(those of the examples `ids` that have clips, those that are absent: without any)."""
         present = self.split.clip_count[ids] > 0
         return ids[present], ids[~present]
 

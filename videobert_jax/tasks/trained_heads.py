@@ -17,12 +17,13 @@ BAG_OF_WORDS, DECODER, ANSWERS, CLIP_LABELS = (
 
 
 def may_ask(context: EvaluationContext, head: str) -> bool:
-    """Whether a head was trained, as far as is known, or may be asked all the same."""
+    """Whether a head of the context's network was trained, as far as its run says, or may be asked
+    all the same."""
     return context.untrained_heads or head not in context.bundle.untrained_heads
 
 
 def require(context: EvaluationContext, head: str, what: str) -> None:
-    """Raises UntrainedHead where a head that `what` is told by may not be asked."""
+    """Raises UntrainedHead where `what` is told by a `head` that may not be asked in `context`."""
     if may_ask(context, head):
         return
     taught_by = [f"objectives.{name}" for name, of in objectives.HEADS.items() if of == head]
