@@ -81,10 +81,11 @@ class Evaluation:
 
 
 def learning(scoring: str = "") -> tuple[Evaluation, ...]:
-    """What tells how well a run has learnt."""
+    """What tells how well a run has learnt, also one that an objective is left out of."""
+    flags = ("--untrained-heads",)
     return (
-        Evaluation(TASKS[:1], (FROZEN,), scoring=scoring),
-        Evaluation(TASKS, scoring=scoring),
+        Evaluation(TASKS[:1], (FROZEN,), flags, scoring=scoring),
+        Evaluation(TASKS, flags=flags, scoring=scoring),
     )
 
 

@@ -36,6 +36,7 @@ PAGES = (
     "videobert_jax.objectives.passes",
     "videobert_jax.tasks.context",
     "videobert_jax.tasks.report",
+    "videobert_jax.tasks.trained_heads",
     "videobert_jax.video.clips",
     "videobert_jax.video.extract",
 )

@@ -240,6 +240,22 @@ def test_every_objective_says_which_sources_teach_it(config):
     assert {regime for regimes in objectives.REGIMES.values() for regime in regimes} == set(REGIMES)
 
 
+def test_heads_are_taught_by_the_objectives_of_some_stage_unless_they_are_frozen():
+    config = tiny.get_config()
+    plain = configuration.parse(config)
+    weights = plain.objectives.weights()
+    assert plain.taught_heads == {of for name, of in objectives.HEADS.items() if weights[name] > 0}
+    assert (
+        {"joint_head", "matching_head", "decoder"} <= plain.taught_heads <= set(plain.model.modules)
+    )
+    config.objectives.matching.weight = 0.0
+    assert plain.taught_heads - configuration.parse(config).taught_heads == {"matching_head"}
+    config.stages = (base.stage(6, {"objectives.matching.weight": 1.0}), base.stage(14, {}))
+    assert configuration.parse(config).taught_heads == plain.taught_heads
+    config.optimizer.frozen = "joint_head"
+    assert configuration.parse(config).taught_heads == plain.taught_heads - {"joint_head"}
+
+
 def test_a_caption_is_not_read_where_it_has_to_be_written(config):
     config.data.masking.text_rate = 0.0
     config.objectives.captioning.inputs = "video"

@@ -48,6 +48,17 @@ class RunConfig:
         found = [part.objectives.captioning for part in self.in_stages().values()]
         return next((of.inputs for of in reversed(found) if of.weight > 0), None)
 
+    @property
+    def taught_heads(self) -> set[str]:
+        """Modules of `objectives.HEADS` that an objective teaches, in some stage."""
+        return {
+            head
+            for part in self.in_stages().values()
+            for name, head in objectives.HEADS.items()
+            if part.objectives.weights()[name] > 0
+            and head not in module_names(part.optimizer.frozen, part.model.modules)
+        }
+
 
 def check_stages(run: RunConfig) -> None:
     """Raises ConfigError where stages and the run do not add up."""

@@ -112,7 +112,6 @@ def test_a_result_beside_itself_differs_in_nothing(results, tmp_path):
     [
         ({"task": "retrieval"}, "task is 'zero_shot_classification' in .*a.json and 'retrieval'"),
         ({"protocol": "by words"}, "protocol is 'by cloze' in .* and 'by words' in .*c.json"),
-        ({"templates": ["{verb}!"]}, "templates is "),
         ({"dataset_digest": "ef"}, "dataset.digest is 'ab' in .* and 'ef'"),
         ({"dataset_split": "validation"}, "dataset.split is 'test' in .* and 'validation'"),
         ({"seed_of_words": 1}, "example 0: verb.label is 'verb 0' in .* and 'verb 1' in"),
@@ -125,6 +124,16 @@ def test_what_is_no_comparison_is_named(results, tmp_path, capsys, changes, mess
     assert compare(a, other) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and re.search(message, error), error
+
+
+def test_how_the_two_answered_is_told_where_it_differs(results, tmp_path, capsys):
+    a, _, first, _ = results
+    told = {"templates": ["{verb}!"], "answered_by": "by words"}
+    other = write(tmp_path / "c.json", first, **told)
+    assert compare(a, other, "--json", tmp_path / "out.json") == 0
+    note = f"templates: ['now {{verb}} it'] in {a}, ['{{verb}}!'] in {other}"
+    assert json.loads((tmp_path / "out.json").read_text())["notes"] == [note]  # a says no more
+    assert note in capsys.readouterr().out
 
 
 def test_other_examples_are_refused_and_their_intersection_compared_by_name(

@@ -13,11 +13,12 @@ VERBS, OBJECTS = tuple(conftest.VERBS), tuple(conftest.OBJECTS)
 STEPS = 3
 
 
-def write(path: pathlib.Path, *, videos: int = 6, change=None) -> index.Dataset:
+def write(path: pathlib.Path, *, videos: int = 6, change=None, absent=None) -> index.Dataset:
     """Splits of as many training and half as many test videos: of each of three steps two
     questions, one of them with candidates, and one question about the whole video.
 
-    change: of the questions of a video, in place, in the annotations alone.
+    change: of the questions of a video, in place, in the annotations alone. absent: a test video
+    without clips.
     """
     out = writer.DatasetWriter(path, "asked", conftest.CONTRACT, metadata={})
     draws = np.random.default_rng(0)
@@ -40,7 +41,8 @@ def write(path: pathlib.Path, *, videos: int = 6, change=None) -> index.Dataset:
                 change(rows)
             annotation = {"video": f"{split}_{video}", "questions": rows}
             name = f"{split}_{video}"
-            out.add_video(split, name, features.astype(np.float16), segments, annotation=annotation)
+            stored = None if (split, video) == ("test", absent) else features.astype(np.float16)
+            out.add_video(split, name, stored, segments, annotation=annotation)
     return out.finish()
 
 

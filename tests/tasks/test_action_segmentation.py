@@ -100,7 +100,7 @@ def test_a_linear_model_tells_labelled_clips(context):
     by_pairs = action_segmentation.evaluate(context, Settings(None, None, None, -1.0, 0))
     assert by_pairs.templates == ["now let me show you how to {verb} the {object}"]
     assert by_pairs.details["background_threshold"] == -1.0
-    assert "below -1 (given)" in by_pairs.protocol
+    assert "below -1 (given)" in by_pairs.details["answered_by"]
 
 
 def with_head(bundle, names=("tea_3", "tea_1")):
@@ -162,7 +162,7 @@ def test_a_head_tells_every_clip_in_the_middle_of_a_window(bundle, tmp_path):
     assert result.metrics["frame_accuracy"] == pytest.approx(right[""] / seconds)
     withheld = result.baselines["video_withheld"]["frame_accuracy"]
     assert withheld == pytest.approx(right["video_withheld"] / seconds) != right[""] / seconds
-    assert "in windows of 6 clips" in result.protocol and not result.templates
+    assert "in windows of 6 clips" in result.details["answered_by"] and not result.templates
     assert "1 of the labels are none that the head tells" in result.notes
     assert report.record(context, result)["scoring"] == "head"
     by_sentences = Settings("joint_space", None, None, 0.0, 0)

@@ -8,11 +8,12 @@ import pytest
 
 from videobert_jax.cli import evaluate
 from videobert_jax.data import writer
-from videobert_jax.tasks import caption_files, caption_labels
+from videobert_jax.tasks import caption_files, caption_labels, report
 from videobert_jax.tasks.caption_results import References
 from videobert_jax.tasks.context import PredictionContext
 from videobert_jax.tasks.errors import EvaluationError
-from videobert_jax.tasks.metrics import caption_pairs, caption_scores
+from videobert_jax.tasks.metrics import caption_meteor, caption_pairs, caption_scores
+from videobert_jax.tasks.metrics.caption_tokens import tokenize
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,39 @@ def test_captions_are_scored_like_a_networks(dataset, captions, tmp_path, capsys
     assert {"CIDEr_D", "exact_all"} <= record["intervals"].keys()
     assert record["baselines"].keys() == {"chance", "language_prior", "shuffled_video"}
     assert "BLEU_4" in capsys.readouterr().out
+
+
+def test_meteor_is_of_every_row_and_its_mean_is_told_by_the_lines(
+    dataset, captions, tmp_path, monkeypatch
+):
+    class Program:
+        """Stands in for Java: the share of a caption's words that its first reference has."""
+
+        def compute_score(self, references, candidates):
+            shares = []
+            for key, (caption,) in candidates.items():
+                said, known = caption.split(), references[key][0].split()
+                shares.append(sum(word in known for word in said) / max(len(said), 1))
+            return sum(shares) / 7, shares  # the program's own figure is no mean
+
+    monkeypatch.setattr(caption_meteor, "_program", Program)
+    file = tmp_path / "captions.json"
+    file.write_text(json.dumps(captions))
+    assert run(dataset, file) == 0
+    output = tmp_path / "captions.json_eval" / "captioning.json"
+    record, lines = json.loads(output.read_text()), report.read_examples(output)
+    for name, figures in {"": record["metrics"], **record["baselines"]}.items():
+        told = [line["baselines"][name] if name else line for line in lines]
+        shares = [line["METEOR"] for line in told]
+        for line, of, share in zip(lines, told, shares, strict=True):
+            known = tokenize(line["references"][0]).split()
+            said = tokenize(of["caption"]).split()
+            assert share == pytest.approx(np.mean([word in known for word in said]))
+        assert figures["METEOR_macro"] == pytest.approx(np.mean(shares))
+        assert figures["METEOR"] == pytest.approx(sum(shares) / 7)
+    assert "METEOR_macro" in record["intervals"] and "METEOR" not in record["intervals"]
+    assert record["meteor"] == {"value": record["metrics"]["METEOR"], "reason": None}
+    assert len(record["baselines"]) == 3
 
 
 def test_lines_are_read_as_well_and_their_videos_compared(dataset, captions, tmp_path):
@@ -116,7 +150,7 @@ def test_captions_that_are_not_the_splits_are_refused(dataset, captions, tmp_pat
 def test_a_split_without_captions_and_ids_beside_captions_are_refused(dataset, captions, tmp_path):
     file = tmp_path / "captions.json"
     file.write_text(json.dumps(captions))
-    with pytest.raises(EvaluationError, match="captions have their ids beside them"):
+    with pytest.raises(EvaluationError, match="--ids=.*: ids and directions of captions"):
         run(dataset, file, f"--ids={file}")
     out = writer.DatasetWriter(tmp_path / "silent", "silent", dataset.contract)
     out.add_video("test", "a", None, [writer.Segment(0.0, 1.0, "")])

@@ -56,6 +56,13 @@ def test_the_network_is_compiled_once_a_run(run, bundle):
     assert later.misses == compiled.misses and later.hits == compiled.hits + 1
 
 
+def test_towers_that_nothing_compared_have_no_figures(run, bundle):
+    (evaluator,) = periodic(run)
+    for heads, told in (([], False), (["joint_head"], True)):
+        trained_on = {**bundle.trained_on, "heads": heads}
+        assert bool(evaluator(dataclasses.replace(bundle, trained_on=trained_on))) == told
+
+
 def test_a_run_without_validation_pairs_has_no_evaluator(run, tmp_path):
     from tests import fakes
     from videobert_jax.data import writer

@@ -106,6 +106,100 @@ def test_ids_that_do_not_fit_are_named(dataset, cosines, lines, message):
         run(dataset, f"--predictions={cosines}", f"--ids={ids}")
 
 
+def of_ranks(result) -> list[dict]:
+    """Lines as another system writes them: ids and ranks, in an order of its own."""
+    keys = ("example_id", "text_to_video_rank", "video_to_text_rank")
+    lines = [{key: line[key] for key in keys} for line in result.examples]
+    return [lines[i] for i in np.random.default_rng(0).permutation(30).tolist()]
+
+
+def write_lines(file, lines):
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def test_the_networks_own_ranks_have_its_figures_and_are_compared(
+    dataset, context, result, tmp_path
+):
+    file = write_lines(tmp_path / "ranks.jsonl", of_ranks(result))
+    assert run(dataset, f"--predictions={file}") == 0
+    record, lines = read(file)
+    told = {k: v for k, v in result.metrics.items() if "same_action" not in k}
+    assert record["metrics"] == told and len(told) == 12
+    assert record["scores"] == "ranks as given" and record["protocol"] == result.protocol
+    keys = ("example_id", "video", "text", "text_to_video_rank", "video_to_text_rank")
+    assert [[line[k] for k in keys] for line in lines] == [
+        [line[k] for k in keys] for line in result.examples
+    ]
+    report.write(report.record(context, result), result.examples, tmp_path / "ours.json")
+    theirs = file.with_name("ranks.jsonl_eval") / "retrieval.json"
+    assert main.main(["compare", str(tmp_path / "ours.json"), str(theirs)]) == 0
+    # the lines beside a result are such a file themselves
+    own = report.examples_path(tmp_path / "ours.json")
+    assert run(dataset, f"--predictions={own}") == 0
+    assert read(own)[0]["metrics"] == told
+
+
+@pytest.mark.parametrize("direction", retrieval.DIRECTIONS)
+def test_an_array_of_ranks_is_of_one_direction(dataset, result, tmp_path, direction):
+    order = np.random.default_rng(0).permutation(30).tolist()
+    ranks = [result.examples[i][f"{direction}_rank"] for i in order]
+    np.save(tmp_path / "ranks.npy", ranks)
+    ids = write_lines(tmp_path / "ids.jsonl", order)
+    flags = [f"--predictions={tmp_path / 'ranks.npy'}", f"--direction={direction}"]
+    assert run(dataset, *flags, f"--ids={ids}") == 0
+    metrics = read(tmp_path / "ranks.npy")[0]["metrics"]
+    assert metrics == {
+        k: v for k, v in result.metrics.items() if k.startswith(direction) and "_same_" not in k
+    }
+    assert run(dataset, *flags) == 0  # in the order of the dataset: the same ranks of others
+    assert read(tmp_path / "ranks.npy")[0]["metrics"] == metrics
+    with pytest.raises(EvaluationError, match="30 ranks, --direction=None; .*30 examples"):
+        run(dataset, flags[0])
+    with pytest.raises(EvaluationError, match="dual_softmax is of similarities, and these are"):
+        run(dataset, *flags, "--normalization=dual_softmax")
+    for wrong, message in (
+        (ranks[:29], "29 ranks, .*expected one of each of the 30"),
+        ([0.5, *ranks[1:]], "1 of the 30 ranks are none among 30 candidates, the first is 0.5"),
+        ([np.nan, 31, *ranks[2:]], "2 of the 30 ranks .* the first is nan; expected .*1 to 30"),
+    ):
+        np.save(tmp_path / "ranks.npy", wrong)
+        with pytest.raises(EvaluationError, match=message):
+            run(dataset, *flags)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda told: [], "line 1: '' is not JSON"),
+        (lambda told: told[:-1], r"1 of the 30 .* are not there"),
+        (lambda told: [*told, told[3]], "is named twice"),
+        (lambda told: [told[0] | {"example_id": 30}, *told[1:]], "line 1: example_id 30; expected"),
+        (lambda told: [told[0] | {"video": "x"}, *told[1:]], "line 1: video of example .* is 'x'"),
+        (
+            lambda told: [{"example_id": of["example_id"]} for of in told],
+            "no line has text_to_video",
+        ),
+        (
+            lambda told: [{"example_id": told[0]["example_id"]}, *told[1:]],
+            "line 1: text_to_video_rank is None; expected the rank",
+        ),
+        (
+            lambda told: [told[0] | {"video_to_text_rank": True}, *told[1:]],
+            "line 1: video_to_text_rank is True",
+        ),
+        (
+            lambda told: [*told[:-1], told[-1] | {"text_to_video_rank": 31}],
+            "the first is 31; expec",
+        ),
+    ],
+)
+def test_ranks_that_do_not_fit_are_named(dataset, result, tmp_path, change, message):
+    file = write_lines(tmp_path / "ranks.jsonl", change(of_ranks(result)))
+    with pytest.raises(EvaluationError, match=message):
+        run(dataset, f"--predictions={file}")
+
+
 def test_files_and_flags_that_do_not_fit_are_named(dataset, cosines):
     flag = f"--predictions={cosines}"
     for flags, message in (
@@ -113,6 +207,7 @@ def test_files_and_flags_that_do_not_fit_are_named(dataset, cosines):
         ([flag, "--task=fill_mask"], "predictions are scored of retrieval"),
         ([flag, "--limit=3"], "all of a split; found .*--limit"),
         ([flag, "--split=test,validation"], "one task on one split"),
+        ([flag, "--direction=text_to_video"], "--direction=text_to_video: ids and directions"),
     ):
         with pytest.raises(EvaluationError, match=message):
             run(dataset, *flags)
@@ -120,6 +215,7 @@ def test_files_and_flags_that_do_not_fit_are_named(dataset, cosines):
     for wrong, message in (
         (scores[:, :29], r"shape \(30, 29\); .* has 30 examples"),
         (scores.astype(str), "expected numbers"),
+        (scores[None], r"\(1, 30, 30\); expected numbers"),
         (np.where(scores == scores.max(), np.nan, scores), "1 of 900 scores are not finite"),
     ):
         np.save(cosines, wrong)

@@ -15,6 +15,7 @@ from videobert_jax.report_page import plots
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.tasks import (
     multiple_choice,
+    other_videos,
     question_answering,
     questions,
     report,
@@ -204,11 +205,11 @@ def test_ties_share_the_point():
 def test_other_videos_are_other_and_of_the_same_kind():
     draws = np.random.default_rng(0)
     videos, kinds = draws.integers(0, 5, 60), [f"kind {n}" for n in draws.integers(0, 2, 60)]
-    found = questions.other_videos(videos, kinds, seed=3)
+    found = other_videos.of_same_kind(videos, kinds, seed=3)
     assert sorted(found.tolist()) == list(range(60))
     assert (videos[found] != videos).all()
     assert [kinds[place] for place in found] == kinds
-    assert questions.other_videos(np.zeros(3, int), ["a"] * 3, seed=0) is None
+    assert other_videos.of_same_kind(np.zeros(3, int), ["a"] * 3, seed=0) is None
 
 
 def test_what_cannot_be_asked_is_named(bundle, context, of_questions, network, tmp_path):

@@ -114,7 +114,7 @@ def test_absent_videos_are_misses_of_all(bundle, tmp_path):
     found = {task: of * shown[task] for task, of in result.details["recall_of_tasks"].items()}
     expected = np.mean([found["tea"] / (4 * 2), found["soup"] / 4])
     assert result.metrics["average_recall_of_all"] == pytest.approx(expected)
-    assert result.details["num_absent"] == 2 and result.details["num_videos"] == 4
+    assert result.details["num_absent_videos"] == 2 and result.details["num_videos"] == 4
 
 
 def test_runs_of_clips_end_where_their_video_does(dataset):

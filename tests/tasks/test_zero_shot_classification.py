@@ -10,6 +10,7 @@ from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.tasks import (
     cloze,
     labels,
+    other_videos,
     prompts,
     word_presence,
     zero_shot_classification,
@@ -143,7 +144,7 @@ def test_joint_space_scores_are_shares_of_the_sentences_of_a_label(context):
             slot,
             [template],
             labels.declared(context.dataset, context.split),
-            np.arange(30),
+            context.encodings.video_embeddings,
         )
         np.testing.assert_allclose(np.exp(found), expected, rtol=1e-3)
     assert result.metrics == result.details["variants"]["joint_space"]
@@ -161,7 +162,7 @@ def test_of_many_other_labels_some_are_tried_evenly_spread(context, monkeypatch)
         "verb",
         ["{verb} {object}"],
         labels.declared(context.dataset, context.split),
-        np.arange(30),
+        context.encodings.video_embeddings,
     )
     tried = [
         f"{verb} {noun}" for verb in sorted(conftest.VERBS) for noun in ("oil", "spring onion")
@@ -197,10 +198,54 @@ def test_both_is_the_product_of_the_shares(context):
         block = counts.index(len(runner.tokenizer.encode([form])[0]))  # of as many masks
         shares[:, label] += np.exp(scores[30 * block : 30 * block + 30, column])
     shares /= shares.sum(axis=1, keepdims=True)
-    rows = np.arange(30)
-    shares *= np.exp(prompts.scores(context, "verb", [templates.PAPER_TEMPLATE], forms, rows))
+    videos = context.encodings.video_embeddings
+    shares *= np.exp(prompts.scores(context, "verb", [templates.PAPER_TEMPLATE], forms, videos))
     for line, share in zip(result.examples, shares, strict=True):
         assert line["verb"]["best"] == [names[i] for i in np.argsort(-share)]
+
+
+def test_the_networks_own_rows_are_of_no_video_and_of_another_one(context):
+    """By the lines: each label's place among those that the network told of another video."""
+    forms = labels.declared(context.dataset, context.split)
+    others = other_videos.of_same_kind(context.split.video[:], ["verb"] * 30, seed=0)
+    for scoring in ("cloze", "joint_space", "both"):
+        result = zero_shot_classification.evaluate(
+            context, template_texts=["{verb} the {object}"], scoring=scoring
+        )
+        for slot in ("verb", "object"):
+            told = [line[slot]["best"] for line in result.examples]  # all labels, in order
+            assert {len(of) for of in told} == {len(forms[slot])}
+            own = [line[slot]["label"] for line in result.examples]
+            for name in ("shuffled_video", "language_prior"):
+                ranks = [line["baselines"][name][f"{slot}_rank"] for line in result.examples]
+                assert result.baselines[name][f"{slot}_top1"] == np.mean(np.array(ranks) <= 1)
+                if name == "language_prior":  # one order for all: a label has one rank
+                    assert len(set(zip(own, ranks, strict=True))) == len(set(own))
+                    prior = dict(zip(own, ranks, strict=True))
+                    continue
+                of_others = [told[other] for other in others]
+                places = [of.index(label) + 1 for of, label in zip(of_others, own, strict=True)]
+                assert ranks == places
+        if scoring == "joint_space":  # of the mean of all videos, by the application's encoders
+            model, found = PretrainedModel(context.bundle), {}
+            mean = context.encodings.video_embeddings.mean(axis=0)
+            names = sorted(forms["object"])
+            for name in names:
+                said = [f"{v} the {forms['object'][name][0]}" for v in
+                        (forms["verb"][n][0] for n in sorted(forms["verb"]))]  # fmt: skip
+                cosines = model.encode_text(said) @ mean
+                found[name] = np.exp(context.runner.contrastive_scale * cosines).sum()
+            order = sorted(names, key=lambda name: -found[name])
+            assert {name: order.index(name) + 1 for name in prior} == prior
+
+
+def test_many_examples_of_one_video_leave_the_shuffled_row_out(context):
+    split = dataclasses.replace(context.split, video=np.zeros(30, np.int64))
+    one_video = with_runner(context, context.runner)
+    object.__setattr__(one_video, "split", split)
+    result = zero_shot_classification.evaluate(one_video)
+    assert "shuffled_video" not in result.baselines and "language_prior" in result.baselines
+    assert "no shuffled_video of verbs: too many examples are of one video" in result.notes
 
 
 def test_words_are_the_expected_presence_of_a_labels_forms(context):
@@ -213,7 +258,6 @@ def test_words_are_the_expected_presence_of_a_labels_forms(context):
     result = zero_shot_classification.evaluate(told, scoring="words")
     every = zero_shot_classification.evaluate(told, scoring="all")
     both = zero_shot_classification.evaluate(told, scoring="both")
-    rows = np.arange(30)
     for slot in ("verb", "object"):
         names = sorted(forms[slot])
         expected = np.zeros((30, len(names)))
@@ -225,8 +269,7 @@ def test_words_are_the_expected_presence_of_a_labels_forms(context):
         for line, share in zip(result.examples, shares, strict=True):
             assert line[slot]["best"][0] == names[share.argmax()]
         candidates = cloze.Candidates.of(forms[slot], runner.tokenizer)
-        found = word_presence.scores(told, candidates, rows)
-        assert found is not None
+        found = word_presence.scores(candidates, presence)
         np.testing.assert_allclose(
             np.exp(found), shares / shares.sum(axis=1, keepdims=True), rtol=1e-4
         )

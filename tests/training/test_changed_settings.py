@@ -243,6 +243,11 @@ def test_the_record_says_what_else_the_run_was_trained_on(tmp_path, tiny_run):
     assert fields["trained_on"]["datasets"] == [first, second]
     assert fields["trained_on"]["video_names"] == ["one", "two"]
     assert fields["model"]["remat"] == "full"
+    assert "heads" not in fields["trained_on"]  # of a run that did not say, nothing is known
+    record_of(tmp_path, tiny_run.model, heads=["decoder", "joint_head"])
+    run_record.update_model(tmp_path, other, {**given, "heads": ["joint_head", "token_head"]})
+    fields = json.loads((tmp_path / "run.json").read_text())
+    assert fields["trained_on"]["heads"] == ["decoder", "joint_head", "token_head"]
 
 
 def test_features_made_otherwise_are_refused_where_a_run_goes_on(tmp_path, tiny_run):

@@ -1,14 +1,16 @@
 """A run whose texts are transcripts: what is opened, read, written and remembered."""
 
+import dataclasses
 import pathlib
 
+import ml_collections
 import numpy as np
 import pytest
 
-from tests import fakes
+from tests import bundles, fakes
 from videobert_jax import configuration
 from videobert_jax.data import data_state, writer
-from videobert_jax.training import inputs
+from videobert_jax.training import inputs, run_record
 
 TINY = str(pathlib.Path(__file__).resolve().parents[2] / "configs" / "tiny.py")
 SAID, WRITTEN = "hello and welcome to my kitchen", "cut the onion"
@@ -25,11 +27,15 @@ def dataset(tmp_path_factory) -> pathlib.Path:
 
 
 def settings(dataset: pathlib.Path, transcripts: str) -> configuration.RunConfig:
+    return configuration.parse(configured(dataset, transcripts))
+
+
+def configured(dataset: pathlib.Path, transcripts: str) -> ml_collections.ConfigDict:
     config = configuration.load_file(TINY)
     config.data.path = str(dataset)
     config.data.text_length = config.data.target_length = 32
     config.data.sources.main.transcripts = transcripts
-    return configuration.parse(config)
+    return config
 
 
 def test_transcripts_are_read_and_captions_written(dataset, tmp_path):
@@ -49,6 +55,52 @@ def test_transcripts_are_read_and_captions_written(dataset, tmp_path):
     (source,) = data_state.data_state(opened.builders[0], 1, 0)["sources"]
     spoken = inputs.open_sources(run).transcripts[0]
     assert spoken is not None and source["transcripts"] == spoken.digest
+
+
+def test_heads_are_those_that_this_run_teaches_and_trained_ones_that_it_takes_over(
+    dataset, tmp_path
+):
+    run = settings(dataset, "narration")
+    objectives = dataclasses.replace(
+        run.objectives,
+        matching=dataclasses.replace(run.objectives.matching, weight=0.0),
+        contrastive=dataclasses.replace(run.objectives.contrastive, weight=0.0),
+    )
+    run = dataclasses.replace(run, objectives=objectives)
+    own = run.taught_heads
+    assert {"masked_language_head", "decoder"} <= own and not {"joint_head", "matching_head"} & own
+
+    def heads(*modules: str, **trained_on) -> set[str]:
+        with_modules = dataclasses.replace(run, init=dataclasses.replace(run.init, modules=modules))
+        initial = bundles.tiny(run)
+        known = {**initial.trained_on, "datasets": [], "video_names": [], **trained_on}
+        initial = dataclasses.replace(initial, trained_on=known)
+        sources = inputs.open_sources(run)
+        return set(inputs._trained_on(with_modules, sources, initial, None)["heads"])
+
+    assert set(inputs._trained_on(run, inputs.open_sources(run), None, None)["heads"]) == own
+    assert heads("heads", heads=["joint_head"]) == own | {"joint_head"}
+    assert heads("text_tower", heads=["joint_head", "matching_head"]) == own
+    assert {"joint_head", "matching_head"} <= heads("heads")  # of a run that does not say
+
+
+def test_a_run_that_goes_on_keeps_the_heads_that_it_took_over(dataset, tmp_path):
+    run = settings(dataset, "narration")
+    begun = inputs.open_inputs(run, tmp_path, None, None, begins=True)
+    trained_on = {**begun.trained_on, "heads": ["answer_head"], "video_names": ["soup"]}
+    run_record.write(
+        tmp_path,
+        configuration.to_json(configured(dataset, "narration")),
+        model=begun.model,
+        contract=begun.contract,
+        trained_on=trained_on,
+        answers=(),
+        clip_labels=(),
+    )
+    gone_on = inputs.open_inputs(run, tmp_path, None, None, begins=False).trained_on
+    assert gone_on["heads"] == sorted({"answer_head", *begun.trained_on["heads"]})
+    assert gone_on["video_names"] == ["soup", "stew"]
+    assert gone_on["datasets"] == begun.trained_on["datasets"]
 
 
 def test_transcripts_that_cannot_be_used_are_said(dataset, tmp_path):

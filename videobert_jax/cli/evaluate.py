@@ -39,7 +39,7 @@ from videobert_jax.tasks import (
     zero_shot_classification,
 )
 from videobert_jax.tasks.context import EvaluationContext
-from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
+from videobert_jax.tasks.errors import EvaluationError, UnfitSplit, UntrainedHead
 from videobert_jax.training import hardware, preemption
 
 HELP = "measure a checkpoint or an export beside its baselines"
@@ -67,8 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument(
         "--predictions",
-        help="another system's: of retrieval a .npy of similarities [texts, videos], of captioning "
-        "JSON with an id and a caption each; needs --dataset and --task, output to FILE_eval",
+        help="another system's: of retrieval a .npy of similarities [texts, videos], or ranks in a "
+        ".npy with --direction or in .jsonl with example_id and text_to_video_rank, "
+        "video_to_text_rank or both a line; of captioning JSON with an id and a caption each; "
+        "needs --dataset and --task, output to FILE_eval",
     )
     parser.add_argument(
         "--ids",
@@ -104,6 +106,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     model_options.add_weights_argument(parser)
     parser.add_argument("--seed", type=int, default=0, help="of hidden words and held-out videos")
+    parser.add_argument(
+        "--untrained-heads",
+        action="store_true",
+        help="ask heads that no objective ever taught, too, and say so in the record",
+    )
     parser.add_argument("--limit", type=int, help="evaluate the first examples only")
     parser.add_argument(
         "--platform", default="", help="'cpu' says that an accelerator is left unused on purpose"
@@ -121,8 +128,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.predictions is not None:
         score_predictions(arguments)
         return 0
-    if arguments.ids is not None:
-        raise EvaluationError("--ids says what rows of --predictions are of; name those too.")
+    if arguments.ids is not None or arguments.direction is not None:
+        raise EvaluationError(
+            "--ids and --direction say what --predictions are of; name those too."
+        )
     devices = hardware.start(arguments.platform, *process_options.of(arguments))
     if arguments.follow is not None:
         from videobert_jax.cli import follow
@@ -156,7 +165,14 @@ def measure(
     splits = _splits(arguments.split, dataset)
     tasks = {split.name: _tasks(arguments.task, dataset, split, bundle) for split in splits}
     outputs = result_files.outputs(output, name, tasks, _default_split(dataset))
-    context = EvaluationContext(bundle, dataset, splits[0], arguments.seed, arguments.limit)
+    context = EvaluationContext(
+        bundle,
+        dataset,
+        splits[0],
+        arguments.seed,
+        arguments.limit,
+        untrained_heads=arguments.untrained_heads,
+    )
     if devices:
         _print(devices)
     reported = []
@@ -170,7 +186,7 @@ def measure(
             begun = time.monotonic()
             try:
                 result = evaluate(context, task, arguments)
-            except UnfitSplit as error:
+            except (UnfitSplit, UntrainedHead) as error:
                 if arguments.task is not None:
                     raise
                 _leave_out(task, str(error))
@@ -200,6 +216,7 @@ def score_predictions(arguments: argparse.Namespace) -> None:
         )
     file = storage.path(arguments.predictions)
     ids = storage.path(arguments.ids) if arguments.ids else None
+    given = predictions.Given(ids, arguments.normalization, arguments.direction)
     for path in (file, ids):
         if path is not None and not path.is_file():
             raise EvaluationError(f"{path}: no such file; name the predictions of another system.")
@@ -214,11 +231,10 @@ def score_predictions(arguments: argparse.Namespace) -> None:
     context, result = predictions.evaluate(
         task,
         file,
-        ids,
+        given,
         dataset,
         dataset.split(split),
         seed=arguments.seed,
-        normalization=arguments.normalization,
     )
     record = report.record(context, result)
     report.write(record, result.examples, written)

@@ -7,10 +7,10 @@ from videobert_jax.objectives.config import CAPTIONING_INPUTS
 from videobert_jax.tasks import (
     action_segmentation,
     captioning,
+    label_scorings,
     multiple_choice,
     retrieval,
     step_localization,
-    zero_shot_classification,
 )
 
 
@@ -28,6 +28,11 @@ def add_retrieval(parser: argparse.ArgumentParser) -> None:
         help="of retrieval: dual_softmax weighs candidates by their share over all queries, which "
         "no search of one query can",
     )
+    parser.add_argument(
+        "--direction",
+        choices=retrieval.DIRECTIONS,
+        help="with --predictions=FILE.npy of ranks: what was looked for by what",
+    )
 
 
 def add_zero_shot(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +46,8 @@ def add_zero_shot(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--scoring",
-        choices=zero_shot_classification.SCORINGS,
-        default=zero_shot_classification.CLOZE,
+        choices=label_scorings.SCORINGS,
+        default=label_scorings.CLOZE,
         help="of zero-shot labels: by cloze, by sentences in the joint space, by the words that "
         "the caption is expected to have (networks with that head), by two of them (both: cloze "
         "and joint space; towers: joint space and words) or by all; the record has every way's "
@@ -50,8 +55,8 @@ def add_zero_shot(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--calibration",
-        choices=zero_shot_classification.CALIBRATIONS,
-        default=zero_shot_classification.NO_CALIBRATION,
+        choices=label_scorings.CALIBRATIONS,
+        default=label_scorings.NO_CALIBRATION,
         help="prior: of scores by cloze, subtract those without the video",
     )
 
@@ -145,9 +150,9 @@ def add_multiple_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--choose-by",
         choices=multiple_choice.CHOOSERS,
-        default=multiple_choice.BOTH,
         help="of questions with candidates: by the cosine of the towers, by the matching head, or "
-        "by the product of their probabilities; the record has every way's figures",
+        "by the product of their probabilities; default: both, or the one that was trained; the "
+        "record has every trained way's figures",
     )
 
 

@@ -5,8 +5,11 @@ from typing import Any
 
 from videobert_jax.data.config import DataConfig
 from videobert_jax.models.config import EXTRA_HEADS, ModelConfig
+from videobert_jax.objectives import config as objectives
 from videobert_jax.objectives.config import BOTH, VIDEO
 from videobert_jax.schema import FeatureContract
+
+HEADS = set(objectives.HEADS.values())
 
 
 def without_extra_heads(
@@ -27,11 +30,11 @@ class ModelBundle:
     jax's. Further constants are those of the network's other modules, such as a tree of visual
     words.
     `tokenizer_model` is what `text.tokenizer.Tokenizer` reads. `trained_on` is `{"datasets":
-    [{"name", "path", "digest", "split", "video_names_digest"}], "video_names": [...]}`; evaluation
-    computes from it what it saw in training. `answers` are those that the answer head tells, by
-    number, `clip_labels` those of clips; () without one. `digest` is that of the checkpoint's
-    parameters: an export keeps it. `weights` says which of a run's they are, one of
-    `config.WEIGHTS`. `captioning_inputs` is objectives.captioning.inputs of a run that learnt to
+    [{"name", "path", "digest", "split", "video_names_digest"}], "video_names": [...], "heads":
+    [...]}`; evaluation computes from it what it saw in training. `answers` are those that the
+    answer head tells, by number, `clip_labels` those of clips; () without one. `digest` is that of
+    the checkpoint's parameters: an export keeps it. `weights` says which of a run's they are, one
+    of `config.WEIGHTS`. `captioning_inputs` is objectives.captioning.inputs of a run that learnt to
     write captions, None of one that did not, or of an export that is older than the field.
     """
 
@@ -48,6 +51,14 @@ class ModelBundle:
     weights: str
     name: str
     captioning_inputs: str | None
+
+    @property
+    def untrained_heads(self) -> set[str]:
+        """Heads that the network has, and that neither its run nor one that they were taken over
+        from trained. None of a run or an export that does not say: of what is older than the field.
+        """
+        trained = self.trained_on.get("heads")
+        return set() if trained is None else (HEADS & set(self.config.modules)) - set(trained)
 
     @property
     def longest_run(self) -> int:

@@ -16,6 +16,18 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "answering": ("text_video", "text_only"),
     "segmentation": ("text_video", "video_only"),
 }
+HEADS = {  # objective -> the module that it alone teaches, beside what it shares with others
+    "masked_language": "masked_language_head",
+    "masked_video": "masked_video_head",
+    "matching": "matching_head",
+    "contrastive": "joint_head",
+    "bag_of_words": "bag_of_words_head",
+    "token_contrastive": "token_head",
+    "cascade": "matching_head",
+    "captioning": "decoder",
+    "answering": "answer_head",
+    "segmentation": "clip_label_head",
+}
 NEGATIVES = ("uniform", "hard")
 EXTRA_SETTING = "objectives.extra"
 EXTRA_NAMES = ("weight", "total")  # what a module of another package offers as an objective

@@ -23,6 +23,7 @@ _FACTS = {  # of the details of a record
     "interval_method": "Intervals",
     "scoring": "Scoring",
     "scores": "Ranked by",
+    "answered_by": "Answered by",
     "inputs": "Inputs",
 }
 

@@ -16,7 +16,15 @@ from jaxtyping import Int
 from videobert_jax.data import clip_labels
 from videobert_jax.data.index import Split
 from videobert_jax.schema import NO_LABEL
-from videobert_jax.tasks import baselines, labels, prompts, supervised, whole_videos
+from videobert_jax.tasks import (
+    baselines,
+    labels,
+    prompts,
+    report,
+    supervised,
+    trained_heads,
+    whole_videos,
+)
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
 from videobert_jax.tasks.fits import MAX_EXAMPLES
@@ -87,7 +95,7 @@ def evaluate(context: EvaluationContext, settings: Settings) -> TaskResult:
     a threshold on; EvaluationError where features are damaged, and on settings that cannot be.
     """
     split, asked = context.split, _asked(context, settings)
-    videos = _whole_videos(context)
+    videos, absent = _whole_videos(context)
     training = list(_training_clips(context, asked))
     found, notes = _supervised(context, asked, training, settings.neighbours)
     by_head = _scoring(context, settings) == HEAD
@@ -104,7 +112,7 @@ def evaluate(context: EvaluationContext, settings: Settings) -> TaskResult:
     return TaskResult(
         task=NAME,
         expected=np.searchsorted(split.video, videos),
-        protocol=_protocol(context, asked, settings, threshold),
+        protocol=_protocol(context, asked),
         averaging="micro: every second of every video counts once",
         truncation={},
         metrics=metric.summary(counts[""]),
@@ -116,6 +124,7 @@ def evaluate(context: EvaluationContext, settings: Settings) -> TaskResult:
         ),
         templates=[template] if template else [],
         details={
+            report.ANSWERED_BY: _how(context, settings, threshold),
             "labels": {asked.kind: asked.forms},
             "scoring": HEAD if by_head else JOINT_SPACE,
             "background_threshold": threshold,
@@ -125,6 +134,7 @@ def evaluate(context: EvaluationContext, settings: Settings) -> TaskResult:
         },
         notes=notes,
         statistics=metric.statistics(counts[""]),
+        absent=np.searchsorted(split.video, absent),
     )
 
 
@@ -139,7 +149,10 @@ def _asked(context: EvaluationContext, settings: Settings) -> _Asked:
     whole_videos.require_run(context.bundle, settings.neighbours)
     kinds = labels.kinds(context.dataset, split)
     kind = settings.kind or (STEP if STEP in kinds else kinds[0])
-    if _scoring(context, settings) == HEAD:
+    by_head = _scoring(context, settings) == HEAD
+    head = trained_heads.CLIP_LABELS if by_head else trained_heads.JOINT
+    trained_heads.require(context, head, NAME)
+    if by_head:
         kind = settings.kind or context.bundle.data.clip_labels
         if kind != context.bundle.data.clip_labels:
             raise EvaluationError(
@@ -181,18 +194,21 @@ def _untold(context: EvaluationContext, asked: _Asked) -> list[str]:
     return [f"{len(missing)} of the labels are none that the head tells"] if missing else []
 
 
-def _whole_videos(context: EvaluationContext) -> Int[np.ndarray, " v"]:
-    """Videos with clips all of whose examples are evaluated. Raises UnfitSplit where there is
-    none."""
+def _whole_videos(
+    context: EvaluationContext,
+) -> tuple[Int[np.ndarray, " v"], Int[np.ndarray, " a"]]:
+    """Videos all of whose examples are evaluated, those with clips and those without. Raises
+    UnfitSplit where none has clips."""
     split = context.split
     videos = whole_videos.among(split, context.ids)
-    chosen = videos[split.num_clips[videos] > 0]
+    present = split.num_clips[videos] > 0
+    chosen = videos[present]
     if not len(chosen):
         raise UnfitSplit(
             f"none of the {len(videos)} whole videos of split {split.name!r} of "
             f"{context.dataset.path} under evaluation has clips; name another split."
         )
-    return chosen
+    return chosen, videos[~present]
 
 
 def _template(context: EvaluationContext, kind: str, given: str | None) -> str:
@@ -337,24 +353,25 @@ def _lines(
     ]
 
 
-def _protocol(
-    context: EvaluationContext, asked: _Asked, settings: Settings, threshold: float | None
-) -> str:
+def _protocol(context: EvaluationContext, asked: _Asked) -> str:
     named = context.dataset.metadata.get("protocols", {}).get(context.split.name, "")
     parts = [
         *([f"{named}."] if named else []),
         f"Every second of every video, by its middle: one of {asked.background} labels of kind "
         f"{asked.kind!r}, or background where no example with one covers it; of several the one "
-        "that begins last. It is answered by the clip whose centre is nearest:",
+        "that begins last.",
     ]
+    return " ".join(parts)
+
+
+def _how(context: EvaluationContext, settings: Settings, threshold: float | None) -> str:
+    nearest = "by the clip whose centre is nearest:"
     if threshold is None:
         length = context.bundle.longest_run
-        parts.append(f"by the network's head, in windows of {length} clips.")
-        return " ".join(parts)
-    n, given = settings.neighbours, settings.threshold is not None
-    parts.append(
-        f"encoded {f'with {n} neighbours on either side' if n else 'by itself'}, the label whose "
+        return f"{nearest} by the network's head, in windows of {length} clips"
+    given = settings.threshold is not None
+    return (
+        f"{nearest} encoded {whole_videos.encoded(settings.neighbours)}, the label whose "
         "sentences have the highest cosine, softly the largest over fillings of other slots; "
-        f"background below {threshold:.4g} ({'given' if given else 'best on the training split'})."
+        f"background below {threshold:.4g} ({'given' if given else 'best on the training split'})"
     )
-    return " ".join(parts)

@@ -14,6 +14,7 @@ from videobert_jax.tasks import caption_labels, prior_captions
 from videobert_jax.tasks.context import EvaluationContext, PredictionContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import caption_meteor, caption_pairs, caption_scores
+from videobert_jax.tasks.metrics.caption_meteor import Meteor
 from videobert_jax.tasks.metrics.caption_scores import CaptionScores
 from videobert_jax.tasks.metrics.caption_tokens import tokenize
 from videobert_jax.tasks.metrics.statistic import Statistic
@@ -26,12 +27,14 @@ EXACT = "exact"  # of lines, and before the kinds of labels in the figures' name
 @dataclasses.dataclass(frozen=True)
 class References:
     """What segments are called: ids of the first example of each, all examples of it, and its
-    captions that hold a word. num_wordless: segments that have none, which are left out."""
+    captions that hold a word. num_wordless: segments that have none, which are left out. absent:
+    ids of the first examples of those whose clips are needed and not there."""
 
     ids: Int[np.ndarray, " n"]
     examples: list[list[int]]
     captions: list[list[str]]
     num_wordless: int
+    absent: Int[np.ndarray, " a"]
 
     @classmethod
     def of(
@@ -39,10 +42,7 @@ class References:
     ) -> "References":
         """Those of the examples under evaluation. Raises EvaluationError where there are none."""
         split = context.split
-        kept = split.caption_hash[context.ids] != 0
-        if needs_clips:
-            kept &= split.clip_count[context.ids] > 0
-        ids = context.ids[kept]
+        ids = context.ids[split.caption_hash[context.ids] != 0]
         segments: dict[tuple, list[int]] = {}
         for example in ids.tolist():
             times = float(split.start[example]), float(split.end[example])
@@ -52,19 +52,18 @@ class References:
             (examples, [captions[e] for e in examples if tokenize(captions[e])])
             for examples in segments.values()
         ]
-        told = [(examples, of) for examples, of in found if of]
-        if not told:
+        worded = {examples[0]: (examples, of) for examples, of in found if of}
+        firsts, absent = np.array(list(worded), np.int64), np.zeros(0, np.int64)
+        if needs_clips:
+            firsts, absent = context.by_clips(firsts)
+        if not len(firsts):
             raise EvaluationError(
                 f"split {split.name!r} of {context.dataset.path} has no example with a caption"
                 f"{' and clips' if needs_clips else ''}, so nothing to compare captions with; "
                 "evaluate another split."
             )
-        return cls(
-            np.array([examples[0] for examples, _ in told], np.int64),
-            [examples for examples, _ in told],
-            [of for _, of in told],
-            len(found) - len(told),
-        )
+        examples, captions_of = zip(*(worded[first] for first in firsts.tolist()), strict=True)
+        return cls(firsts, [*examples], [*captions_of], len(found) - len(worded), absent)
 
     @property
     def protocol(self) -> str:
@@ -78,7 +77,9 @@ class _Measured:
     """Captions of all segments, their figures, and what each is exact in."""
 
     captions: Sequence[str]
+    candidates: Sequence[str]  # the captions in words as they are scored
     scores: CaptionScores
+    meteor: Meteor
     exact: list[caption_labels.Exact]
 
     def summary(self) -> dict[str, float]:
@@ -87,10 +88,19 @@ class _Measured:
             for kind, value in of.items():
                 found.setdefault(kind, []).append(value)
         accuracies = {f"{EXACT}_{kind}": float(np.mean(of)) for kind, of in found.items()}
-        return {**self.scores.summary(), **accuracies}
+        return {**self.scores.summary(), **self.meteor.summary(), **accuracies}
+
+    def statistics(self) -> dict[str, Statistic]:
+        """How the figures are read off the lines; that of METEOR's program is not."""
+        kinds = dict.fromkeys(kind for of in self.exact for kind in of)
+        return {
+            **caption_scores.statistics(),
+            **self.meteor.statistics(),
+            **{f"{EXACT}_{kind}": Statistic.mean(EXACT, kind) for kind in kinds},
+        }
 
     def line(self, row: int) -> dict[str, Any]:
-        figures = {key: float(of[row]) for key, of in self.scores.examples.items()}
+        figures = self.scores.line(row) | self.meteor.line(row)
         exact = {kind: float(of) for kind, of in self.exact[row].items()}
         return {"caption": self.captions[row], **figures, **({EXACT: exact} if exact else {})}
 
@@ -100,7 +110,6 @@ def result(
     references: References,
     written: Sequence[str],
     *,
-    protocol: str,
     truncation: Mapping[str, int],
     details: Mapping[str, Any],
     wordless: bool,
@@ -112,27 +121,18 @@ def result(
     """
     ids = references.ids
     priors, notes = prior_captions.of(context, ids, written)
-    own, pairs = _measure(context, references, written, wordless=wordless)
-    others = {
-        name: _measure(context, references, of, wordless=True)[0] for name, of in priors.items()
-    }
-    meteor = caption_meteor.score(pairs)
-    metrics = own.summary()
-    statistics = caption_scores.statistics()
-    for kind in dict.fromkeys(kind for of in own.exact for kind in of):
-        statistics[f"{EXACT}_{kind}"] = Statistic.mean(EXACT, kind)
-    if meteor.value is not None:
-        metrics[caption_meteor.NAME] = meteor.value
+    own, *measured = _measure(context, references, [written, *priors.values()], wordless=wordless)
+    others = dict(zip(priors, measured, strict=True))
     if references.num_wordless:
         left_out = f"{references.num_wordless} examples whose captions hold no word were left out"
         notes = [*notes, left_out]
     return TaskResult(
         task=NAME,
         expected=ids,
-        protocol=protocol,
+        protocol=f"a caption a segment; {references.protocol}",
         averaging=caption_scores.AVERAGING,
         truncation=dict(truncation),
-        metrics=metrics,
+        metrics=own.summary(),
         baselines={name: of.summary() for name, of in others.items()},
         examples=[
             {
@@ -145,28 +145,41 @@ def result(
         ],
         details={
             **details,
-            "meteor": {"value": meteor.value, "reason": meteor.reason},
+            "meteor": {"value": own.meteor.value, "reason": own.meteor.reason},
             "num_references": sum(map(len, references.captions)),
             "num_distinct_captions": len(set(written)),
-            "num_wordless_captions": pairs.candidates.count(""),
+            "num_wordless_captions": own.candidates.count(""),
         },
         notes=notes,
-        statistics=statistics,
+        statistics=own.statistics(),
+        absent=references.absent,
     )
 
 
 def _measure(
     context: EvaluationContext | PredictionContext,
     references: References,
-    captions: Sequence[str],
+    every: Sequence[Sequence[str]],
     *,
     wordless: bool,
-) -> tuple[_Measured, caption_pairs.CaptionPairs]:
+) -> list[_Measured]:
+    """Captions of several systems, the first of which may be one that has to write words."""
     ids = references.ids
-    pairs = caption_pairs.pair(
-        zip(ids.tolist(), captions, strict=True),
-        zip(ids.tolist(), references.captions, strict=True),
-        wordless_candidates=wordless,
-    )
-    exact = caption_labels.exact(context.dataset, context.split, ids, captions)
-    return _Measured(captions, caption_scores.score(pairs), exact), pairs
+    pairs = [
+        caption_pairs.pair(
+            zip(ids.tolist(), captions, strict=True),
+            zip(ids.tolist(), references.captions, strict=True),
+            wordless_candidates=wordless or number > 0,
+        )
+        for number, captions in enumerate(every)
+    ]
+    return [
+        _Measured(
+            captions,
+            of.candidates,
+            caption_scores.score(of),
+            meteor,
+            caption_labels.exact(context.dataset, context.split, ids, captions),
+        )
+        for captions, of, meteor in zip(every, pairs, caption_meteor.score(pairs), strict=True)
+    ]

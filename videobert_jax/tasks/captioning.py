@@ -23,7 +23,14 @@ from videobert_jax.models.generation import Draws, SamplingSettings, SearchSetti
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.objectives.config import BOTH, TRANSCRIPT, VIDEO
 from videobert_jax.sharding import partitioning
-from videobert_jax.tasks import caption_results, encoding, token_states, truncation
+from videobert_jax.tasks import (
+    caption_results,
+    encoding,
+    report,
+    token_states,
+    trained_heads,
+    truncation,
+)
 from videobert_jax.tasks.caption_results import NAME, References
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
@@ -68,18 +75,28 @@ def evaluate(context: EvaluationContext, settings: Settings) -> TaskResult:
     ids = references.ids
     rows = context.expect(ids, "a caption with a word" + " and clips" * (inputs == VIDEO))
     written = _write(context, rows, ids, inputs, spoken, writing)
-    read = {VIDEO: "the clips", TRANSCRIPT: "what is said", BOTH: "the clips and what is said"}
-    how = dataclasses.asdict(writing)
-    said = ", ".join(f"{name}={value:g}" for name, value in how.items() if name != "num_pieces")
     return caption_results.result(
         context,
         references,
         written.captions,
-        protocol=f"a caption a segment, told from {read[inputs]}; {said}; {references.protocol}",
         truncation={**truncation.counts(context, ids), "transcripts_cut": written.num_cut},
-        details={"inputs": inputs, "writing": how, "num_transcripts": written.num_transcripts},
+        details={
+            report.ANSWERED_BY: _how(inputs, writing),
+            "inputs": inputs,
+            "writing": dataclasses.asdict(writing),
+            "num_transcripts": written.num_transcripts,
+        },
         wordless=True,
     )
+
+
+def _how(inputs: str, writing: SearchSettings | SamplingSettings) -> str:
+    read = {VIDEO: "the clips", TRANSCRIPT: "what is said", BOTH: "the clips and what is said"}
+    settings = dataclasses.asdict(writing)
+    said = ", ".join(
+        f"{name}={value:g}" for name, value in settings.items() if name != "num_pieces"
+    )
+    return f"told from {read[inputs]}; {said}"
 
 
 def _writing(context: EvaluationContext, settings: Settings) -> SearchSettings | SamplingSettings:
@@ -89,6 +106,7 @@ def _writing(context: EvaluationContext, settings: Settings) -> SearchSettings |
             f"captioning needs a network with a decoder, and {bundle.name} has none "
             "(model.decoder.num_layers=0); evaluate one trained with objectives.captioning."
         )
+    trained_heads.require(context, trained_heads.DECODER, NAME)
     try:
         return generation.settings(
             max_pieces=bundle.maximum_target_pieces,

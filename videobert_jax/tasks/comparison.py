@@ -22,12 +22,12 @@ METHOD = (
 _EQUAL = (  # fields of a record that a difference in makes two figures incomparable
     ("task",),
     ("protocol",),
-    ("templates",),
     ("ties",),
     ("averaging",),
     ("dataset", "digest"),
     ("dataset", "split"),
 )
+_HOW = (report.ANSWERED_BY, "scores", "templates")  # fields that may differ, and are told then
 _ASKED = frozenset({"video", "start", "end", "text", "label", "hidden"})  # of a line; not answers
 
 
@@ -98,12 +98,27 @@ def compare(first: Result, second: Result, *, intersection: bool, seed: int) -> 
             for name in shared
             if (figure := _figure(name, first, second, sides, videos, intersection, seed))
         },
-        "notes": [
-            f"only in {of.file}: {', '.join(own)}"
-            for of in (first, second)
-            if (own := [name for name in of.record["metrics"] if name not in shared])
-        ],
+        "notes": [*_differences(first, second), *_unshared(first, second)],
     }
+
+
+def _differences(first: Result, second: Result) -> list[str]:
+    """Notes on how the two made their answers, where both say it and not alike."""
+    told = [(key, first.record.get(key), second.record.get(key)) for key in _HOW]
+    return [
+        f"{key}: {one!r} in {first.file}, {other!r} in {second.file}"
+        for key, one, other in told
+        if one and other and one != other
+    ]
+
+
+def _unshared(*results: Result) -> list[str]:
+    """Notes on figures that one of two results has alone."""
+    return [
+        f"only in {of.file}: {', '.join(own)}"
+        for of, other in (results, results[::-1])
+        if (own := [n for n in of.record["metrics"] if n not in other.record["metrics"]])
+    ]
 
 
 def table(comparison: Mapping[str, Any]) -> str:

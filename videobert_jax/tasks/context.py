@@ -48,16 +48,23 @@ class EvaluatedSplit:
             "end": float(self.split.end[example]),
         }
 
-    def describe_split(self, expected: Int[np.ndarray, " n"], evaluated: int) -> dict[str, Any]:
-        """The record's "dataset": expected, ids of the examples that the protocol is about, and how
-        many of them were evaluated."""
+    def by_clips(
+        self, ids: Int[np.ndarray, " n"]
+    ) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " a"]]:
+        """(those of the examples `ids` that have clips, those that are absent: without any)."""
+        present = self.split.clip_count[ids] > 0
+        return ids[present], ids[~present]
+
+    def describe_split(self, evaluated: Int[np.ndarray, " n"], absent: int) -> dict[str, Any]:
+        """The record's "dataset", of the ids of the examples that were evaluated and the number of
+        those that the protocol is about as well, but that are absent."""
         return {
             "name": self.dataset.name,
             "digest": self.dataset.digest,
             "split": self.split.name,
-            "num_expected": len(expected),
-            "num_evaluated": evaluated,
-            "ids_digest": digests.sha256_array(np.asarray(expected, np.int64)),
+            "num_expected": len(evaluated) + absent,
+            "num_evaluated": len(evaluated),
+            "ids_digest": digests.sha256_array(np.asarray(evaluated, np.int64)),
         }
 
 
@@ -76,8 +83,9 @@ class PredictionContext(EvaluatedSplit):
 class EvaluationContext(EvaluatedSplit):
     """A network (`bundle`), a split of a dataset, a seed. `limit` evaluates the first
     examples only, and says so. fitted: baselines of the dataset by the same seed, of an evaluation
-    before. contract_verified: whether
-    all that is known of the network's clip features is known of the dataset's, and the same.
+    before. untrained_heads: heads that were never trained are asked all the same, which is said.
+    contract_verified: whether all that is known of the network's clip features is known of the
+    dataset's, and the same.
 
     Raises ContractMismatch where the dataset's clip features are not those the network knows.
     """
@@ -88,6 +96,7 @@ class EvaluationContext(EvaluatedSplit):
     seed: int
     limit: int | None = None
     fitted: Fits | None = None
+    untrained_heads: bool = False
     contract_verified: bool = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:

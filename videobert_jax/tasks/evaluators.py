@@ -9,7 +9,7 @@ import numpy as np
 from videobert_jax.data import index, local_copy
 from videobert_jax.data.config import DataConfig
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.tasks import retrieval
+from videobert_jax.tasks import retrieval, trained_heads
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.fits import Fits
@@ -71,6 +71,8 @@ class PeriodicRetrieval:
 
     def __call__(self, bundle: ModelBundle) -> dict[str, float]:
         context = self._contexts.of(bundle)
+        if not trained_heads.may_ask(context, trained_heads.JOINT):
+            return {}  # the towers were never compared
         ids = retrieval.paired_ids(context.split, context.ids)
         rows = context.expect(ids, "both a caption and clips")
         figures: dict[str, float] = {"num_candidates": float(len(ids))}

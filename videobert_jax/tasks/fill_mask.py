@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from videobert_jax.tasks import cloze, labels, supervised, words
+from videobert_jax.tasks import (
+    cloze,
+    labels,
+    supervised,
+    trained_heads,
+    words,
+)
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import classification, ranking
@@ -40,8 +46,9 @@ def evaluate(context: EvaluationContext) -> TaskResult:
     """`{slot}_accuracy_with_video`, `_without_video` and `_with_other_video` (a control: the clips
     of another example), and their top-5. Raises EvaluationError where no word can be hidden.
     """
+    trained_heads.require(context, trained_heads.WORDS, NAME)
     forms = labels.declared(context.dataset, context.split) or {WORD: _frequent_words(context)}
-    hidden, notes = _hide_all(context, forms)
+    hidden, absent, notes = _hide_all(context, forms)
     tokenizer = context.runner.tokenizer
     candidates = {slot: cloze.Candidates.of(forms[slot], tokenizer) for slot in hidden}
     longest = max(h.blank.length(0) for of_slot in hidden.values() for h in of_slot)
@@ -73,7 +80,7 @@ def evaluate(context: EvaluationContext) -> TaskResult:
         protocol=(
             f"words of {', '.join(hidden)} hidden wholly, one label at a time, every occurrence; "
             f"all surface forms tried; {cloze.SCORE}; "
-            "with_other_video: clips of another example"
+            f"with_other_video: clips of another example, drawn by seed {context.seed}"
         ),
         averaging=classification.AVERAGING,
         truncation={
@@ -91,6 +98,7 @@ def evaluate(context: EvaluationContext) -> TaskResult:
         },
         notes=notes,
         statistics=_statistics(hidden),
+        absent=absent,
     )
 
 
@@ -115,9 +123,15 @@ def _named(slot: str, condition: str, figures: Mapping[str, Any]) -> dict[str, A
 
 def _hide_all(
     context: EvaluationContext, forms: Mapping[str, labels.Forms]
-) -> tuple[dict[str, list[Hidden]], list[str]]:
-    """({slot: examples}, notes of the slots that no caption names)."""
-    hidden = {slot: _hide(context, slot, of) for slot, of in forms.items()}
+) -> tuple[dict[str, list[Hidden]], np.ndarray, list[str]]:
+    """({slot: examples with clips}, ids of those without, notes of slots that no caption names)."""
+    every = {slot: _hide(context, slot, of) for slot, of in forms.items()}
+    ids = np.array(sorted({item.example for items in every.values() for item in items}), np.int64)
+    present, absent = (of.tolist() for of in context.by_clips(ids))
+    shown = set(present)
+    hidden = {
+        slot: [item for item in items if item.example in shown] for slot, items in every.items()
+    }
     if not any(hidden.values()):
         of = ", ".join([name for of_slot in forms.values() for name in of_slot][:5])
         raise EvaluationError(
@@ -126,13 +140,13 @@ def _hide_all(
             "label_surface_forms."
         )
     notes = [f"no {slot}s: no caption names its own" for slot, items in hidden.items() if not items]
-    return {slot: items for slot, items in hidden.items() if items}, notes
+    return {slot: of for slot, of in hidden.items() if of}, np.array(absent, np.int64), notes
 
 
 def _hide(context: EvaluationContext, slot: str, forms: labels.Forms) -> list[Hidden]:
     """Examples of the split in which a label of `slot` stands, with its words hidden."""
     split, tokenizer = context.split, context.runner.tokenizer
-    ids = context.ids[(split.caption_hash[context.ids] != 0) & (split.clip_count[context.ids] > 0)]
+    ids = context.ids[split.caption_hash[context.ids] != 0]
     names = list(forms)
     choose = _drawn_word(context.seed) if slot == WORD else _own_label(context, slot, forms)
     items = []

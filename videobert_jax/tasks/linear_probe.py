@@ -14,7 +14,13 @@ import numpy as np
 from jaxtyping import Int
 
 from videobert_jax.data.index import Split
-from videobert_jax.tasks import baselines, frozen_features, labels, supervised
+from videobert_jax.tasks import (
+    baselines,
+    frozen_features,
+    labels,
+    supervised,
+    trained_heads,
+)
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import UnfitSplit
 from videobert_jax.tasks.metrics import classification, ranking
@@ -43,6 +49,8 @@ def evaluate(context: EvaluationContext) -> TaskResult:
     expected = np.unique(np.concatenate([kind.ids for kind in probed]))
     probes = _probes(context, fitted, probed, expected)
     peers, notes = _peers(context, kinds)
+    if trained_heads.JOINT in context.bundle.untrained_heads:
+        notes.append("joint_embedding is of a head that was never trained")
     return TaskResult(
         task=NAME,
         expected=expected,
@@ -70,18 +78,21 @@ def evaluate(context: EvaluationContext) -> TaskResult:
                 f"{kind}_{name}", kind, "rank_by", name
             ).items()
         },
+        absent=np.unique(np.concatenate([kind.absent for kind in probed])),
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class _Kind:
     """A kind of labels: examples with clips that have it, and their labels, int64 [n]; those under
-    evaluation, and those of the other split that probes are fitted to."""
+    evaluation, and those of the other split that probes are fitted to. absent: ids of those under
+    evaluation that have no clips."""
 
     name: str
     forms: labels.Forms
     ids: np.ndarray
     labels: np.ndarray
+    absent: np.ndarray
     fit_ids: np.ndarray
     fit_labels: np.ndarray
 
@@ -119,11 +130,11 @@ def _fitted_split(context: EvaluationContext) -> Split:
 def _kind(context: EvaluationContext, fitted: Split, name: str) -> _Kind:
     forms = labels.forms(context.dataset, name)
     known = labels.ids_of(context.split, name, forms)[context.ids]
-    ids = context.ids[(known >= 0) & (context.split.clip_count[context.ids] > 0)]
+    ids, absent = context.by_clips(context.ids[known >= 0])
     fit_known = labels.ids_of(fitted, name, forms)
     fit_ids, _ = context.fits.features(fitted)  # what the baselines are fitted to
     fit_ids = fit_ids[fit_known[fit_ids] >= 0]
-    return _Kind(name, forms, ids, known[ids], fit_ids, fit_known[fit_ids])
+    return _Kind(name, forms, ids, known[ids], absent, fit_ids, fit_known[fit_ids])
 
 
 def _probes(

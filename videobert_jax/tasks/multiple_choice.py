@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from videobert_jax.tasks import baselines, prompts, questions, truncation
+from videobert_jax.tasks import (
+    baselines,
+    other_videos,
+    prompts,
+    questions,
+    report,
+    trained_heads,
+    truncation,
+)
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
 from videobert_jax.tasks.metrics import classification
@@ -21,15 +29,21 @@ from videobert_jax.tasks.report import TaskResult
 
 NAME = questions.MULTIPLE_CHOICE
 TOWERS, MATCHING, BOTH = CHOOSERS = ("towers", "matching", "both")
+_TOLD_BY = {
+    TOWERS: (trained_heads.JOINT,),
+    MATCHING: (trained_heads.MATCHING,),
+    BOTH: (trained_heads.JOINT, trained_heads.MATCHING),
+}
 _ABSENT = -np.inf  # score of a candidate that a question does not have
 
 
 @dataclasses.dataclass(frozen=True)
 class _Asked:
     """Questions with candidates: their examples, rows of the encodings, and for each candidate the
-    text among `texts`, [n, k], -1 where a question has fewer."""
+    text among `texts`, [n, k], -1 where a question has fewer. absent: those about no clips."""
 
     ids: np.ndarray
+    absent: np.ndarray
     rows: np.ndarray
     questions: list[Question]
     texts: list[str]
@@ -59,19 +73,26 @@ class _Read:
     embeddings: np.ndarray
 
 
-def evaluate(context: EvaluationContext, *, choose_by: str) -> TaskResult:
-    """Accuracy of the candidate that is chosen by one of CHOOSERS; ties share.
+def evaluate(context: EvaluationContext, *, choose_by: str | None) -> TaskResult:
+    """Accuracy of the candidate that is chosen by one of CHOOSERS; ties share. None: by all that
+    the network was trained to tell by.
 
     Raises EvaluationError where the split has no questions with candidates, or where candidates of
-    a question are the same, as written or as the network reads them.
+    a question are the same, as written or as the network reads them; UntrainedHead where nothing
+    was trained to choose by, or not what is said.
     """
+    known = _known(context)
+    choose_by = choose_by or (known[-1] if known else BOTH)
     if choose_by not in CHOOSERS:
         raise EvaluationError(f"choose_by {choose_by!r} is none of {', '.join(CHOOSERS)}.")
+    for head in _TOLD_BY[choose_by]:
+        trained_heads.require(context, head, f"{NAME} by {choose_by}")
     asked = _asked(context)
     pieces, cut = context.runner.cut_sentences(asked.texts)
     _require_apart(context, asked, pieces, cut)
     read = _Read(pieces, context.runner.text_embeddings(pieces))
-    variants = _chosen_by(context, asked, read, asked.rows, asked.rows)
+    every = _chosen_by(context, asked, read, asked.rows, asked.rows)
+    variants = {name: every[name] for name in known}
     scores, notes = _baselines(context, asked, read, choose_by)
     right = asked.right
     shares = {name: classification.right_shares(of, right) for name, of in variants.items()}
@@ -81,8 +102,8 @@ def evaluate(context: EvaluationContext, *, choose_by: str) -> TaskResult:
         task=NAME,
         expected=asked.ids,
         protocol=(
-            f"the best of {_numbers(asked)} candidates, each read behind its question, by "
-            f"{choose_by}; candidates that share the best score share the point"
+            f"the best of {_numbers(asked)} candidates; candidates that share the best score share "
+            "the point"
         ),
         averaging=classification.AVERAGING,
         truncation={
@@ -96,18 +117,26 @@ def evaluate(context: EvaluationContext, *, choose_by: str) -> TaskResult:
         },
         examples=_examples(context, asked, variants[choose_by], shares, choose_by, others),
         details={
+            report.ANSWERED_BY: f"each candidate read behind its question, by {choose_by}",
             "choose_by": choose_by,
             "variants": {name: questions.figures(of, kinds) for name, of in shares.items()},
         },
         notes=notes,
         statistics=questions.statistics(kinds),
+        absent=asked.absent,
     )
+
+
+def _known(context: EvaluationContext) -> list[str]:
+    """Those of CHOOSERS whose heads may be asked; by both, if it is there, last."""
+    may = {name: [trained_heads.may_ask(context, h) for h in of] for name, of in _TOLD_BY.items()}
+    return [name for name in CHOOSERS if all(may[name])]
 
 
 def _asked(context: EvaluationContext) -> _Asked:
     of_split = questions.of_split(context.dataset, context.split)
     known = [e for e in context.ids.tolist() if of_split[e].candidates]
-    ids = np.array([e for e in known if context.split.clip_count[e] > 0], np.int64)
+    ids, absent = context.by_clips(np.array(known, np.int64))
     rows = context.expect(ids, "candidates to choose from and clips")
     chosen = [of_split[example] for example in ids.tolist()]
     texts: dict[str, int] = {}
@@ -116,7 +145,7 @@ def _asked(context: EvaluationContext) -> _Asked:
         for place, candidate in enumerate(of.candidates):
             text = f"{of.text} {candidate}".strip()
             candidates[row, place] = texts.setdefault(text, len(texts))
-    return _Asked(ids, rows, chosen, list(texts), candidates)
+    return _Asked(ids, absent, rows, chosen, list(texts), candidates)
 
 
 def _require_apart(
@@ -182,7 +211,7 @@ def _baselines(
     notes = []
     kinds = [of.kind for of in asked.questions]
     videos = np.asarray(context.split.video[asked.ids])
-    others = questions.other_videos(videos, kinds, seed=context.seed)
+    others = other_videos.of_same_kind(videos, kinds, seed=context.seed)
     if others is None:
         notes.append("no shuffled_video: too many questions of a kind are about one video")
     else:

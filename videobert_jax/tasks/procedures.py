@@ -13,6 +13,7 @@ from jaxtyping import Int
 
 from videobert_jax.data.index import Dataset, Split
 from videobert_jax.schema import NO_LABEL
+from videobert_jax.tasks import whole_videos
 from videobert_jax.tasks.errors import EvaluationError
 
 TASK, STEP = "task", "step"  # kinds of labels
@@ -75,6 +76,13 @@ def _of_own_steps(split: Split, video: int, examples: Int[np.ndarray, " n"]) -> 
     steps = [places[key] for key in keys]
     firsts = [int(examples[steps.index(step)]) for step in range(len(places))]
     return _procedure(split, video, split.videos[video], split.texts(firsts), examples, steps)
+
+
+def can_be_put(split: Split, procedure: Procedure) -> bool:
+    """Whether every step takes time, and there is a second for each."""
+    room = whole_videos.num_seconds(split, procedure.video)
+    in_time = all(0 <= start < end for _, start, end in procedure.segments)
+    return in_time and len(procedure.texts) <= room
 
 
 class _Declared:

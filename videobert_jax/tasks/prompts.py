@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from videobert_jax.tasks import labels
 from videobert_jax.tasks.context import EvaluationContext
@@ -24,20 +24,19 @@ def scores(
     slot: str,
     texts: Sequence[str],
     forms: Mapping[str, labels.Forms],
-    rows: Int[np.ndarray, " n"],
+    videos: Float[np.ndarray, "n j"],
 ) -> Float[np.ndarray, "n k"]:
-    """Log-probability of each label of `slot` for the clips at `rows` of the encodings.
+    """Log-probability of each label of `slot` for videos in the joint space.
 
     A label's share of exp(scale x cosine) over the sentences of all labels, every filling of the
     other slots alike; the mean over the templates `texts`. `forms`: those of every slot.
     """
-    video = context.encodings.video_embeddings[rows].astype(np.float32)
     each = []
     for text in texts:
         written = sentences(context, slot, text, forms)
         embedded = context.runner.text_embeddings(written)
-        logits = context.runner.contrastive_scale * video @ embedded.T
-        by_label = logits.reshape(len(video), len(forms[slot]), -1)
+        logits = context.runner.contrastive_scale * videos @ embedded.T
+        by_label = logits.reshape(len(videos), len(forms[slot]), -1)
         each.append(log_softmax(np.logaddexp.reduce(by_label, axis=2)))
     return np.mean(each, axis=0)
 

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from videobert_jax.tasks import question_priors, questions, truncation
+from videobert_jax.tasks import (
+    other_videos,
+    question_priors,
+    questions,
+    report,
+    trained_heads,
+    truncation,
+)
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import classification
@@ -33,6 +40,7 @@ def evaluate(context: EvaluationContext) -> TaskResult:
             "(model.answers=0); evaluate one trained with objectives.answering, or the task "
             "multiple_choice, which needs none."
         )
+    trained_heads.require(context, trained_heads.ANSWERS, NAME)
     of_split = questions.of_split(context.dataset, context.split)
     ids = context.ids
     asked = [of_split[example] for example in ids.tolist()]
@@ -51,9 +59,8 @@ def evaluate(context: EvaluationContext) -> TaskResult:
         task=NAME,
         expected=ids,
         protocol=(
-            f"one of {len(answers)} answers, the most frequent ones of training, to each question "
-            "of the split; another answer than the question's own is wrong, and so is every one "
-            "where that is not on the list"
+            "each question of the split; another answer than its own is wrong, and so is every one "
+            "to a question whose own is on no list of the system's"
         ),
         averaging=classification.AVERAGING,
         truncation=truncation.counts(context, ids),
@@ -64,6 +71,7 @@ def evaluate(context: EvaluationContext) -> TaskResult:
         },
         examples=_examples(context, ids, asked, answers, logits[""], shares),
         details={
+            report.ANSWERED_BY: f"one of the {len(answers)} most frequent answers of training",
             "num_answers": len(answers),
             "outside_answers": outside,
             "num_without_clips": int((context.split.clip_count[ids] == 0).sum()),
@@ -87,7 +95,7 @@ def _other_answers(
     answer, encodings = context.runner.answer_logits, context.encodings
     found = {"language_prior": answer(encodings, rows, rows, with_video=False)}
     videos = np.asarray(context.split.video[ids])
-    others = questions.other_videos(videos, [of.kind for of in asked], seed=context.seed)
+    others = other_videos.of_same_kind(videos, [of.kind for of in asked], seed=context.seed)
     if others is None:
         return found, ["no shuffled_video: too many questions of a kind are about one video"]
     found["shuffled_video"] = answer(encodings, rows, rows[others], with_video=True)

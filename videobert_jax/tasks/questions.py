@@ -121,20 +121,3 @@ def statistics(kinds: Iterable[str]) -> dict[str, Statistic]:
     """How `figures` are read off lines with "right" and {"of_kind": {kind: the same}}."""
     of_kinds = {f"accuracy_{kind}": Statistic.mean("of_kind", kind) for kind in kinds}
     return {"accuracy": Statistic.mean("right"), **of_kinds}
-
-
-def other_videos(
-    videos: Int[np.ndarray, " n"], kinds: Sequence[str], *, seed: int
-) -> Int[np.ndarray, " n"] | None:
-    """For each example one of the same kind in another video; None where there is none for some."""
-    found = np.full(len(videos), -1)
-    names = np.asarray(kinds)
-    for kind in dict.fromkeys(kinds):
-        members = np.flatnonzero(names == kind)
-        of, sizes = np.unique(videos[members], return_inverse=True, return_counts=True)[1:]
-        # one video after the other; behind as many as the largest has, another one's come
-        drawn = members[np.argsort(np.random.default_rng(seed).permutation(len(sizes))[of])]
-        if 2 * sizes.max() > len(members):
-            return None
-        found[drawn] = np.roll(drawn, int(sizes.max()))
-    return found

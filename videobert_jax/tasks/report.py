@@ -41,6 +41,7 @@ INTERVALS = (
     "95 %, percentile bootstrap: videos drawn whole, since examples of one depend on each other; "
     f"{bootstrap.DRAWS} draws from the record's seed"
 )
+ANSWERED_BY = "answered_by"  # of details: how a system made its answers, which no protocol says
 ZERO_SHOT = "zero_shot"
 PREDICTIONS = "predictions"  # the setting of another system, of whose training nothing is known
 KITCHEN_NOTE = "drawn in 2D by one renderer; this figure says nothing about real cooking video"
@@ -50,10 +51,14 @@ KITCHEN_NOTE = "drawn in 2D by one renderer; this figure says nothing about real
 class TaskResult:
     """What a task hands over: figures, and what only the task knows about them.
 
+    protocol: what is asked, of what, and how it counts: what makes two figures incomparable, and
+    nothing else; how a system made its answers is one of the details (ANSWERED_BY).
     averaging: what metrics are means over. truncation: kind of input -> how many examples lost some
     of it. metrics: figures by name; baselines: name -> the same figures. templates: that the
     network was asked by. details, notes: what else the record says, for programs and for people.
-    expected: example ids [n] that the protocol is about. examples: one JSON object for each.
+    expected: example ids [n] that the protocol is about and that have what they are asked by.
+    examples: one JSON object for each. absent: ids [a] of those that the protocol is about as well,
+    but that have no clips, so that nothing is measured of them.
     setting_if_seen: setting where the network was trained on another split of this dataset,
     setting_if_unseen where it was not.
     statistics: how figures are read off the lines of the examples; those without one, which no
@@ -74,6 +79,7 @@ class TaskResult:
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
     statistics: dict[str, Statistic] = dataclasses.field(default_factory=dict)
+    absent: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def record(context: EvaluationContext | PredictionContext, result: TaskResult) -> dict[str, Any]:
@@ -94,17 +100,25 @@ def record(context: EvaluationContext | PredictionContext, result: TaskResult) -
                     f"{result.task}: {name} {metric} is {value}; expected a number."
                 )
     require_lines(result.metrics, result.statistics, result.examples, where=result.task)
-    notes = [*result.notes]
+    notes, absent = [*result.notes], len(result.absent)
+    if absent:
+        every = len(result.expected) + absent
+        notes.append(f"{absent} of the {every} examples have no clips and were not evaluated")
     if context.dataset.name in schema.EMBEDDED:
         notes.append(KITCHEN_NOTE)
     if isinstance(context, EvaluationContext) and not context.contract_verified:
         notes.append("the feature contract has unknown fields, so it could not be verified")
+    if isinstance(context, EvaluationContext) and context.bundle.untrained_heads:
+        names = ", ".join(sorted(context.bundle.untrained_heads))
+        if context.untrained_heads:
+            notes.append(f"asked as they are, though they were never trained: {names}")
     if context.limit is not None:
         notes.append(f"only the first {context.limit} examples of the split were evaluated")
     return {
         "format": FORMAT,
         "task": result.task,
-        "dataset": context.describe_split(result.expected, len(result.examples)),
+        "dataset": context.describe_split(result.expected, absent),
+        "num_absent": absent,
         **_system(context, result),
         "protocol": result.protocol,
         "ties": ranking.TIES,

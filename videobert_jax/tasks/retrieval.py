@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Int
 
 from videobert_jax.data.index import Split
-from videobert_jax.tasks import labels, supervised, truncation
-from videobert_jax.tasks.context import EvaluationContext, PredictionContext
+from videobert_jax.tasks import labels, supervised, trained_heads, truncation
+from videobert_jax.tasks.context import EvaluatedSplit, EvaluationContext, PredictionContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import ranking
 from videobert_jax.tasks.metrics import similarity as similarities
@@ -47,20 +47,31 @@ def paired_ids(split: Split, ids: Int[np.ndarray, " n"]) -> np.ndarray:
     return ids[(split.caption_hash[ids] != 0) & (split.clip_count[ids] > 0)]
 
 
+def absent_ids(context: EvaluatedSplit) -> np.ndarray:
+    """Those of the examples under evaluation that have a caption and no clips."""
+    return context.by_clips(context.ids[context.split.caption_hash[context.ids] != 0])[1]
+
+
 def evaluate(
     context: EvaluationContext, *, shortlist: int = SHORTLIST, normalization: str = NO_NORMALIZATION
 ) -> TaskResult:
     """Ranks of the right candidates among all, by the towers' cosines under a normalization.
 
-    Raises EvaluationError where examples are lost, or there is no such normalization.
+    Without a shortlist where the matching head, which orders it, was never trained. Raises
+    EvaluationError where examples are lost, or there is no such normalization, UntrainedHead where
+    the towers were never compared.
     """
+    trained_heads.require(context, trained_heads.JOINT, NAME)
     ids = paired_ids(context.split, context.ids)
     rows = context.expect(ids, "both a caption and clips")
-    right, size = _right(context, ids), min(shortlist, len(ids))
+    reranks = trained_heads.may_ask(context, trained_heads.MATCHING)
+    right, size = _right(context, ids), min(shortlist, len(ids)) if reranks else 0
     ranks, short = _ranks(normalized(_towers(context, rows), normalization), right, size)
     if size:
         ranks |= _reranked(context, rows, ranks, short, right)
     found, notes = supervised.retrieve(context, ids)
+    if not reranks:
+        notes = [*notes, f"no {RERANKED}*: the matching head was never trained"]
     of_baselines = {
         name: _ranks(normalized(of, normalization), right, 0)[0] for name, of in found.items()
     }
@@ -115,6 +126,28 @@ def evaluate_predictions(
     )
 
 
+def evaluate_ranks(context: PredictionContext, ranks: dict[str, np.ndarray]) -> TaskResult:
+    """Figures of another system's ranks of the examples of `paired_ids`, of one of DIRECTIONS or
+    both."""
+    ids = paired_ids(context.split, context.ids)
+    return _result(
+        context,
+        ids,
+        _right(context, ids),
+        ranks,
+        {},
+        normalization=NO_NORMALIZATION,
+        truncated={},
+        details={"scores": "ranks as given"},
+        notes=[
+            "ties in the ranks are as the other system counted them",
+            "figures of each query's own example alone: ranks tell of no other",
+            "no supervised baselines: they see clips as a checkpoint's rows hold them",
+        ],
+        found={},
+    )
+
+
 def normalized(similarity: Similarity, normalization: str) -> Similarity:
     """The similarity under one of NORMALIZATIONS. Raises EvaluationError where there is none."""
     if normalization not in NORMALIZATIONS:
@@ -140,9 +173,11 @@ def _result(
     """What follows from the ranks, whoever's they are; found: example ids of what came first."""
     if SAME_ACTION not in right:
         notes = [*notes, "no same_action figures: not every example has all of the labels"]
-    figures, absent = _figures(ranks), _absent(context)
-    if absent:
-        notes = [*notes, f"{absent} examples have no clip features: *{OF_ALL} has them as misses"]
+    figures, absent = _figures(ranks), absent_ids(context)
+    is_protocol = context.split.name in context.dataset.metadata.get("protocols", {})
+    misses = len(absent) if is_protocol else 0
+    if misses:
+        notes = [*notes, f"*{OF_ALL} has the {misses} examples without clips as misses"]
     hashes, counts = np.unique(context.split.caption_hash[ids], return_counts=True)
     duplicates = int(counts[counts > 1].sum())
     return TaskResult(
@@ -151,7 +186,7 @@ def _result(
         protocol=_protocol(context, len(ids), right, normalization),
         averaging="micro: every query counts once",
         truncation=truncated,
-        metrics=figures | _of_all(figures, len(ids), absent),
+        metrics=figures | _of_all(figures, len(ids), misses),
         baselines={
             "chance": _chance(ranks, right),
             **{name: _figures(_both_stages(of, ranks)) for name, of in of_baselines.items()},
@@ -161,38 +196,30 @@ def _result(
         details={
             "num_duplicate_captions": duplicates,
             "num_distinct_captions": len(hashes),
-            "num_absent": absent,
             **details,
         },
         notes=notes,
-        statistics=_statistics(ranks, absent),
+        statistics=_statistics(ranks, misses),
+        absent=absent,
     )
 
 
-def _statistics(names: Iterable[str], absent: int) -> dict[str, Statistic]:
+def _statistics(names: Iterable[str], misses: int) -> dict[str, Statistic]:
     """How the figures are read off the lines."""
     found = {k: v for name in names for k, v in ranking.statistics(name, f"{name}_rank").items()}
     with_misses = {
-        name + OF_ALL: dataclasses.replace(of, misses=absent)
+        name + OF_ALL: dataclasses.replace(of, misses=misses)
         for name, of in found.items()
-        if absent and not name.endswith("rank")
+        if misses and not name.endswith("rank")
     }
     return found | with_misses
 
 
-def _absent(context: EvaluationContext | PredictionContext) -> int:
-    """Examples under evaluation with a caption and no clips, in a split that is a protocol's."""
-    split, ids = context.split, context.ids
-    if split.name not in context.dataset.metadata.get("protocols", {}):
-        return 0
-    return int(((split.caption_hash[ids] != 0) & (split.clip_count[ids] == 0)).sum())
-
-
-def _of_all(figures: dict[str, float], present: int, absent: int) -> dict[str, float]:
+def _of_all(figures: dict[str, float], present: int, misses: int) -> dict[str, float]:
     """Recalls over all examples of the protocol, absent ones as misses; none where none is."""
-    if not absent:
+    if not misses:
         return {}
-    share = present / (present + absent)
+    share = present / (present + misses)
     recalls = {name: value for name, value in figures.items() if not name.endswith("rank")}
     return {name + OF_ALL: value * share for name, value in recalls.items()}
 

@@ -16,7 +16,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from videobert_jax.data.index import Split
-from videobert_jax.tasks import baselines, procedures, supervised, whole_videos
+from videobert_jax.tasks import (
+    baselines,
+    procedures,
+    report,
+    supervised,
+    trained_heads,
+    whole_videos,
+)
 from videobert_jax.tasks.context import EvaluatedSplit, EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError, UnfitSplit
 from videobert_jax.tasks.metrics import step_localization as metric
@@ -102,6 +109,7 @@ def evaluate(context: EvaluationContext, settings: Settings) -> TaskResult:
     left; EvaluationError where a task has no descriptions, features are damaged, and on settings
     that cannot be.
     """
+    trained_heads.require(context, trained_heads.JOINT, NAME)
     whole_videos.require_run(context.bundle, settings.neighbours)
     return _evaluate(
         context,
@@ -150,21 +158,22 @@ def _evaluate(
     metrics = {RECALL: average}
     if absent:
         metrics[RECALL + OF_ALL] = _recall(searches, puts[_NETWORK], absent)[0]
-        notes = [*notes, f"{len(absent)} videos have no clips: *{OF_ALL} has them as misses"]
+        notes = [*notes, f"*{OF_ALL} has the steps of {len(absent)} videos without clips as misses"]
     lines = _lines(context, searches, puts)
     return TaskResult(
         task=NAME,
         expected=np.array([line["example_id"] for line in lines]),
-        protocol=_protocol(context, searches, settings),
+        protocol=_protocol(context, searches),
         averaging="found steps of all videos of a task by those that occur; mean over tasks",
         truncation={},
         metrics=metrics,
         baselines={name: {RECALL: _recall(searches, of)[0]} for name, of in puts.items() if name},
         examples=lines,
         details={
+            report.ANSWERED_BY: f"a clip encoded {whole_videos.encoded(settings.neighbours)}",
             "num_tasks": len(of_tasks),
             "num_videos": len(present),
-            "num_absent": len(absent),
+            "num_absent_videos": len(absent),
             "num_left_out": len(whole_videos.among(split, context.ids)) - len(every),
             "num_seconds": sum(search.seconds for search in searches),
             "clip_neighbours": settings.neighbours,
@@ -172,6 +181,7 @@ def _evaluate(
         },
         notes=notes,
         statistics={RECALL: Statistic.mean("found", weight=("weight",))},
+        absent=np.array([e for p in absent for e in p.examples if e >= 0], np.int64),
     )
 
 
@@ -180,7 +190,7 @@ def _procedures(context: EvaluatedSplit) -> tuple[list[Procedure], list[str]]:
     split = context.split
     videos = whole_videos.among(split, context.ids)
     every = procedures.of_videos(context.dataset, split, videos)
-    found = [procedure for procedure in every if _can_be_put(split, procedure)]
+    found = [procedure for procedure in every if procedures.can_be_put(split, procedure)]
     if not any(split.num_clips[procedure.video] > 0 for procedure in found):
         raise UnfitSplit(
             f"none of the {len(videos)} videos of split {split.name!r} of {context.dataset.path} "
@@ -192,13 +202,6 @@ def _procedures(context: EvaluatedSplit) -> tuple[list[Procedure], list[str]]:
     names = ", ".join(split.videos[video] for video in missing[:5])
     note = f"{len(missing)} videos are left out, whose steps cannot be put: the first are {names}"
     return found, [note]
-
-
-def _can_be_put(split: Split, procedure: Procedure) -> bool:
-    """Whether every step takes time, and there is a second for each."""
-    room = whole_videos.num_seconds(split, procedure.video)
-    in_time = all(0 <= start < end for _, start, end in procedure.segments)
-    return in_time and len(procedure.texts) <= room
 
 
 def _searches(
@@ -372,23 +375,22 @@ def _lines(
     return lines
 
 
-def _protocol(context: EvaluatedSplit, searches: Sequence[_Search], settings: Settings) -> str:
+def _protocol(context: EvaluatedSplit, searches: Sequence[_Search]) -> str:
     """What the figures are of, in words."""
     named = context.dataset.metadata.get("protocols", {}).get(context.split.name, "")
-    others, n = len(searches[0].videos) - 1, settings.neighbours
+    others = len(searches[0].videos) - 1
     parts = [
         *([f"{named}."] if named else []),
         f"steps of {len(searches)} videos; a dynamic programme puts each step of the video's task "
         "once, in order, at the seconds that score most together, each second by the clip nearest "
         "to its middle; found: inside one of its true segments (floor of the start to ceil of the "
         "end).",
-        f"A clip is encoded {f'with {n} neighbours on either side' if n else 'by itself'}.",
     ]
     if not procedures.has_tasks(context.dataset):
         parts.append("Each video is a task of its own, with its own steps in their order.")
     if others:
         parts.append(
-            f"It is looked for in a row of {others + 1} videos, {others} of them drawn by seed, "
-            "and so is its place."
+            f"It is looked for in a row of {others + 1} videos, {others} of them drawn by seed "
+            f"{context.seed}, and so is its place."
         )
     return " ".join(parts)

@@ -131,6 +131,11 @@ def clip_states(
     return np.concatenate(out)
 
 
+def encoded(neighbours: int) -> str:
+    """How clips are encoded, in words."""
+    return f"with {neighbours} neighbours on either side" if neighbours else "by itself"
+
+
 def require_run(bundle: ModelBundle, neighbours: int) -> None:
     """Raises EvaluationError where a clip with so many neighbours on either side is a run longer
     than the network was trained on, or they are fewer than none."""

@@ -5,11 +5,10 @@ likely the caption has it.
 """
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from videobert_jax.tasks import prompts
 from videobert_jax.tasks.cloze import Candidates
-from videobert_jax.tasks.context import EvaluationContext
 
 SCORE = (
     "a label's share of the expected presence of its surface forms in the caption, their sum; a "
@@ -18,17 +17,9 @@ SCORE = (
 _FLOOR = 1e-3  # of presence, which a squared error does not keep above 0
 
 
-def scores(
-    context: EvaluationContext, candidates: Candidates, rows: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, "n k"] | None:
-    """Log-probability of each label for the clips at `rows` of the encodings.
-
-    None where the network has no such head.
-    """
-    presence = context.encodings.piece_presence
-    if presence is None:
-        return None
-    of_labels = np.zeros((len(rows), candidates.num_labels), np.float32)
+def scores(candidates: Candidates, presence: Float[np.ndarray, "n w"]) -> Float[np.ndarray, "n k"]:
+    """Log-probability of each label by the expected presence of every piece."""
+    of_labels = np.zeros((len(presence), candidates.num_labels), np.float32)
     for pieces, label in zip(candidates.pieces, candidates.labels.tolist(), strict=True):
-        of_labels[:, label] += presence[rows][:, pieces].min(axis=1)
+        of_labels[:, label] += presence[:, pieces].min(axis=1)
     return prompts.log_softmax(np.log(np.maximum(of_labels, _FLOOR)))

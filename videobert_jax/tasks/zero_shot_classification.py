@@ -18,25 +18,32 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from videobert_jax.tasks import cloze, labels, prompts, supervised, word_presence
+from videobert_jax.tasks import (
+    cloze,
+    label_scorings,
+    labels,
+    other_videos,
+    prompts,
+    report,
+    supervised,
+    word_presence,
+)
 from videobert_jax.tasks.context import EvaluatedSplit, EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.tasks.label_scorings import (
+    CLOZE,
+    JOINT_SPACE,
+    NO_CALIBRATION,
+    PARTS,
+    PRIOR,
+    WORDS,
+    Variant,
+)
 from videobert_jax.tasks.metrics import classification, ranking
 from videobert_jax.tasks.report import TaskResult
 from videobert_jax.text import templates
 
 NAME = "zero_shot_classification"
-CLOZE, JOINT_SPACE, WORDS = "cloze", "joint_space", "words"
-_PARTS = {  # scoring -> whose log-probabilities are added
-    CLOZE: (CLOZE,),
-    JOINT_SPACE: (JOINT_SPACE,),
-    WORDS: (WORDS,),
-    "both": (CLOZE, JOINT_SPACE),
-    "towers": (JOINT_SPACE, WORDS),
-    "all": (CLOZE, JOINT_SPACE, WORDS),
-}
-SCORINGS = tuple(_PARTS)
-NO_CALIBRATION, PRIOR = CALIBRATIONS = ("none", "prior")
 
 
 def evaluate(
@@ -53,7 +60,7 @@ def evaluate(
     video, which ranks by how much the video speaks for it. Raises EvaluationError without labels
     or examples.
     """
-    chosen = _Variant(scoring, calibration)
+    chosen = Variant(scoring, calibration)
     slots = [_slot(context, name) for name in labels.kinds(context.dataset, context.split)]
     if not slots:
         raise EvaluationError(
@@ -67,16 +74,16 @@ def evaluate(
     blanks = {
         slot: [templates.blank(text, slot, tokenizer) for text in texts[slot]] for slot in asked
     }
+    known = label_scorings.known_variants(context, chosen)
     answers = _answers(context, candidates, blanks, texts, slots)
-    known = _known_variants(context, chosen)
-    baselines, notes = _baseline_ranks(context, slots, answers)
+    baselines, notes = _baseline_ranks(context, slots, answers, chosen)
     ranks = {of.name: _ranks(slots, answers, of) for of in known}
     variants = {name: _figures(of) for name, of in ranks.items()}
     expected = np.unique(np.concatenate([slot.ids for slot in slots]))
     return TaskResult(
         task=NAME,
         expected=expected,
-        protocol=_protocol(slots, chosen),
+        protocol=_protocol(slots),
         averaging=classification.AVERAGING,
         truncation={"templates_cut": sum(answer.num_cut for answer in answers.values())},
         metrics=variants[chosen.name],
@@ -88,6 +95,7 @@ def evaluate(
         setting_if_seen="zero_shot",  # the videos are new and labels were never seen
         templates=list(dict.fromkeys(text for of_slot in texts.values() for text in of_slot)),
         details={
+            report.ANSWERED_BY: _how(chosen),
             "scoring": scoring,
             "calibration": calibration,
             "variants": variants,
@@ -96,103 +104,69 @@ def evaluate(
         },
         notes=notes,
         statistics=_statistics(ranks[chosen.name]),
+        absent=np.unique(np.concatenate([slot.absent for slot in slots])),
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class _Variant:
-    """A way to score. Raises EvaluationError where there is no such way."""
-
-    scoring: str
-    calibration: str
-
-    def __post_init__(self) -> None:
-        for name, value, known in (
-            ("scoring", self.scoring, SCORINGS),
-            ("calibration", self.calibration, CALIBRATIONS),
-        ):
-            if value not in known:
-                raise EvaluationError(f"{name} {value!r} is none of {', '.join(known)}.")
-        if CLOZE not in _PARTS[self.scoring] and self.calibration == PRIOR:
-            raise EvaluationError(
-                f"calibration 'prior' is of scores by cloze, and {self.scoring!r} has no prior; "
-                "take scoring 'cloze', 'both' or 'all', or no calibration."
-            )
-
-    @property
-    def by_words(self) -> bool:
-        return WORDS in _PARTS[self.scoring]
-
-    @property
-    def name(self) -> str:
-        return self.scoring + ("_less_prior" if self.calibration == PRIOR else "")
-
-
-VARIANTS = tuple(
-    _Variant(scoring, calibration)
-    for scoring in SCORINGS
-    for calibration in CALIBRATIONS
-    if CLOZE in _PARTS[scoring] or calibration == NO_CALIBRATION
-)
-
-
-def _known_variants(context: EvaluationContext, chosen: _Variant) -> list[_Variant]:
-    """The ways to score that the network knows. Raises EvaluationError where `chosen` is none."""
-    if context.encodings.piece_presence is not None:
-        return list(VARIANTS)
-    if chosen.by_words:
-        raise EvaluationError(
-            f"scoring {chosen.scoring!r} needs a network with the bag-of-words head, and "
-            f"{context.bundle.name} has none; train with objectives.bag_of_words, or take another "
-            "scoring."
-        )
-    return [of for of in VARIANTS if not of.by_words]
-
-
-@dataclasses.dataclass(frozen=True)
 class _Slot:
-    """One kind of label, and the examples that have it: ids and labels int64 [n]."""
+    """One kind of label, and the examples that have it and clips: ids and labels int64 [n]; absent:
+    ids of those without clips."""
 
     name: str
     forms: labels.Forms
     ids: np.ndarray
     labels: np.ndarray
     rows: np.ndarray  # of the encodings
+    absent: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class _Answer:
-    """Scores of the labels of a slot: by cloze, [n, k] with the video and [1, k] without it, in
-    the joint space [n, k], and by words [n, k], None where the network does not tell them."""
+    """Scores of the labels of a slot, {part: [n, k]}, and {part: [1, k]} where the video is
+    withheld: by cloze nothing is seen, and in the joint space and by words the mean of all videos.
+    A part that the network does not tell is not there."""
 
-    cloze: np.ndarray
-    prior: np.ndarray
-    joint_space: np.ndarray
-    words: np.ndarray | None
+    seen: dict[str, np.ndarray]
+    withheld: dict[str, np.ndarray]
     num_cut: int
 
-    def by(self, of: _Variant) -> Float[np.ndarray, "n k"]:
-        by_cloze = self.cloze - self.prior if of.calibration == PRIOR else self.cloze
-        parts = {CLOZE: by_cloze, JOINT_SPACE: self.joint_space, WORDS: self.words}
-        chosen = [parts[part] for part in _PARTS[of.scoring]]
-        return np.sum([prompts.log_softmax(part) for part in chosen], axis=0)
+    def by(self, of: Variant) -> Float[np.ndarray, "n k"]:
+        parts = dict(self.seen)
+        if of.calibration == PRIOR:
+            parts[CLOZE] = parts[CLOZE] - self.withheld[CLOZE]
+        return _product(parts, of.scoring)
+
+    def prior(self, of: Variant) -> Float[np.ndarray, "1 k"]:
+        """What is told of no video: calibrated, nothing would be left."""
+        return _product(self.withheld, of.scoring)
 
 
-def _protocol(slots: Sequence[_Slot], chosen: _Variant) -> str:
-    return (
-        f"declared lists ({', '.join(f'{len(slot.forms)} {slot.name}s' for slot in slots)}); "
-        f"by cloze: {cloze.SCORE}; other slots are one [MASK] each; in the joint space: "
-        f"{prompts.SCORE}; by words: {word_presence.SCORE}; templates are averaged in "
-        f"log-probability; scoring={chosen.scoring}, calibration={chosen.calibration}"
-    )
+def _product(parts: Mapping[str, np.ndarray], scoring: str) -> Float[np.ndarray, "n k"]:
+    return np.sum([prompts.log_softmax(parts[part]) for part in PARTS[scoring]], axis=0)
+
+
+def _protocol(slots: Sequence[_Slot]) -> str:
+    lists = ", ".join(f"{len(slot.forms)} {slot.name}s" for slot in slots)
+    return f"declared lists ({lists}), each ranked whole for every example with a label of it"
+
+
+def _how(chosen: Variant) -> str:
+    said = {
+        CLOZE: f"by cloze: {cloze.SCORE}; other slots are one [MASK] each",
+        JOINT_SPACE: f"in the joint space: {prompts.SCORE}",
+        WORDS: f"by words: {word_presence.SCORE}",
+    }
+    parts = "; ".join(said[part] for part in PARTS[chosen.scoring])
+    return f"{parts}; templates averaged in log-probability; calibration={chosen.calibration}"
 
 
 def _slot(context: EvaluationContext, name: str) -> _Slot:
     forms = labels.forms(context.dataset, name)
     known = labels.ids_of(context.split, name, forms)[context.ids]
-    ids = context.ids[(known >= 0) & (context.split.clip_count[context.ids] > 0)]
+    ids, absent = context.by_clips(context.ids[known >= 0])
     rows = context.expect(ids, f"clips and a label of kind {name!r}")
-    return _Slot(name, forms, ids, known[ids], rows)
+    return _Slot(name, forms, ids, known[ids], rows, absent)
 
 
 def templates_of(
@@ -234,21 +208,35 @@ def _answers(
         return np.mean(each, axis=0)
 
     forms = {slot.name: slot.forms for slot in slots}
-    return {
-        slot.name: _Answer(
-            cloze=ensemble(slot.name, slot.rows, True),
-            prior=ensemble(slot.name, slot.rows[:1], False),
-            joint_space=prompts.scores(context, slot.name, texts[slot.name], forms, slot.rows),
-            words=word_presence.scores(context, candidates[slot.name], slot.rows),
-            num_cut=scorer.num_cut(slot.name, blanks[slot.name]),
+    embedded, presence = context.encodings.video_embeddings, context.encodings.piece_presence
+
+    def of(slot: _Slot) -> _Answer:
+        name, rows = slot.name, slot.rows
+        in_joint_space = prompts.scores(
+            context, name, texts[name], forms, _with_mean(embedded, rows)
         )
-        for slot in slots
-        if slot.name in blanks
-    }
+        both = {JOINT_SPACE: in_joint_space}
+        if presence is not None:
+            both[WORDS] = word_presence.scores(candidates[name], _with_mean(presence, rows))
+        return _Answer(
+            {CLOZE: ensemble(name, rows, True), **{key: of[:-1] for key, of in both.items()}},
+            {CLOZE: ensemble(name, rows[:1], False), **{key: of[-1:] for key, of in both.items()}},
+            num_cut=scorer.num_cut(name, blanks[name]),
+        )
+
+    return {slot.name: of(slot) for slot in slots if slot.name in blanks}
+
+
+def _with_mean(
+    of_examples: Float[np.ndarray, "e d"], rows: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "m d"]:
+    """Those at `rows`, float32, and their mean behind them."""
+    chosen = of_examples[rows].astype(np.float32)
+    return np.concatenate([chosen, chosen.mean(axis=0, keepdims=True)])
 
 
 def _ranks(
-    slots: Sequence[_Slot], answers: Mapping[str, _Answer], variant: _Variant
+    slots: Sequence[_Slot], answers: Mapping[str, _Answer], variant: Variant
 ) -> dict[str, np.ndarray]:
     """Slot -> rank of each of its examples' label."""
     return {
@@ -284,7 +272,10 @@ def _figures(ranks: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 
 def _baseline_ranks(
-    context: EvaluationContext, slots: Sequence[_Slot], answers: Mapping[str, _Answer]
+    context: EvaluationContext,
+    slots: Sequence[_Slot],
+    answers: Mapping[str, _Answer],
+    chosen: Variant,
 ) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
     """({baseline: {slot: ranks}}, notes)."""
     found: dict[str, dict[str, np.ndarray]] = {}
@@ -293,8 +284,9 @@ def _baseline_ranks(
         of_slot, note = supervised.classify(context, slot.name, slot.ids)
         notes.append(note)
         if slot.name in answers:
-            prior = np.repeat(answers[slot.name].prior, len(slot.ids), axis=0)
-            of_slot["language_prior"] = ranking.ranks(prior, slot.labels)
+            found_without, why = _without_their_video(context, slot, answers[slot.name], chosen)
+            of_slot |= found_without
+            notes += why
         else:
             notes.append(f"{slot.name}s: baselines alone, no template has a {{{slot.name}}}")
         for name, values in of_slot.items():
@@ -302,12 +294,27 @@ def _baseline_ranks(
     return found, notes
 
 
+def _without_their_video(
+    context: EvaluationContext, slot: _Slot, answer: _Answer, chosen: Variant
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """({baseline: ranks}, notes): the network where the video is withheld, and by another one."""
+    prior = np.repeat(answer.prior(chosen), len(slot.ids), axis=0)
+    found = {"language_prior": ranking.ranks(prior, slot.labels)}
+    videos = np.asarray(context.split.video[slot.ids])
+    others = other_videos.of_same_kind(videos, [slot.name] * len(videos), seed=context.seed)
+    if others is None:
+        return found, [f"no shuffled_video of {slot.name}s: too many examples are of one video"]
+    # templates are the same for all, so what is told of another video stands in its row
+    found["shuffled_video"] = ranking.ranks(answer.by(chosen)[others], slot.labels)
+    return found, []
+
+
 def _examples(
     context: EvaluationContext,
     expected: Int[np.ndarray, " n"],
     slots: Sequence[_Slot],
     answers: Mapping[str, _Answer],
-    chosen: _Variant,
+    chosen: Variant,
     ranks: Mapping[str, Mapping[str, np.ndarray]],
     baselines: Mapping[str, Mapping[str, np.ndarray]],
 ) -> list[dict[str, object]]:

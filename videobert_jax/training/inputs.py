@@ -15,7 +15,7 @@ from videobert_jax.data.clip_labels import LabelList
 from videobert_jax.data.config import SourceConfig
 from videobert_jax.data.left_out import LeftOut
 from videobert_jax.files import atomic, digests, storage
-from videobert_jax.models.bundle import ModelBundle
+from videobert_jax.models.bundle import HEADS, ModelBundle
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.schema import FeatureContract, InputStatistics
 from videobert_jax.text import content_words, word_pieces
@@ -93,7 +93,7 @@ def open_inputs(
         statistics=main.statistics,
         visual_words=_visual_words(run, main.contract) if begins else None,
         model=model,
-        trained_on=_trained_on(sources, initial, bert),
+        trained_on=_since(workdir, _trained_on(run, sources, initial, bert), begins),
         answers=lists.answers,
         clip_labels=lists.clip_labels,
         names=_names(run, sources),
@@ -299,7 +299,15 @@ def _captions(splits: list[index.Split]) -> Iterator[str]:
             yield from split.texts(ids[start : start + _CHUNK])
 
 
+def _since(workdir: storage.Path, trained_on: dict[str, Any], begins: bool) -> dict[str, Any]:
+    """With what the workdir's earlier starts were trained on, where there are any."""
+    if begins or not (workdir / run_record.RUN_FILE).is_file():
+        return trained_on
+    return run_record.trained_since(run_record.read_json(workdir / run_record.RUN_FILE), trained_on)
+
+
 def _trained_on(
+    run: RunConfig,
     sources: Sources,
     initial: ModelBundle | None,
     bert: Bert | None,
@@ -319,16 +327,23 @@ def _trained_on(
         if split is not None
     ]
     names = {name for split in sources.splits for name in split.videos}
+    heads = run.taught_heads
     initialized_from: dict[str, Any] = {}
     if bert is not None:
         initialized_from["bert"] = {"name": bert.name, "sha256": bert.sha256}
+        heads |= HEADS & set(bert.params)
     if initial is not None:
         initialized_from |= {"name": initial.name, "step": initial.step, "digest": initial.digest}
         entries = [*initial.trained_on["datasets"], *entries]
         names |= set(initial.trained_on["video_names"])
+        taken = initialization.top_level_names(
+            run.init.modules, sorted(initial.variables["params"])
+        )
+        heads |= (HEADS & set(taken)) - initial.untrained_heads
     return {
         "datasets": entries,
         "video_names": sorted(names),
+        "heads": sorted(heads),
         "initialized_from": initialized_from or None,
     }
 

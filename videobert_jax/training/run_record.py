@@ -166,14 +166,20 @@ def update_model(workdir: storage.Path, model: ModelConfig, trained_on: Mapping[
     """Writes into run.json what a start with other settings or data makes of the model: its
     settings, and what it is trained on besides. Raises RunRecordError."""
     fields = read_json(workdir / RUN_FILE)
+    changed = {"model": dataclasses.asdict(model), "trained_on": trained_since(fields, trained_on)}
+    atomic.write_json(workdir / RUN_FILE, {**fields, **changed})
+
+
+def trained_since(fields: Mapping[str, Any], trained_on: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run was trained on by its run.json, and what a start of it is trained on besides."""
     before = fields["trained_on"]
     known = {(entry["digest"], entry["split"]) for entry in before["datasets"]}  # wherever it lies
     new = [e for e in trained_on["datasets"] if (e["digest"], e["split"]) not in known]
-    names = sorted({*before["video_names"], *trained_on["video_names"]})
-    changed = {**before, "datasets": [*before["datasets"], *new], "video_names": names}
-    atomic.write_json(
-        workdir / RUN_FILE, {**fields, "model": dataclasses.asdict(model), "trained_on": changed}
-    )
+    joined = {**before, "datasets": [*before["datasets"], *new]}
+    for key in ("video_names", "heads"):
+        if key in before:  # heads are younger than some runs, of which they are not known
+            joined[key] = sorted({*before[key], *trained_on[key]})
+    return joined
 
 
 def read_settings(workdir: storage.Path) -> dict[str, Any]:

@@ -129,15 +129,21 @@ def _predictions(folder: pathlib.Path) -> None:
 
 def _read_predictions(folder: pathlib.Path) -> None:
     context, split = _split(folder)
-    predictions.evaluate(
-        "retrieval",
-        folder / "scores.npy",
-        folder / "ids.jsonl",
-        context.dataset,
-        split,
-        seed=0,
-        normalization="none",
-    )
+    given = predictions.Given(folder / "ids.jsonl", "none", None)
+    predictions.evaluate("retrieval", folder / "scores.npy", given, context.dataset, split, seed=0)
+
+
+def _ranks(folder: pathlib.Path) -> None:
+    told = [{"example_id": n, "text_to_video_rank": n + 1, "video": f"v{n}"} for n in range(4)]
+    (folder / "ranks.jsonl").write_text("".join(json.dumps(one) + "\n" for one in told))
+    np.save(folder / "ranks.npy", np.array([1.0, 2.5, 2.5, 4.0]))
+
+
+def _read_ranks(folder: pathlib.Path) -> None:
+    context, split = _split(folder)
+    for name, direction in (("ranks.jsonl", None), ("ranks.npy", "video_to_text")):
+        given = predictions.Given(None, "none", direction)
+        predictions.evaluate("retrieval", folder / name, given, context.dataset, split, seed=0)
 
 
 def _captions(folder: pathlib.Path) -> None:
@@ -229,6 +235,13 @@ READERS = [
         ("tasks.predictions",),
         _predictions,
         _read_predictions,
+        (EvaluationError, ArrayFileError),
+    ),
+    Reader(
+        "ranks",
+        ("tasks.given_ranks", "tasks.example_lines"),
+        _ranks,
+        _read_ranks,
         (EvaluationError, ArrayFileError),
     ),
     Reader("captions", ("tasks.caption_files",), _captions, _read_captions, (EvaluationError,)),

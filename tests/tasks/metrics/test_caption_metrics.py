@@ -181,6 +181,8 @@ def test_meteor_is_the_peers_program():
         enumerate(["cut the onion", "stir the soup"]),
         enumerate([["cut the onion"], ["a man mixes the broth", "someone stirs soup"]]),
     )
-    meteor = caption_meteor.score(pairs)
+    other = caption_pairs.pair([(0, "stir the soup"), (1, "cut it")], enumerate(pairs.references))
+    meteor, of_other, again = caption_meteor.score([pairs, other, pairs])
+    assert again.value == meteor.value != of_other.value  # each by itself, of one program
     assert meteor.reason is None and meteor.value is not None
     assert meteor.examples[0] == pytest.approx(1.0) and 0.1 < meteor.examples[1] < 0.9

@@ -1,6 +1,8 @@
 """Figures of captions beside statements of one example at a time, and what is refused."""
 
 import collections
+import itertools
+import json
 import math
 import sys
 
@@ -183,6 +185,52 @@ def test_what_cannot_be_scored_is_refused_with_its_remedy(candidates, references
         caption_pairs.pair(candidates, references)
 
 
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_corpus_bleu_is_drawn_and_swapped_as_captions_are(order):
+    """By its definition over captions written down as often as they are drawn, or given to the
+    other system."""
+    random = np.random.default_rng(order)
+
+    def sentence() -> str:
+        return " ".join(random.choice(WORDS, size=random.integers(2, 8)))
+
+    references = [[sentence() for _ in range(1 + n % 2)] for n in range(10)]
+    copied = [of[0] if n % 3 else sentence() for n, of in enumerate(references)]
+    systems = [copied, [sentence() if n % 2 else of[-1] for n, of in enumerate(references)]]
+    stated = caption_scores.statistics()[f"BLEU_{order}"]
+    read = []
+    for captions in systems:
+        scores = caption_scores.score(
+            caption_pairs.pair(enumerate(captions), enumerate(references))
+        )
+        values, rows = stated.read([json.loads(json.dumps(scores.line(n))) for n in range(10)])
+        assert rows.tolist() == list(range(10))
+        expected = bleu(list(zip(captions, references, strict=True)), order)
+        assert scores.summary()[f"BLEU_{order}"] == pytest.approx(expected)
+        assert stated.of(values[None], np.ones(10)) == pytest.approx([expected])
+        read.append(values)
+    drawn = random.multinomial(10, np.full(10, 0.1), 5)
+    for captions, values in zip(systems, read, strict=True):
+        of_draws = stated.of_draws(values, np.ones(10), drawn.astype(float))
+        for times, found in zip(drawn.tolist(), of_draws.tolist(), strict=True):
+            pairs = zip(captions, references, times, strict=True)
+            repeated = [(said, of) for said, of, count in pairs for _ in range(count)]
+            assert found == pytest.approx(bleu(repeated, order))
+    groups = [f"video {n // 2}" for n in range(10)]
+    differences = []
+    for swaps in itertools.product([False, True], repeat=5):
+        chosen = [systems[int(swap)][n] for n in range(10) for swap in [swaps[n // 2]]]
+        others = [systems[int(not swap)][n] for n in range(10) for swap in [swaps[n // 2]]]
+        one, other = (
+            bleu(list(zip(captions, references, strict=True)), order)
+            for captions in (chosen, others)
+        )
+        differences.append(abs(one - other))
+    expected = np.mean(np.array(differences) >= differences[0] - 1e-9)
+    assert 0 < expected <= 1 and differences[0] > 0
+    assert stated.p_value(*read, np.ones(10), groups, seed=0) == pytest.approx(expected)
+
+
 def test_candidates_are_put_in_the_order_of_the_references():
     pairs = caption_pairs.pair([(2, "b"), (1, "a")], [(1, ["a", "c"]), (2, ["b"])])
     assert pairs.ids == (1, 2) and pairs.candidates == ("a", "b")
@@ -192,11 +240,11 @@ def test_candidates_are_put_in_the_order_of_the_references():
 def test_meteor_without_java_or_pycocoevalcap_says_why_there_is_none(monkeypatch, tmp_path):
     pairs = caption_pairs.pair([(1, "a")], [(1, ["a"])])
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = caption_meteor.score(pairs)
+    (found,) = caption_meteor.score([pairs])
     assert found.value is None and "no `java` on the PATH" in found.reason
     java = tmp_path / "java"
     java.write_text("#!/bin/sh\nexit 3\n")
     java.chmod(0o755)
     monkeypatch.setitem(sys.modules, "pycocoevalcap.meteor.meteor", None)
-    found = caption_meteor.score(pairs)
+    (found,) = caption_meteor.score([pairs])
     assert found.value is None and "pip install it" in found.reason

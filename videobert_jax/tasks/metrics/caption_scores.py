@@ -13,43 +13,49 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from videobert_jax.tasks.metrics import caption_ngrams
+from videobert_jax.tasks.metrics import bleu, caption_ngrams
 from videobert_jax.tasks.metrics.caption_pairs import CaptionPairs
 from videobert_jax.tasks.metrics.statistic import Statistic
 
-ORDERS = range(1, caption_ngrams.LONGEST + 1)
-BLEU = tuple(f"BLEU_{order}" for order in ORDERS)
+BLEU, BLEU_COUNTS = bleu.NAMES, "bleu_counts"
 ROUGE_L, CIDER, CIDER_D = "ROUGE_L", "CIDEr", "CIDEr_D"
 AVERAGING = (
     "micro: BLEU_n is of the corpus, every run of words counts once; macro: BLEU_n_macro, ROUGE_L, "
-    "CIDEr and CIDEr_D are means over examples"
+    "CIDEr and CIDEr_D are means over examples; METEOR is its program's figure of all captions, "
+    "METEOR_macro the mean over examples"
 )
 PROTOCOL = (
     "PTB words in lower case without punctuation; BLEU with the closest reference length, ROUGE-L "
     "with beta 1.2, CIDEr and CIDEr-D times 10, document frequencies of the evaluated references; "
     "CIDEr_D is what pycocoevalcap calls CIDEr"
 )
-_TINY, _SMALL = 1e-15, 1e-9  # what the peer adds to matches and to counts, against 0 / 0
 _BETA_SQUARED = 1.2**2
 _SIGMA = 6.0  # words, of the length penalty
 
 
 @dataclasses.dataclass(frozen=True)
 class CaptionScores:
-    """corpus: name -> figure of all captions at once. examples: name -> float64 [n]."""
+    """examples: name -> float64 [n]. counts: what BLEU of them all is told of, [n, k]."""
 
-    corpus: dict[str, float]
     examples: dict[str, np.ndarray]
+    counts: Int[np.ndarray, "n k"]
 
     def summary(self) -> dict[str, float]:
         """BLEU_1 to BLEU_4 of the corpus, and means over examples."""
         means = {_mean_name(name): float(of.mean()) for name, of in self.examples.items()}
-        return {**self.corpus, **means}
+        of_all = bleu.of_sums(self.counts.sum(axis=0, keepdims=True, dtype=np.float64))[0]
+        return {**dict(zip(BLEU, of_all.tolist(), strict=True)), **means}
+
+    def line(self, row: int) -> dict[str, object]:
+        """What the line of an example has, for `statistics`."""
+        figures = {name: float(of[row]) for name, of in self.examples.items()}
+        return {**figures, BLEU_COUNTS: self.counts[row].tolist()}
 
 
 def statistics() -> dict[str, Statistic]:
-    """How means are read off lines that have the figures of their example."""
-    return {_mean_name(name): Statistic.mean(name) for name in (*BLEU, ROUGE_L, CIDER, CIDER_D)}
+    """How figures are read off lines."""
+    means = {_mean_name(name): Statistic.mean(name) for name in (*BLEU, ROUGE_L, CIDER, CIDER_D)}
+    return {**{name: Statistic.of_sums(name, BLEU_COUNTS) for name in BLEU}, **means}
 
 
 def _mean_name(name: str) -> str:
@@ -63,46 +69,32 @@ def score(pairs: CaptionPairs) -> CaptionScores:
     counts = list(caption_ngrams.count(sentences))
     size, groups = len(pairs.candidates), pairs.groups
     sides = [(of.where(0, size), of.where(size, len(sentences))) for of in counts]
-    corpus, of_examples = _bleu(sides, lengths[:size], lengths[size:], groups)
+    of_bleu = _bleu_counts(sides, lengths[:size], lengths[size:], groups)
     cider, cider_d = _cider(sides, lengths[:size], lengths[size:], groups)
     return CaptionScores(
-        dict(zip(BLEU, corpus.tolist(), strict=True)),
         {
-            **dict(zip(BLEU, of_examples, strict=True)),
+            **dict(zip(BLEU, bleu.of_sums(of_bleu.astype(np.float64)).T, strict=True)),
             ROUGE_L: _rouge_l(pairs),
             CIDER: cider,
             CIDER_D: cider_d,
         },
+        of_bleu,
     )
 
 
 _Sides = Sequence[tuple[caption_ngrams.Counts, caption_ngrams.Counts]]
 
 
-def _bleu(
+def _bleu_counts(
     sides: _Sides,
     lengths: Int[np.ndarray, " n"],
     of_references: Int[np.ndarray, " r"],
     groups: Int[np.ndarray, " r"],
-) -> tuple[Float[np.ndarray, " o"], Float[np.ndarray, "o n"]]:
-    """BLEU of every order, of the corpus and of every example."""
+) -> Int[np.ndarray, "n k"]:
+    """Counts of every example."""
     matches = np.stack([_clipped_matches(*side, groups, len(lengths)) for side in sides])
-    shown = np.stack([np.maximum(lengths - order + 1, 0) for order in ORDERS])
-    closest = _closest_lengths(lengths, of_references, groups)
-    sums = [values.sum(-1, keepdims=True) for values in (matches, shown, lengths, closest)]
-    return _bleu_of(*sums)[:, 0], _bleu_of(matches, shown, lengths, closest)
-
-
-def _bleu_of(
-    matches: Int[np.ndarray, "o n"],
-    shown: Int[np.ndarray, "o n"],
-    length: Int[np.ndarray, " n"],
-    reference_length: Int[np.ndarray, " n"],
-) -> Float[np.ndarray, "o n"]:
-    """Geometric means of the first precisions, times the brevity penalty."""
-    products = np.cumprod((matches + _TINY) / (shown + _SMALL), axis=0)
-    ratio = (length + _TINY) / (reference_length + _SMALL)
-    return products ** (1 / np.array(ORDERS)[:, None]) * np.exp(np.minimum(1 - 1 / ratio, 0))
+    runs = np.stack([np.maximum(lengths - order + 1, 0) for order in bleu.ORDERS])
+    return bleu.counts(matches, runs, lengths, _closest_lengths(lengths, of_references, groups))
 
 
 def _clipped_matches(

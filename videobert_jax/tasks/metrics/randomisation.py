@@ -1,6 +1,6 @@
 """A paired test: may the difference of two systems come from which of them is called which?"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -27,16 +27,15 @@ def p_value(
     all ways to swap that give a difference as large; where there are more than DRAWS, of DRAWS
     drawn ones and the given one (Davison and Hinkley 1997, section 4.3).
     """
-    given = abs(statistic(first[None]) - statistic(second[None]))[0]
-    extreme = total = 0
     names, of = np.unique(groups, return_inverse=True)
-    for swaps in _swaps(len(names), len(of), seed):
-        swapped = swaps[:, of]
-        one, other = np.where(swapped, second, first), np.where(swapped, first, second)
-        differences = np.abs(statistic(one) - statistic(other))
-        extreme += int((differences >= given - _EQUAL).sum())
-        total += len(swaps)
-    return extreme / total
+
+    def differences() -> Iterator[np.ndarray]:
+        for swaps in _swaps(len(names), len(of), seed):
+            swapped = swaps[:, of]
+            one, other = np.where(swapped, second, first), np.where(swapped, first, second)
+            yield statistic(one) - statistic(other)
+
+    return _share_as_large(statistic(first[None]) - statistic(second[None]), differences())
 
 
 def p_value_of_means(
@@ -46,12 +45,42 @@ def p_value_of_means(
     *,
     seed: int,
 ) -> float:
-    """`p_value` of the difference of means: of a group its sum is all that counts."""
+    """`p_value` of the difference of means."""
+    number = len(first)
+    sides = first[:, None], second[:, None]
+    return p_value_of_sums(*sides, groups, lambda sums: sums[:, 0] / number, seed=seed)
+
+
+def p_value_of_sums(
+    first: Float[np.ndarray, "n k"],
+    second: Float[np.ndarray, "n k"],
+    groups: Shaped[np.ndarray, " n"],
+    figure: Statistic,
+    *,
+    seed: int,
+) -> float:
+    """`p_value` of the difference of a figure of the sums over all examples: of a group its sum is
+    all that counts, and a swap moves what the two systems' differ by."""
     names, of = np.unique(groups, return_inverse=True)
-    of_first, of_second = (np.bincount(of, values, len(names)) for values in (first, second))
-    number = len(of)
-    groups = np.arange(len(names))
-    return p_value(of_first, of_second, groups, lambda v: v.sum(axis=1) / number, seed=seed)
+    one, other = (side.sum(axis=0, keepdims=True) for side in (first, second))
+    apart = second - first
+    moved = np.stack([np.bincount(of, column, len(names)) for column in apart.T], axis=1)
+
+    def differences() -> Iterator[np.ndarray]:
+        for swaps in _swaps(len(names), len(names), seed):
+            change = swaps.astype(np.float64) @ moved
+            yield figure(one + change) - figure(other - change)
+
+    return _share_as_large(figure(one) - figure(other), differences())
+
+
+def _share_as_large(given: Float[np.ndarray, " 1"], drawn: Iterable[np.ndarray]) -> float:
+    """Share of the drawn differences that are as large as the given one."""
+    extreme = total = 0
+    for differences in drawn:
+        extreme += int((np.abs(differences) >= np.abs(given) - _EQUAL).sum())
+        total += len(differences)
+    return extreme / total
 
 
 def _swaps(groups: int, examples: int, seed: int) -> Iterator[Bool[np.ndarray, "d g"]]:

@@ -1,21 +1,30 @@
 """How a figure is read off the lines of its examples, so that it can be had again from them."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from videobert_jax.tasks.errors import EvaluationError
-from videobert_jax.tasks.metrics import bootstrap, randomisation
+from videobert_jax.tasks.metrics import bleu, bootstrap, randomisation
 
 MEAN, MEDIAN = "mean", "median"
+Figure = Callable[[np.ndarray], np.ndarray]  # of sums over lines: [d, k] -> [d]
+
+
+def _of_order(place: int) -> Figure:
+    return lambda sums: bleu.of_sums(sums)[:, place]
+
+
+SUMS = {name: _of_order(place) for place, name in enumerate(bleu.NAMES)}  # kind -> its figure
 
 
 @dataclasses.dataclass(frozen=True)
 class Statistic:
-    """Mean or median over the lines that have a number at `path`, keys from the outermost.
+    """Mean or median over the lines that have a number at `path`, keys from the outermost; or, of a
+    kind of SUMS, its figure of the sums of the numbers that each line has there.
 
     at_most: of a share, the number up to which a line counts 1, else 0; None: its number itself.
     misses: examples without a line, which count 0 in a mean. weight: keys to what a line counts in
@@ -41,15 +50,25 @@ class Statistic:
         return cls(path, MEAN, float(at_most), 0, ())
 
     @classmethod
+    def of_sums(cls, kind: str, *path: str) -> "Statistic":
+        return cls(path, kind, None, 0, ())
+
+    @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Statistic":
+        """Raises EvaluationError on a kind that there is not."""
         weight = tuple(value.get("weight", ()))  # younger than some records
+        if value["kind"] not in (MEAN, MEDIAN, *SUMS):
+            raise EvaluationError(
+                f"a figure of kind {value['kind']!r}; expected {MEAN}, {MEDIAN}, "
+                f"{', '.join(SUMS)}; read it with the version that wrote it."
+            )
         return cls(tuple(value["path"]), value["kind"], value["at_most"], value["misses"], weight)
 
     def to_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "path": list(self.path), "weight": list(self.weight)}
 
     def read(self, lines: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-        """(values float64 [n], their lines int64 [n]) of the lines that have one."""
+        """(values float64 [n], of SUMS [n, k], their lines int64 [n]) of lines that have one."""
         found = [(n, row) for row, line in enumerate(lines) if (n := _number(line, self.path))]
         values = np.array([number[0] for number, _ in found], np.float64)
         rows = np.array([row for _, row in found], np.int64)
@@ -71,29 +90,33 @@ class Statistic:
 
     def of(
         self,
-        values: Float[np.ndarray, "d n"],
+        values: Float[np.ndarray, "d n ..."],
         weights: Float[np.ndarray, " n"],
     ) -> Float[np.ndarray, " d"]:
         """The figure of each row of values."""
+        if self.kind in SUMS:
+            return SUMS[self.kind](values.sum(axis=1))
         if self.kind == MEDIAN:
             return np.median(values, axis=1)
         return self._with_misses((values * weights[None]).mean(axis=1), values.shape[1])
 
     def of_draws(
         self,
-        values: Float[np.ndarray, " n"],
+        values: Float[np.ndarray, "n ..."],
         weights: Float[np.ndarray, " n"],
         drawn: Float[np.ndarray, "d n"],
     ) -> Float[np.ndarray, " d"]:
         """The figure of each draw of the bootstrap; the share of misses is as it is."""
+        if self.kind in SUMS:
+            return SUMS[self.kind](drawn @ values)
         if self.kind == MEDIAN:
             return bootstrap.medians(values, drawn)
         return self._with_misses(bootstrap.means(values, drawn * weights[None]), len(values))
 
     def p_value(
         self,
-        first: Float[np.ndarray, " n"],
-        second: Float[np.ndarray, " n"],
+        first: Float[np.ndarray, "n ..."],
+        second: Float[np.ndarray, "n ..."],
         weights: Float[np.ndarray, " n"],
         groups: Sequence[str],
         *,
@@ -101,6 +124,9 @@ class Statistic:
     ) -> float:
         """Of the difference between two systems on the same examples, by `randomisation`."""
         names = np.asarray(groups)
+        if self.kind in SUMS:
+            figure = SUMS[self.kind]
+            return randomisation.p_value_of_sums(first, second, names, figure, seed=seed)
         if self.kind == MEDIAN:
             return randomisation.p_value(
                 first, second, names, lambda values: self.of(values, weights), seed=seed

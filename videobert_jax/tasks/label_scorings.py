@@ -1,0 +1,78 @@
+"""Ways to score zero-shot labels: by cloze, in the joint space, by words, or by several of them."""
+
+import dataclasses
+
+from videobert_jax.tasks import trained_heads
+from videobert_jax.tasks.context import EvaluationContext
+from videobert_jax.tasks.errors import EvaluationError
+
+CLOZE, JOINT_SPACE, WORDS = "cloze", "joint_space", "words"
+PARTS = {  # scoring -> whose log-probabilities are added
+    CLOZE: (CLOZE,),
+    JOINT_SPACE: (JOINT_SPACE,),
+    WORDS: (WORDS,),
+    "both": (CLOZE, JOINT_SPACE),
+    "towers": (JOINT_SPACE, WORDS),
+    "all": (CLOZE, JOINT_SPACE, WORDS),
+}
+_TOLD_BY = {
+    CLOZE: trained_heads.WORDS,
+    JOINT_SPACE: trained_heads.JOINT,
+    WORDS: trained_heads.BAG_OF_WORDS,
+}
+SCORINGS = tuple(PARTS)
+NO_CALIBRATION, PRIOR = CALIBRATIONS = ("none", "prior")
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A way to score. Raises EvaluationError where there is no such way."""
+
+    scoring: str
+    calibration: str
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("scoring", self.scoring, SCORINGS),
+            ("calibration", self.calibration, CALIBRATIONS),
+        ):
+            if value not in known:
+                raise EvaluationError(f"{name} {value!r} is none of {', '.join(known)}.")
+        if CLOZE not in PARTS[self.scoring] and self.calibration == PRIOR:
+            raise EvaluationError(
+                f"calibration 'prior' is of scores by cloze, and {self.scoring!r} has no prior; "
+                "take scoring 'cloze', 'both' or 'all', or no calibration."
+            )
+
+    @property
+    def by_words(self) -> bool:
+        return WORDS in PARTS[self.scoring]
+
+    @property
+    def name(self) -> str:
+        return self.scoring + ("_less_prior" if self.calibration == PRIOR else "")
+
+
+VARIANTS = tuple(
+    Variant(scoring, calibration)
+    for scoring in SCORINGS
+    for calibration in CALIBRATIONS
+    if CLOZE in PARTS[scoring] or calibration == NO_CALIBRATION
+)
+
+
+def known_variants(context: EvaluationContext, chosen: Variant) -> list[Variant]:
+    """The ways to score that the network knows. Raises EvaluationError where `chosen` is none."""
+    for part in PARTS[chosen.scoring]:
+        trained_heads.require(context, _TOLD_BY[part], f"zero-shot classification by {part}")
+    may = {part: trained_heads.may_ask(context, head) for part, head in _TOLD_BY.items()}
+    trained = [of for of in VARIANTS if all(may[part] for part in PARTS[of.scoring])]
+    if context.encodings.piece_presence is not None:
+        return trained
+    if chosen.by_words:
+        raise EvaluationError(
+            f"scoring {chosen.scoring!r} needs a network with the bag-of-words head, and "
+            f"{context.bundle.name} has none; train with objectives.bag_of_words, or take another "
+            "scoring."
+        )
+    return [of for of in trained if not of.by_words]
