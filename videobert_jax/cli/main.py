@@ -23,6 +23,7 @@ COMMANDS = (
     "fit-visual-words",
     "fit-packing",
     "content-words",
+    "label-lists",
     "cluster-videos",
     "encode",
     "evaluate",

@@ -28,7 +28,9 @@ _EQUAL = (  # fields of a record that a difference in makes two figures incompar
     ("dataset", "digest"),
     ("dataset", "split"),
 )
-_ASKED = frozenset({"video", "start", "end", "text", "label", "hidden"})  # of a line; not answers
+_ASKED = frozenset(
+    {"video", "start", "end", "text", "label", "labels", "hidden"}
+)  # of a line; not answers
 
 
 @dataclasses.dataclass(frozen=True)

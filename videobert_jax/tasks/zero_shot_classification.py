@@ -92,6 +92,7 @@ def evaluate(
             "calibration": calibration,
             "variants": variants,
             "candidates": {slot: of.forms for slot, of in candidates.items()},
+            "label_digests": {slot.name: labels.digest(slot.forms) for slot in slots},
             "templates_of": texts,
         },
         notes=notes,
@@ -151,12 +152,14 @@ def _known_variants(context: EvaluationContext, chosen: _Variant) -> list[_Varia
 
 @dataclasses.dataclass(frozen=True)
 class _Slot:
-    """One kind of label, and the examples that have it: ids and labels int64 [n]."""
+    """One kind of label, and the examples that have it: ids and first labels int64 [n], all that
+    are `right`, [n, k]."""
 
     name: str
     forms: labels.Forms
     ids: np.ndarray
     labels: np.ndarray
+    right: np.ndarray
     rows: np.ndarray  # of the encodings
 
 
@@ -179,8 +182,9 @@ class _Answer:
 
 
 def _protocol(slots: Sequence[_Slot], chosen: _Variant) -> str:
+    lists = ", ".join(f"{len(slot.forms)} {slot.name}s" for slot in slots)
     return (
-        f"declared lists ({', '.join(f'{len(slot.forms)} {slot.name}s' for slot in slots)}); "
+        f"declared lists ({lists}){labels.several([slot.right for slot in slots])}; "
         f"by cloze: {cloze.SCORE}; other slots are one [MASK] each; in the joint space: "
         f"{prompts.SCORE}; by words: {word_presence.SCORE}; templates are averaged in "
         f"log-probability; scoring={chosen.scoring}, calibration={chosen.calibration}"
@@ -192,7 +196,8 @@ def _slot(context: EvaluationContext, name: str) -> _Slot:
     known = labels.ids_of(context.split, name, forms)[context.ids]
     ids = context.ids[(known >= 0) & (context.split.clip_count[context.ids] > 0)]
     rows = context.expect(ids, f"clips and a label of kind {name!r}")
-    return _Slot(name, forms, ids, known[ids], rows)
+    right = labels.right(context.dataset, context.split, name, ids)
+    return _Slot(name, forms, ids, known[ids], right, rows)
 
 
 def templates_of(
@@ -252,7 +257,7 @@ def _ranks(
 ) -> dict[str, np.ndarray]:
     """Slot -> rank of each of its examples' label."""
     return {
-        slot.name: ranking.ranks(answers[slot.name].by(variant), slot.labels)
+        slot.name: ranking.first_ranks(answers[slot.name].by(variant), slot.right)
         for slot in slots
         if slot.name in answers
     }
@@ -271,7 +276,7 @@ def _chance(slots: Sequence[_Slot]) -> dict[str, float]:
     return {
         name: value
         for slot in slots
-        for name, value in classification.chance(len(slot.forms), slot.name).items()
+        for name, value in labels.chance(slot.right, slot.name).items()
     }
 
 
@@ -294,7 +299,7 @@ def _baseline_ranks(
         notes.append(note)
         if slot.name in answers:
             prior = np.repeat(answers[slot.name].prior, len(slot.ids), axis=0)
-            of_slot["language_prior"] = ranking.ranks(prior, slot.labels)
+            of_slot["language_prior"] = ranking.first_ranks(prior, slot.right)
         else:
             notes.append(f"{slot.name}s: baselines alone, no template has a {{{slot.name}}}")
         for name, values in of_slot.items():
@@ -325,7 +330,7 @@ def _examples(
         best = shown and ranking.shortlist(shown.by(chosen), max(classification.TOP))
         for row, example in enumerate(slot.ids.tolist()):
             line = lines[example]
-            line[slot.name] = {"label": names[int(slot.labels[row])]}
+            line[slot.name] = labels.line(names, int(slot.labels[row]), slot.right[row])
             if best is not None:
                 by = {name: float(of[slot.name][row]) for name, of in ranks.items()}
                 line[slot.name] |= {"rank": by[chosen.name], "rank_by": by}
