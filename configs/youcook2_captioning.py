@@ -38,4 +38,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.warmup_steps = 320  # a tenth of the steps, the code's default
     config.training.num_steps = 3200  # 5 epochs of 10,337 steps of videos
     config.training.save_every = 640  # an epoch
+    config.training.eval_every = 640
+    config.training.eval_tasks = "captioning"
+    # chosen on the videos that are reported: WORKDIR@best is no result
+    config.training.best_metric = "captioning/CIDEr"
     return config

@@ -91,8 +91,9 @@ def line(names: list[str], first: int, of_example: Bool[np.ndarray, " k"]) -> di
     return found if len(several) == 1 else {**found, "labels": [names[i] for i in several]}
 
 
-def several(of_kinds: Sequence[Bool[np.ndarray, "n k"]]) -> str:
-    """What a protocol says of examples with several labels; nothing where there are none."""
+def several(of_kinds: Sequence[np.ndarray]) -> str:
+    """What a protocol says of examples with several labels, of kinds of which `right` is given;
+    nothing where there are none."""
     if all((of.sum(axis=1) <= 1).all() for of in of_kinds):
         return ""
     return "; of an example with several labels each is right, the first of them told counts"

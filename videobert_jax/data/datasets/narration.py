@@ -48,7 +48,7 @@ def add_splits(corpus: Corpus, path: pathlib.Path) -> None:
         if split in protocols:
             corpus.protocols[split] = protocols[split]
     if SPLIT not in corpus.splits:
-        some = ", ".join(sorted(wanted)[:3])
+        some = ", ".join(sorted(wanted[SPLIT])[:3])
         raise index.DatasetError(
             f"{path}: no transcript of any training video ({some}, ...); expected files named "
             "after videos, such as VIDEO.en.vtt, or a JSON or csv of many videos"
