@@ -29,6 +29,7 @@ COMMANDS = (
     "evaluate",
     "summarize",
     "compare",
+    "average",
     "report",
     "index",
     "search",
