@@ -122,7 +122,8 @@ def test_steps_are_labelled_with_their_verbs_and_objects(made):
 
 
 def test_any_label_of_a_step_is_right(bundle, made):
-    result = zero_shot_classification.evaluate(context_of(bundle, made))
+    context = context_of(bundle, made)
+    result = zero_shot_classification.evaluate(context)
     assert len(result.expected) == 6  # two of eight steps have neither verb nor object
     assert result.examples[0]["verb"]["label"] == "add"
     assert result.examples[0]["verb"]["labels"] == ["add", "fry", "stir"]
@@ -140,7 +141,7 @@ def test_any_label_of_a_step_is_right(bundle, made):
     assert (
         "45 verbs, 100 objects); of an example with several labels each is right" in result.protocol
     )
-    probe = linear_probe.evaluate(context_of(bundle, made))
+    probe = linear_probe.evaluate(context)
     assert "each is right" in probe.protocol and probe.examples[0]["object"]["labels"]
     best = [{*line["verb"].get("labels", [line["verb"]["label"]])}
             & {line["verb"]["best_by"]["video_tower"][0]} for line in probe.examples]  # fmt: skip
