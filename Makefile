@@ -1,4 +1,4 @@
-# make pretrain | test | test-long | setup | setup-parity | test-parity | test-all | lint
+# make pretrain | fine-tune | test | test-long | setup | setup-parity | test-parity | test-all | lint
 PYTHON ?= python3
 ACCELERATOR ?= cpu
 WORKDIR ?= runs/kitchen
@@ -25,11 +25,12 @@ TWO_WORKERS := -q -n 2 --dist loadfile --no-loadscope-reorder
 UNCHECKED := -o addopts=--import-mode=importlib
 WITH_EXTRAS = tests/parity $$(grep -rl importorskip tests --include='test_*.py' --exclude-dir=parity)
 
-.PHONY: help setup setup-parity pretrain test test-long test-parity test-all docs lint format clean
+.PHONY: help setup setup-parity pretrain fine-tune test test-long test-parity test-all docs lint format clean
 
 help:
 	@echo "make pretrain      set up, prepare the embedded corpus, train, evaluate, export, summarise"
 	@echo "                   (PLATFORM=cpu leaves an accelerator unused on purpose)"
+	@echo "make fine-tune     after it: TASK=retrieval|captioning|qa|localization|segmentation, prepared, trained, evaluated"
 	@echo "make test          set up and run the tests"
 	@echo "make test-long     whole runs that are stopped, killed and resumed, some by several processes"
 	@echo "make setup         only make .venv (ACCELERATOR=cpu|cuda12|cuda13|tpu)"
@@ -73,6 +74,25 @@ pretrain: setup
 	  --split=test,test_unseen_backgrounds,test_unseen_pairs --scoring=both --platform=$(PLATFORM)
 	$(RUN) -m videobert_jax export --checkpoint=$(WORKDIR) --output=$(WORKDIR)/export
 	@$(RUN) -m videobert_jax summarize $(WORKDIR)
+
+# One task on the embedded corpus, from what `make pretrain` left in WORKDIR.
+TASK ?= retrieval
+TASKS := retrieval captioning qa localization segmentation
+DATA_captioning := kitchen_captions
+DATA_qa := kitchen_qa
+DATA_OF_TASK := $(or $(DATA_$(TASK)),kitchen)
+NAME_qa := question_answering
+NAME_localization := step_localization
+NAME_segmentation := action_segmentation
+FINE_TUNED := runs/kitchen_$(TASK)
+
+fine-tune: setup
+	@$(if $(filter $(TASK),$(TASKS)),true,echo "TASK=$(TASK) is none of $(TASKS)"; exit 2)
+	$(RUN) -m videobert_jax prepare $(DATA_OF_TASK) --output runs/data/$(DATA_OF_TASK)
+	$(RUN) train.py --config=configs/kitchen_$(TASK).py --workdir=$(FINE_TUNED) \
+	  --config.data.path=runs/data/$(DATA_OF_TASK) --config.init.checkpoint=$(WORKDIR) --config.platform=$(PLATFORM)
+	$(RUN) eval.py --workdir=$(FINE_TUNED) --task=$(or $(NAME_$(TASK)),$(TASK)) \
+	  --split=test,test_unseen_backgrounds,test_unseen_pairs --platform=$(PLATFORM)
 
 test: setup
 	$(RUN) -m pytest tests --ignore=tests/parity -m "not long" $(TWO_WORKERS)

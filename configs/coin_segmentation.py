@@ -31,4 +31,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.init.modules = "text_tower,video_tower,joint_head"  # its head begins from 0
     config.optimizer.warmup_steps = 200
     config.training.num_steps = 4400  # 8 epochs of some 35,000 steps
+    config.training.eval_every = 0  # COIN has no validation videos
+    config.training.eval_tasks = "action_segmentation"
     return config

@@ -28,4 +28,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.drawing.overlapped_max_clips = 8
     config.optimizer.warmup_steps = 100
     config.training.num_steps = 1000  # 31 epochs
+    config.training.eval_every = 0  # a fold has no validation videos
+    config.training.eval_tasks = "step_localization"
     return config

@@ -28,5 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.warmup_steps = 50
     config.training.num_steps = 600
     config.training.save_every = 200
-    config.training.eval_every = 0
+    config.training.eval_every = 200
+    config.training.eval_tasks = "captioning"
+    config.training.best_metric = "captioning/CIDEr"
     return config

@@ -24,5 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 3e-4
     config.optimizer.warmup_steps = 40
     config.training.num_steps = 300
-    config.training.eval_every = 0
+    config.training.eval_every = 100
+    config.training.eval_tasks = "step_localization"
+    config.training.best_metric = "step_localization/average_recall"
     return config

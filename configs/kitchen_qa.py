@@ -31,5 +31,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.warmup_steps = 50
     config.training.num_steps = 500
     config.training.save_every = 250
-    config.training.eval_every = 0
+    config.training.eval_every = 250
+    config.training.eval_tasks = "question_answering"
+    config.training.best_metric = "question_answering/accuracy"
     return config

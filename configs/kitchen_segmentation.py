@@ -34,5 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 3e-4
     config.optimizer.warmup_steps = 40
     config.training.num_steps = 400
-    config.training.eval_every = 0
+    config.training.eval_every = 200
+    config.training.eval_tasks = "action_segmentation"
+    config.training.best_metric = "action_segmentation/frame_accuracy"
     return config

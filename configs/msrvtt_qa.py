@@ -34,4 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 5e-5
     config.optimizer.weight_decay = 1e-3
     config.training.num_steps = 12_400  # 10 epochs of 158,581 questions
+    config.training.eval_every = 1240  # an epoch
+    config.training.eval_tasks = "question_answering"
+    config.training.best_metric = "question_answering/accuracy"
     return config

@@ -20,4 +20,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.training.num_steps = 7000  # 5 epochs of 9,000 videos with 20 captions each
     config.training.save_every = 1400  # an epoch
     config.training.eval_every = 0  # the 9k split leaves no validation videos
+    config.training.eval_tasks = "retrieval"
+    config.training.best_metric = ""
     return config

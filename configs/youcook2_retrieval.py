@@ -30,4 +30,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.training.num_steps = 1600  # 5 epochs of 10,337 steps of videos
     config.training.save_every = 320  # an epoch
     config.training.eval_every = 320
+    config.training.eval_tasks = "retrieval"
+    # chosen on the videos that are reported: WORKDIR@best is no result
+    config.training.best_metric = "retrieval/text_to_video_R1"
     return config

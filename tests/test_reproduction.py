@@ -79,7 +79,11 @@ def prepared() -> dict[str, list[str]]:
 
 
 def features(dataset: str) -> str | None:
-    layout = flag(prepared()[dataset], "layout")
+    words = prepared()[dataset]
+    extracted = {flag(of, "output"): flag(of, "backbone") for of in commands("videobert extract")}
+    if backbone := flag(words, "backbone") or extracted.get(flag(words, "features")):
+        return backbone
+    layout = flag(words, "layout")
     return FEATURES.get(str(layout), layout)
 
 

@@ -14,7 +14,7 @@ from videobert_jax.export import manifest as export_manifest
 from videobert_jax.export import safetensors as export
 from videobert_jax.files import versions
 from videobert_jax.search_index import manifest as search_manifest
-from videobert_jax.text import content_words, word_pieces
+from videobert_jax.text import content_words, label_lists, word_pieces
 from videobert_jax.training import checkpoint_folder, rollback
 from videobert_jax.video import visual_words
 
@@ -69,6 +69,7 @@ READERS: dict[str, Callable[[pathlib.Path], Any]] = {
     "visual words": lambda folder: visual_words.load(
         as_tensors(folder / "x", "visual_words", **of(visual_words))
     ),
+    "label lists": lambda folder: label_lists.load(as_json(folder / "x", **of(label_lists))),
     "content words": lambda folder: content_words.load(as_json(folder / "x", **of(content_words))),
     "word pieces": lambda folder: word_pieces.WordPieces(json.dumps(of(word_pieces)).encode()),
     "rollbacks": lambda folder: rollback.recorded(

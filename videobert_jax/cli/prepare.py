@@ -94,7 +94,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--transcripts",
         type=pathlib.Path,
         help="what is said: a folder of VIDEO.vtt, .srt, .json; of a dataset of the field, it is "
-        "the split train_narration, and may be one file of many videos",
+        "the split train_narration, of evaluated videos validation_narration and so on, and may be "
+        "one file of many videos",
     )
     _add_own_videos(parser)
     field.add_argument(
@@ -316,7 +317,7 @@ def _annotated(arguments: argparse.Namespace, given: list[str]) -> index.Dataset
         arguments.allow_missing,
     )
     if arguments.transcripts is not None:
-        narration.add_split(corpus, arguments.transcripts)
+        narration.add_splits(corpus, arguments.transcripts)
     open_source = features_options.source_opener(arguments)
     new_writer = _writer(arguments, open_source)
     return annotated.write(corpus, open_source(), arguments.output, choices, new_writer)

@@ -99,8 +99,9 @@ def _labels(line: Line, known: Mapping[int, Line]) -> Case:
         if told is None:
             continue
         rank = of.get("with_video", of)["rank"]
-        said = _judged(f"told \u201c{told}\u201d", told == of["label"])
-        right = "" if told == of["label"] else f"; right is \u201c{of['label']}\u201d, at {rank:g}"
+        own = of.get("labels", [of["label"]])
+        said = _judged(f"told \u201c{told}\u201d", told in own)
+        right = "" if told in own else f"; right is \u201c{', '.join(own)}\u201d, at {rank:g}"
         without = of.get("without_video")
         blind = f"; without video \u201c{without['best']}\u201d" if without else ""
         rows.append((kind, tag("span", said, right, blind)))

@@ -136,14 +136,19 @@ def confusions(record: Record, lines: Lines) -> list[Plot]:
     """Of each kind of labels: what was told as what."""
     drawn = []
     for kind in _kinds(lines):
-        told = [(line[kind]["label"], told_label(line[kind])) for line in lines if kind in line]
-        drawn.append(_confusion(kind, [(own, said) for own, said in told if said]))
+        told = [(line[kind], told_label(line[kind])) for line in lines if kind in line]
+        drawn.append(_confusion(kind, [(_own(of, said), said) for of, said in told if said]))
     return drawn
 
 
 def _kinds(lines: Lines) -> list[str]:
     """Keys whose values have a label, and what was told in its place."""
     return list(dict.fromkeys(key for line in lines for key in line if told_label(line[key])))
+
+
+def _own(of: Mapping[str, Any], told: str) -> str:
+    """The label that was told where it is one of several that are right, else the first."""
+    return told if told in of.get("labels", ()) else of["label"]
 
 
 def told_label(of: Any) -> str | None:

@@ -1,7 +1,7 @@
 """Captions and labels: which labels captions name, and captions of labels that are told.
 
 A caption is exact in a kind (verb, object, ...) where of that kind it names the label of its
-example and no other, by the surface forms that the dataset declares.
+example, or all of its labels, and no other, by the surface forms that the dataset declares.
 """
 
 import collections
@@ -26,11 +26,12 @@ def exact(
     """What each caption is exact in, of the kinds of which its example has a label; none, {}."""
     found: list[Exact] = [{} for _ in captions]
     for kind, forms in labels.declared(dataset, split).items():
-        known = _names(split, kind)
-        for of, example, caption in zip(found, ids.tolist(), captions, strict=True):
-            if known[example] is not None:
-                named = [label for label, *_ in words.find_forms(caption, forms)]
-                of[kind] = named == [known[example]]
+        place = {label: number for number, label in enumerate(forms)}
+        right = labels.right(dataset, split, kind, ids)
+        for of, own, caption in zip(found, right, captions, strict=True):
+            if own.any():
+                named = {place[label] for label, *_ in words.find_forms(caption, forms)}
+                of[kind] = named == set(np.flatnonzero(own).tolist())
     return [{**of, ALL: all(of.values())} if of else of for of in found]
 
 
@@ -67,18 +68,20 @@ def supervised(
 
 
 class Patterns:
-    """Captions of a split that are exact in all `kinds`, by their labels."""
+    """Captions of a split that are exact in all `kinds`, with one label each, by their labels."""
 
     def __init__(self, dataset: Dataset, split: Split, kinds: Sequence[str]):
         self.forms: Mapping[str, Forms] = {kind: labels.forms(dataset, kind) for kind in kinds}
         ids = np.flatnonzero(split.caption_hash != 0)
         texts = split.texts(ids.tolist())
         names = [_names(split, kind) for kind in kinds]
+        counts = [labels.right(dataset, split, kind, ids).sum(axis=1) for kind in kinds]
+        has_one = (np.stack(counts) == 1).all(axis=0).tolist()  # of each kind
         self.captions: dict[tuple[str, ...], list[str]] = {}
-        for example, text, of in zip(
-            ids.tolist(), texts, exact(dataset, split, ids, texts), strict=True
+        for example, text, of, is_single in zip(
+            ids.tolist(), texts, exact(dataset, split, ids, texts), has_one, strict=True
         ):
-            if all(of.get(kind, False) for kind in kinds):
+            if is_single and all(of.get(kind, False) for kind in kinds):
                 own = tuple(str(names_of[example]) for names_of in names)
                 self.captions.setdefault(own, []).append(text)
         self._told: dict[tuple[str, ...], str] = {}

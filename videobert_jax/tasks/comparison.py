@@ -28,7 +28,8 @@ _EQUAL = (  # fields of a record that a difference in makes two figures incompar
     ("dataset", "split"),
 )
 _HOW = (report.ANSWERED_BY, "scores", "templates")  # fields that may differ, and are told then
-_ASKED = frozenset({"video", "start", "end", "text", "label", "hidden"})  # of a line; not answers
+# of a line; not answers
+_ASKED = frozenset({"video", "start", "end", "text", "label", "labels", "hidden"})
 
 
 @dataclasses.dataclass(frozen=True)

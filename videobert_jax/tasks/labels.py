@@ -1,11 +1,17 @@
 """The declared labels of a dataset (verbs, objects, ...), and those of its splits in them."""
 
-import numpy as np
-from jaxtyping import Int
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from videobert_jax.data.index import Dataset, Split
+import numpy as np
+from jaxtyping import Bool, Int
+
+from videobert_jax.data.index import Dataset, Split, annotations_file
+from videobert_jax.files import digests
 from videobert_jax.schema import NO_LABEL
 from videobert_jax.tasks import words
+from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.tasks.metrics import classification
 
 Forms = dict[str, list[str]]  # label -> its surface forms, the base form first
 
@@ -49,13 +55,78 @@ def actions(dataset: Dataset, split: Split, ids: Int[np.ndarray, " n"]) -> np.nd
     return np.unique(np.stack(known, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
 
 
+def right(
+    dataset: Dataset, split: Split, kind: str, ids: Int[np.ndarray, " n"]
+) -> Bool[np.ndarray, "n k"]:
+    """Which of the `forms` of a kind are right of each example.
+
+    That of the index and, where the split's annotations name several of a kind for a step
+    ("labels" of its "steps", which are the examples of its video in order), each of those: whoever
+    tells one of them is right (Sun et al. 2019, section 4.3). None is, where it has no label.
+    Raises EvaluationError where annotations and examples do not fit.
+    """
+    of_kind = forms(dataset, kind)
+    found = ids_of(split, kind, of_kind)[ids, None] == np.arange(len(of_kind))[None]
+    place = {name: i for i, name in enumerate(of_kind)}
+    rows = {example: row for row, example in enumerate(ids.tolist())}
+    for video, steps in _labelled_steps(dataset, split):
+        examples = np.flatnonzero(split.video == video)
+        if len(examples) not in (0, len(steps)):  # 0: damaged, and so left out of training
+            raise EvaluationError(
+                f"{dataset.path}: video {split.videos[video]!r} has {len(examples)} examples and "
+                f"{len(steps)} labelled steps in its annotations; prepare the dataset anew."
+            )
+        for example, step in zip(examples.tolist(), steps, strict=False):
+            if example in rows:
+                told = step["labels"].get(kind, ())
+                found[rows[example], [place[name] for name in told]] = True
+    return found
+
+
+def line(names: list[str], first: int, of_example: Bool[np.ndarray, " k"]) -> dict[str, Any]:
+    """What a line says of an example's labels: "label", its first, and where it has several,
+    "labels", all that are right."""
+    found = {"label": names[first]}
+    several = np.flatnonzero(of_example).tolist()
+    return found if len(several) == 1 else {**found, "labels": [names[i] for i in several]}
+
+
+def several(of_kinds: Sequence[np.ndarray]) -> str:
+    """What a protocol says of examples with several labels, of kinds of which `right` is given;
+    nothing where there are none."""
+    if all((of.sum(axis=1) <= 1).all() for of in of_kinds):
+        return ""
+    return "; of an example with several labels each is right, the first of them told counts"
+
+
+def chance(of_kind: Bool[np.ndarray, "n k"], prefix: str) -> dict[str, float]:
+    """`classification.chance` of examples of which these labels are right."""
+    return classification.chance(of_kind.shape[1], prefix, of_kind.sum(axis=1))
+
+
+def digest(of_kind: Forms) -> str:
+    """sha256 of the labels of a kind and how they are said."""
+    return digests.sha256_json(of_kind)
+
+
+def _labelled_steps(dataset: Dataset, split: Split) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """(number of a video, its steps) of those whose steps have labels in the annotations."""
+    if not (dataset.path / annotations_file(split.name)).is_file():
+        return
+    for video, about in enumerate(dataset.annotations(split.name)):
+        steps = about.get("steps", [])
+        if any("labels" in step for step in steps):
+            yield video, steps
+
+
 def num_fitting(
     dataset: Dataset, split: Split, ids: Int[np.ndarray, " n"]
 ) -> Int[np.ndarray, " n"]:
     """Number of examples whose labels are all that the caption of each says.
 
     Of a kind that a caption names no label of, any will do; of several that it names, one of them.
-    An example always fits its own caption, as if that were without error.
+    Of an example with several labels its first counts. An example always fits its own caption, as
+    if that were without error.
     """
     of_kinds = declared(dataset, split)
     known = np.stack([ids_of(split, kind, of)[ids] for kind, of in of_kinds.items()], axis=1)

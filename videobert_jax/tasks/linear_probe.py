@@ -84,14 +84,15 @@ def evaluate(context: EvaluationContext) -> TaskResult:
 
 @dataclasses.dataclass(frozen=True)
 class _Kind:
-    """A kind of labels: examples with clips that have it, and their labels, int64 [n]; those under
-    evaluation, and those of the other split that probes are fitted to. absent: ids of those under
-    evaluation that have no clips."""
+    """A kind of labels: examples with clips that have it, and their first labels, int64 [n]; those
+    under evaluation, with all that are `right`, [n, k], and those of the other split that probes
+    are fitted to. absent: ids of those under evaluation that have no clips."""
 
     name: str
     forms: labels.Forms
     ids: np.ndarray
     labels: np.ndarray
+    right: np.ndarray
     absent: np.ndarray
     fit_ids: np.ndarray
     fit_labels: np.ndarray
@@ -134,7 +135,8 @@ def _kind(context: EvaluationContext, fitted: Split, name: str) -> _Kind:
     fit_known = labels.ids_of(fitted, name, forms)
     fit_ids, _ = context.fits.features(fitted)  # what the baselines are fitted to
     fit_ids = fit_ids[fit_known[fit_ids] >= 0]
-    return _Kind(name, forms, ids, known[ids], absent, fit_ids, fit_known[fit_ids])
+    right = labels.right(context.dataset, context.split, name, ids)
+    return _Kind(name, forms, ids, known[ids], right, absent, fit_ids, fit_known[fit_ids])
 
 
 def _probes(
@@ -155,7 +157,7 @@ def _probes(
             )
             scores = ridge.predict(asked[name][rows])
             found[kind.name][name] = _Probe(
-                ranking.ranks(scores, kind.labels),
+                ranking.first_ranks(scores, kind.right),
                 ranking.shortlist(scores, max(classification.TOP)),
                 ridge.penalty,
             )
@@ -181,6 +183,7 @@ def _protocol(fitted: Split, kinds: Sequence[_Kind]) -> str:
         f"frozen network, fitted to split {fitted.name!r} ({examples}), penalty by top-1 on "
         "held-out videos of it; clips alone: joint_embedding, mean of the states of video_tower, "
         "mean of the video states of cross_modal with no text to read"
+        f"{labels.several([kind.right for kind in kinds])}"
     )
 
 
@@ -206,7 +209,7 @@ def _baselines(
         metric: value
         for kind in kinds
         for name in FEATURES
-        for metric, value in classification.chance(len(kind.forms), f"{kind.name}_{name}").items()
+        for metric, value in labels.chance(kind.right, f"{kind.name}_{name}").items()
     }
     names = dict.fromkeys(name for of in peers.values() for name in of)
     return {
@@ -235,7 +238,7 @@ def _lines(
         names, of = list(kind.forms), probes[kind.name]
         for row, example in enumerate(kind.ids.tolist()):
             lines[example][kind.name] = {
-                "label": names[int(kind.labels[row])],
+                **labels.line(names, int(kind.labels[row]), kind.right[row]),
                 "rank_by": {name: float(probe.ranks[row]) for name, probe in of.items()},
                 "best_by": {
                     name: [names[label] for label in probe.best[row].tolist()]

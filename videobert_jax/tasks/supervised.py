@@ -59,7 +59,8 @@ def classify(
 ) -> tuple[dict[str, Float[np.ndarray, " n"]], str]:
     """({baseline: rank of each example's label}, a note) by labels and clips of another split.
 
-    Empty, with the reason in the note, where no other split has such labels.
+    Empty, with the reason in the note, where no other split has such labels. They are fitted to the
+    first label of an example, and right where they tell any.
     """
     split = context.fit_split
     if split is None or slot not in split.labels:
@@ -73,11 +74,11 @@ def classify(
         LABELLED: fitted.ridge.predict(features),
         "supervised_mlp": fitted.mlp.predict(features),
     }
-    targets = labels.ids_of(context.split, slot, labels.forms(context.dataset, slot))[ids]
+    right = labels.right(context.dataset, context.split, slot, ids)
     note = (
         f"supervised baselines of {slot}s: from the mean clip feature, {fitted.num_examples} "
         f"labelled examples of split {split.name!r}; ridge: one-hot regression, penalty "
         f"{fitted.ridge.penalty:g}; mlp: one hidden layer, {fitted.mlp.num_steps} steps; both "
         "chosen on held-out videos of it"
     )
-    return {name: ranking.ranks(values, targets) for name, values in scores.items()}, note
+    return {name: ranking.first_ranks(values, right) for name, values in scores.items()}, note

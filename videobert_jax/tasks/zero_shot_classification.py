@@ -100,6 +100,7 @@ def evaluate(
             "calibration": calibration,
             "variants": variants,
             "candidates": {slot: of.forms for slot, of in candidates.items()},
+            "label_digests": {slot.name: labels.digest(slot.forms) for slot in slots},
             "templates_of": texts,
         },
         notes=notes,
@@ -110,13 +111,14 @@ def evaluate(
 
 @dataclasses.dataclass(frozen=True)
 class _Slot:
-    """One kind of label, and the examples that have it and clips: ids and labels int64 [n]; absent:
-    ids of those without clips."""
+    """One kind of label, and the examples that have it and clips: ids and first labels int64 [n],
+    all that are `right`, [n, k]; absent: ids of those without clips."""
 
     name: str
     forms: labels.Forms
     ids: np.ndarray
     labels: np.ndarray
+    right: np.ndarray
     rows: np.ndarray  # of the encodings
     absent: np.ndarray
 
@@ -148,7 +150,10 @@ def _product(parts: Mapping[str, np.ndarray], scoring: str) -> Float[np.ndarray,
 
 def _protocol(slots: Sequence[_Slot]) -> str:
     lists = ", ".join(f"{len(slot.forms)} {slot.name}s" for slot in slots)
-    return f"declared lists ({lists}), each ranked whole for every example with a label of it"
+    several = labels.several([slot.right for slot in slots])
+    return (
+        f"declared lists ({lists}){several}, each ranked whole for every example with a label of it"
+    )
 
 
 def _how(chosen: Variant) -> str:
@@ -166,7 +171,8 @@ def _slot(context: EvaluationContext, name: str) -> _Slot:
     known = labels.ids_of(context.split, name, forms)[context.ids]
     ids, absent = context.by_clips(context.ids[known >= 0])
     rows = context.expect(ids, f"clips and a label of kind {name!r}")
-    return _Slot(name, forms, ids, known[ids], rows, absent)
+    right = labels.right(context.dataset, context.split, name, ids)
+    return _Slot(name, forms, ids, known[ids], right, rows, absent)
 
 
 def templates_of(
@@ -240,7 +246,7 @@ def _ranks(
 ) -> dict[str, np.ndarray]:
     """Slot -> rank of each of its examples' label."""
     return {
-        slot.name: ranking.ranks(answers[slot.name].by(variant), slot.labels)
+        slot.name: ranking.first_ranks(answers[slot.name].by(variant), slot.right)
         for slot in slots
         if slot.name in answers
     }
@@ -259,7 +265,7 @@ def _chance(slots: Sequence[_Slot]) -> dict[str, float]:
     return {
         name: value
         for slot in slots
-        for name, value in classification.chance(len(slot.forms), slot.name).items()
+        for name, value in labels.chance(slot.right, slot.name).items()
     }
 
 
@@ -299,13 +305,13 @@ def _without_their_video(
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """({baseline: ranks}, notes): the network where the video is withheld, and by another one."""
     prior = np.repeat(answer.prior(chosen), len(slot.ids), axis=0)
-    found = {"language_prior": ranking.ranks(prior, slot.labels)}
+    found = {"language_prior": ranking.first_ranks(prior, slot.right)}
     videos = np.asarray(context.split.video[slot.ids])
     others = other_videos.of_same_kind(videos, [slot.name] * len(videos), seed=context.seed)
     if others is None:
         return found, [f"no shuffled_video of {slot.name}s: too many examples are of one video"]
     # templates are the same for all, so what is told of another video stands in its row
-    found["shuffled_video"] = ranking.ranks(answer.by(chosen)[others], slot.labels)
+    found["shuffled_video"] = ranking.first_ranks(answer.by(chosen)[others], slot.right)
     return found, []
 
 
@@ -332,7 +338,7 @@ def _examples(
         best = shown and ranking.shortlist(shown.by(chosen), max(classification.TOP))
         for row, example in enumerate(slot.ids.tolist()):
             line = lines[example]
-            line[slot.name] = {"label": names[int(slot.labels[row])]}
+            line[slot.name] = labels.line(names, int(slot.labels[row]), slot.right[row])
             if best is not None:
                 by = {name: float(of[slot.name][row]) for name, of in ranks.items()}
                 line[slot.name] |= {"rank": by[chosen.name], "rank_by": by}

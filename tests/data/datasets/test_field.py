@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from videobert_jax.cli import main
-from videobert_jax.data import assembly, importers, index
+from videobert_jax.data import assembly, importers, index, texts
 from videobert_jax.data.datasets import (
     activitynet_captions,
     annotated,
@@ -289,7 +289,7 @@ def test_files_of_another_form_are_named(tmp_path):
         evaluated_ids.read([path.with_suffix(".csv")])
 
 
-def test_what_is_said_in_training_videos_alone_becomes_a_split(tmp_path):
+def test_what_is_said_in_trained_and_in_evaluated_videos_stands_apart(tmp_path):
     said = tmp_path / "said"
     said.mkdir()
     for name in (NAMES[0], NAMES[2]):  # one is trained on, one evaluated
@@ -303,7 +303,26 @@ def test_what_is_said_in_training_videos_alone_becomes_a_split(tmp_path):
     assert narrated.texts([0]) == ["Now we cut the fish for the soup."]
     told = (tmp_path / "set" / assembly.FAILURES_FILE).read_text()
     assert f'"{NAMES[1]}", "reason": "train_narration: no transcript' in told
+    assert f'"{NAMES[3]}", "reason": "validation_narration: no transcript' in told
     assert NAMES[2] not in told
+    # of the evaluated video, for evaluation alone, and found beside its examples
+    evaluated = dataset.split("validation_narration")
+    assert evaluated.videos == [NAMES[2]] and len(evaluated) == 1
+    assert dataset.metadata["protocols"]["validation_narration"].endswith("3492_narration")
+    spoken = texts.Spoken(dataset.split("validation"), evaluated)
+    ids = np.arange(6)
+    assert spoken.texts(ids, np.full(6, -1)) == ["Now we cut the fish for the soup.", *[""] * 5]
+
+
+def test_transcripts_of_training_videos_alone_make_one_split(tmp_path):
+    said = tmp_path / "said"
+    said.mkdir()
+    (said / f"{NAMES[0]}.vtt").write_text("WEBVTT\n\n00:01.000 --> 00:04.000\nNow cut the fish.\n")
+    corpus = youcook2.read(made_youcook2(tmp_path), None)
+    narration.add_splits(corpus, said)
+    assert set(corpus.splits) == {"train", "validation", "train_narration"}
+    assert set(corpus.protocols) == {"validation"}
+    assert not any("validation_narration" in one["reason"] for one in corpus.failures)
 
 
 def test_transcripts_of_other_videos_are_refused(tmp_path, capsys):
@@ -317,7 +336,9 @@ def test_transcripts_of_other_videos_are_refused(tmp_path, capsys):
 def test_the_real_narration_of_youcook2():
     real(YOUCOOK2, SHARED / "youcook2" / "timed_asr.csv")
     corpus = youcook2.read(YOUCOOK2, None)
-    narration.add_split(corpus, SHARED / "youcook2" / "timed_asr.csv")
+    narration.add_splits(corpus, SHARED / "youcook2" / "timed_asr.csv")
     narrated = corpus.ids("train_narration")
     assert narrated and narrated <= corpus.ids("train")
     assert not narrated & corpus.ids("validation")
+    heard = corpus.ids("validation_narration")
+    assert heard and heard <= corpus.ids("validation")

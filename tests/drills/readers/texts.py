@@ -8,7 +8,7 @@ from typing import Any
 from tests import berts, bundles
 from tests.drills.readers import Reader
 from videobert_jax.cli import localize
-from videobert_jax.text import content_words, tokenizer, transcripts, word_pieces
+from videobert_jax.text import content_words, label_lists, tokenizer, transcripts, word_pieces
 from videobert_jax.text.errors import TokenizerError
 from videobert_jax.text.transcripts import TranscriptError, sentence_folder
 from videobert_jax.video import corpus
@@ -120,6 +120,12 @@ def _content_words(folder: pathlib.Path) -> None:
     content_words.save(folder / "words.json", words)
 
 
+def _label_lists(folder: pathlib.Path) -> None:
+    forms = {"verb": {"cut": ["cut"]}, "object": {"onion": ["onion", "onions"]}}
+    counts = {"verb": {"cut": 1}, "object": {"onion": 2}}
+    label_lists.save(folder / "lists.json", label_lists.LabelLists(forms, counts, {"split": "x"}))
+
+
 def _read_steps(folder: pathlib.Path) -> list[str]:
     return localize._steps(argparse.Namespace(step=None, steps=folder / "steps.txt"))
 
@@ -180,6 +186,13 @@ READERS = [
         _content_words,
         _read_content_words,
         (content_words.ContentWordsError,),
+    ),
+    Reader(
+        "label_lists",
+        ("text.label_lists",),
+        _label_lists,
+        lambda folder: label_lists.load(folder / "lists.json").told("cut onions"),
+        (label_lists.LabelListError,),
     ),
     Reader(
         "steps",

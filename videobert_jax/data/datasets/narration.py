@@ -10,29 +10,45 @@ from videobert_jax.text import transcripts
 from videobert_jax.text.transcripts import Transcript, TranscriptError, sentences
 
 SPLIT = "train_narration"
+_ENDING = "_narration"  # of the splits beside evaluation splits
 Tell = Callable[[str, str], None]  # (video, reason) of what is left out
 
 
-def add_split(corpus: Corpus, path: pathlib.Path) -> None:
+def add_splits(corpus: Corpus, path: pathlib.Path) -> None:
     """Adds what is said in the videos of training splits as the split `train_narration`. It is a
     training split too: videos that are evaluated leave it when the corpus is written.
+
+    What is said in evaluated ones becomes splits of their own, `validation_narration` beside
+    `validation`, for evaluation alone (captions from clips and speech); of a video in several
+    evaluation splits one, beside the first. There is none where no transcript is of such a video.
 
     path: a folder of transcripts, or one file of many videos'. Videos without one, and cues that
     cannot be, are told in the corpus' failures. Raises DatasetError where no training video has
     one.
     """
     training = [split for split in corpus.splits if split not in corpus.protocols]
-    wanted = {name for split in training for name in corpus.ids(split)}
+    wanted = {SPLIT: {name for split in training for name in corpus.ids(split)}}
+    protocols = {}
+    for split, protocol in corpus.protocols.items():
+        named = {name for narrated in protocols for name in wanted[narrated]}
+        wanted[split + _ENDING] = corpus.ids(split) - named
+        protocols[split + _ENDING] = protocol + _ENDING
     said: dict[str, list[Segment]] = {}
-    for name, transcript in _said(path, wanted, corpus.drop):
+    every = {name for names in wanted.values() for name in names}
+    for name, transcript in _said(path, every, corpus.drop):
         said[name] = segments(transcript)
-    for name in sorted(wanted):
-        if said.get(name):
-            corpus.add(SPLIT, AnnotatedVideo(name, tuple(said[name])))
-        else:
-            corpus.drop(name, f"{SPLIT}: no transcript, or nothing is said in it")
+    for split, names in wanted.items():
+        if split in protocols and not any(said.get(name) for name in names):
+            continue
+        for name in sorted(names):
+            if said.get(name):
+                corpus.add(split, AnnotatedVideo(name, tuple(said[name])))
+            else:
+                corpus.drop(name, f"{split}: no transcript, or nothing is said in it")
+        if split in protocols:
+            corpus.protocols[split] = protocols[split]
     if SPLIT not in corpus.splits:
-        some = ", ".join(sorted(wanted)[:3])
+        some = ", ".join(sorted(wanted[SPLIT])[:3])
         raise index.DatasetError(
             f"{path}: no transcript of any training video ({some}, ...); expected files named "
             "after videos, such as VIDEO.en.vtt, or a JSON or csv of many videos"

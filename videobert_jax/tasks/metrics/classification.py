@@ -1,5 +1,7 @@
 """Accuracy over a declared list of labels."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -27,9 +29,23 @@ def statistics(prefix: str, *path: str) -> dict[str, Statistic]:
     return {f"{prefix}_top{top}": Statistic.share(*path, at_most=top) for top in TOP}
 
 
-def chance(num_labels: int, prefix: str) -> dict[str, float]:
-    """Exact expectation of `summary` for a random order of the labels."""
-    return {f"{prefix}_top{top}": min(top / num_labels, 1.0) for top in TOP}
+def chance(
+    num_labels: int, prefix: str, num_right: Int[np.ndarray, " q"] | None = None
+) -> dict[str, float]:
+    """Exact expectation of `from_ranks` for a random order of k labels.
+
+    num_right: how many of them are right of each query, the first counting; None, one of each. With
+    r right ones none is among the first t with probability C(k - r, t) / C(k, t).
+    """
+    counts = np.ones(1, np.int64) if num_right is None else num_right
+    numbers, queries = np.unique(counts, return_counts=True)
+    found = {}
+    for top in TOP:
+        drawn = min(top, num_labels)
+        orders = math.comb(num_labels, drawn)
+        hits = [1 - math.comb(num_labels - r, drawn) / orders for r in numbers.tolist()]
+        found[f"{prefix}_top{top}"] = float(np.average(hits, weights=queries))
+    return found
 
 
 def majority_scores(labels: Int[np.ndarray, " n"], num_labels: int) -> np.ndarray:
