@@ -96,7 +96,7 @@ def several(of_kinds: Sequence[np.ndarray]) -> str:
     nothing where there are none."""
     if all((of.sum(axis=1) <= 1).all() for of in of_kinds):
         return ""
-    return "; of an example with several labels each is right, the first of them told counts"
+    return ", of several labels of an example each right and the first of them told counting"
 
 
 def chance(of_kind: Bool[np.ndarray, "n k"], prefix: str) -> dict[str, float]:
