@@ -181,19 +181,9 @@ def test_a_step_descends_what_the_objective_is_on_paper(package, tiny_run, tiny_
         return sum(found) / made.pair_weights.sum()
 
     expected, gradient = jax.jit(jax.value_and_grad(mean))(born.params)
-    step = jax.jit(
-        lambda born, batch: steps.train_step(
-            born,
-            batch,
-            model=model,
-            rule=rule,
-            objectives=objectives,
-            seed=0,
-            accumulation_steps=1,
-            num_shards=1,
-        )
-    )
-    after, metrics = step(born, batch)
+    settings = {"model": model, "rule": rule, "objectives": objectives, "seed": 0}
+    step = functools.partial(steps.train_step, accumulation_steps=1, num_shards=1, **settings)
+    after, metrics = jax.jit(step)(born, batch)
     assert metrics[OBJECTIVE] == pytest.approx(float(expected), rel=1e-5)
     assert metrics["loss"] == pytest.approx(0.5 * float(expected), rel=1e-5)
     assert float(optax.tree.norm(gradient)) > 0.01

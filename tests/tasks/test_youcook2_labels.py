@@ -123,7 +123,8 @@ def test_steps_are_labelled_with_their_verbs_and_objects(made):
 
 def test_any_label_of_a_step_is_right(bundle, made, monkeypatch):
     def by_number(answer, variant):  # the last label of the alphabet scores highest
-        return np.tile(np.arange(answer.cloze.shape[1], dtype=np.float64), (len(answer.cloze), 1))
+        rows, columns = answer.seen["cloze"].shape
+        return np.tile(np.arange(columns, dtype=np.float64), (rows, 1))
 
     monkeypatch.setattr(zero_shot_classification._Answer, "by", by_number)
     context = context_of(bundle, made)
@@ -145,11 +146,9 @@ def test_any_label_of_a_step_is_right(bundle, made, monkeypatch):
     assert result.baselines["chance"]["verb_top5"] == pytest.approx(share, abs=0.005)
     fields = json.loads(youcook2.LABELS_FILE.read_text())
     assert result.details["label_digests"] == fields["digests"]
-    assert (
-        "45 verbs, 100 objects); of an example with several labels each is right" in result.protocol
-    )
+    assert "45 verbs, 100 objects), of several labels of an example each right" in result.protocol
     probe = linear_probe.evaluate(context)
-    assert "each is right" in probe.protocol and probe.examples[0]["object"]["labels"]
+    assert "each right" in probe.protocol and probe.examples[0]["object"]["labels"]
     best = [{*line["verb"].get("labels", [line["verb"]["label"]])}
             & {line["verb"]["best_by"]["video_tower"][0]} for line in probe.examples]  # fmt: skip
     assert probe.metrics["verb_video_tower_top1"] == np.mean([bool(one) for one in best])
