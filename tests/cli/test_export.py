@@ -7,14 +7,14 @@ import videobert_jax
 from tests import bundles
 from videobert_jax.cli import main
 from videobert_jax.tasks import report
-from videobert_jax.training import checkpoint
+from videobert_jax.training import checkpoint_bundle
 
 
 @pytest.fixture
 def checkpoints(tiny_run, monkeypatch) -> dict:
     """Bundles by the name that --checkpoint gives."""
     found = {"runs/a": bundles.tiny(tiny_run), "runs/b@3": bundles.tiny(tiny_run, seed=1)}
-    monkeypatch.setattr(checkpoint, "load_bundle", lambda name, weights: found[name])
+    monkeypatch.setattr(checkpoint_bundle, "load", lambda name, weights: found[name])
     return found
 
 

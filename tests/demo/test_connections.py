@@ -67,6 +67,12 @@ def answer(connection: socket.socket) -> bytes:
     return said
 
 
+@pytest.fixture(scope="module")
+def decoding() -> None:
+    """What uploads are taken for at all."""
+    pytest.importorskip("av", reason="PyAV is not installed")
+
+
 def test_headers_that_drip_hold_no_connection(page, monkeypatch):
     """Who comes while all are taken is told so; those that took them are cut off in time."""
     monkeypatch.setattr(server, "_ARRIVING", 8.0)
@@ -87,6 +93,7 @@ def test_questions_that_drip_are_refused_in_time(page, monkeypatch):
     assert time.monotonic() - start < 15
 
 
+@pytest.mark.usefixtures("decoding")
 def test_uploads_have_a_time_of_their_own_from_their_first_byte(page, monkeypatch):
     """2 s on this page."""
     monkeypatch.setattr(server, "_ARRIVING", 1.0)
@@ -117,6 +124,7 @@ def test_who_reads_slowly_is_cut_off(model, tmp_path, monkeypatch):
         assert len(page.request("GET", "/films/kitchen_0003", Range="bytes=0-99")[2]) == 100
 
 
+@pytest.mark.usefixtures("decoding")
 def test_few_uploads_arrive_at_a_time_and_leave_the_model_to_others(model):
     limits = uploads.Limits(megabytes=1, transfer_seconds=60, at_a_time=3)
     with pages.served(model, limits) as page:
@@ -154,6 +162,7 @@ def slow(monkeypatch):
     Slow.ends.set()
 
 
+@pytest.mark.usefixtures("decoding")
 def test_questions_are_answered_while_a_film_is_read(page, slow):
     found = []
     thread = threading.Thread(target=lambda: found.append(page.upload(b"....ftypisom")))
@@ -166,6 +175,7 @@ def test_questions_are_answered_while_a_film_is_read(page, slow):
     assert found[0][0] == 200 and found[0][1]["uploaded"]
 
 
+@pytest.mark.usefixtures("decoding")
 def test_a_film_that_nobody_waits_for_is_not_read_on(page, slow):
     before = set(page.folder.iterdir())
     with dripping(page, upload(page, 12) + b"\r\n....ftypisom", 1, pause=60):
