@@ -14,7 +14,7 @@ from videobert_jax.export import safetensors
 from videobert_jax.export.safetensors import ExportError
 from videobert_jax.files.extras import MissingExtra
 from videobert_jax.inference.model import PretrainedModel
-from videobert_jax.training import checkpoint
+from videobert_jax.training import checkpoint_bundle
 
 
 @pytest.fixture
@@ -39,7 +39,9 @@ def test_a_workdir_is_loaded_by_its_checkpoint(tiny_run, tmp_path, monkeypatch, 
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     asked = []
     made = bundles.tiny(tiny_run)
-    monkeypatch.setattr(checkpoint, "load_bundle", lambda *given: asked.append(given) or made)
+    monkeypatch.setattr(
+        checkpoint_bundle, "load", lambda *given, extra_heads: asked.append(given) or made
+    )
     model = PretrainedModel.from_pretrained(f"{tmp_path}/{name}", weights="raw")
     assert asked == [(f"{tmp_path}/{name}", "raw")] and model.bundle is made
 
