@@ -30,7 +30,7 @@ class Requests(QtWebEngineCore.QWebEngineUrlRequestInterceptor):
 
 
 class Page(QtWebEngineCore.QWebEnginePage):
-    """Notes what the console says, and chooses one file whenever a file is asked for."""
+    """Notes what the console says, and chooses the one `file` whenever one is asked for."""
 
     console: list[str]
     file: str
@@ -47,7 +47,7 @@ class Page(QtWebEngineCore.QWebEnginePage):
 class Browser:
     """The page in a window."""
 
-    def __init__(self, file: str):
+    def __init__(self, file: str = ""):
         self.requests: list[str] = []
         self.profile = QtWebEngineCore.QWebEngineProfile()
         self.interceptor = Requests(self.requests)

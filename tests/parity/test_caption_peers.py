@@ -54,7 +54,7 @@ def by_sacrebleu(
 @pytest.mark.parametrize("most", [1, 4])
 def test_bleu_of_a_corpus_is_sacrebleus(most):
     captions, references = drawn(200, most, most)
-    ours = scored(captions, references).corpus
+    ours = scored(captions, references).summary()
     plain = {"tokenize": "none", "smooth_method": "none"}
     for order in range(1, 5):
         theirs = by_sacrebleu(captions, references, order, **plain)
@@ -67,12 +67,12 @@ def test_bleu_of_a_corpus_is_sacrebleus(most):
 def test_sacrebleus_own_settings_are_another_figure():
     captions = ["Cut the onion, and stir.", "Stir it in a hot pan"]
     references = [["cut the onion and stir"], ["stir it in a hot pan"]]
-    ours = scored(captions, references).corpus["BLEU_4"]
+    ours = scored(captions, references).summary()["BLEU_4"]
     assert ours == pytest.approx(1.0)  # words in small letters, without punctuation
     assert by_sacrebleu(captions, references, 4, tokenize="13a") < 0.7
     # nothing in common but single words: smoothed there, next to nothing here
     captions, references = ["pan onion the stir"], [["stir the pan onion slowly"]]
-    ours = scored(captions, references).corpus["BLEU_4"]
+    ours = scored(captions, references).summary()["BLEU_4"]
     assert ours < 1e-3
     assert by_sacrebleu(captions, references, 4, tokenize="none", smooth_method="none") == 0.0
     assert by_sacrebleu(captions, references, 4, tokenize="none", smooth_method="exp") > 0.1
