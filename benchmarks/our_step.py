@@ -167,6 +167,7 @@ def network_config(sizes: lxmert.Sizes, form: Form) -> ModelConfig:
         token_head=False,
         answers=0,
         clip_labels=0,
+        extra_heads=(),
         masked_video_head="nce",
         visual_words=VisualWordsConfig(branching=1, depth=1),  # there are none
         activation="gelu",
