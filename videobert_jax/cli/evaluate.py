@@ -105,13 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{FOLLOW_SECONDS:.0f} s)",
     )
     model_options.add_weights_argument(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of hidden words and held-out videos")
-    parser.add_argument(
-        "--untrained-heads",
-        action="store_true",
-        help="ask heads that no objective ever taught, too, and say so in the record",
-    )
-    parser.add_argument("--limit", type=int, help="evaluate the first examples only")
+    _add_what_is_asked(parser)
     parser.add_argument(
         "--platform", default="", help="'cpu' says that an accelerator is left unused on purpose"
     )
@@ -121,6 +115,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     task_options.add_captioning(parser)
     task_options.add_whole_videos(parser)
     task_options.add_multiple_choice(parser)
+
+
+def _add_what_is_asked(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=0, help="of hidden words and held-out videos")
+    parser.add_argument(
+        "--untrained-heads",
+        action="store_true",
+        help="ask heads that no objective ever taught, too, and say so in the record",
+    )
+    parser.add_argument("--limit", type=int, help="evaluate the first examples only")
 
 
 def run(arguments: argparse.Namespace) -> int:

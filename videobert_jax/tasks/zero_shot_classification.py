@@ -87,10 +87,8 @@ def evaluate(
         averaging=classification.AVERAGING,
         truncation={"templates_cut": sum(answer.num_cut for answer in answers.values())},
         metrics=variants[chosen.name],
-        baselines={
-            "chance": _chance(slots),
-            **{name: _figures(of) for name, of in baselines.items()},
-        },
+        baselines={"chance": _chance(slots)}
+        | {name: _figures(of) for name, of in baselines.items()},
         examples=_examples(context, expected, slots, answers, chosen, ranks, baselines),
         setting_if_seen="zero_shot",  # the videos are new and labels were never seen
         templates=list(dict.fromkeys(text for of_slot in texts.values() for text in of_slot)),
