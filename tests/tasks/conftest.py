@@ -150,6 +150,12 @@ def bundle(dataset) -> bundles.ModelBundle:
 
 
 @pytest.fixture
+def no_java(monkeypatch, tmp_path) -> None:
+    """No METEOR, which takes a program in Java some seconds."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.fixture
 def made_again(monkeypatch, context) -> tuple[EvaluationContext, list[int]]:
     """(the context with states of clips that are not kept but made for 10 rows at a time, for how
     many rows they are made)."""

@@ -23,10 +23,7 @@ from videobert_jax.tasks import (
 )
 from videobert_jax.tasks.context import EvaluationContext
 
-
-@pytest.fixture(autouse=True)
-def no_java(monkeypatch, tmp_path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("no_java")
 
 
 @pytest.fixture(scope="module")

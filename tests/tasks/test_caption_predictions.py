@@ -15,10 +15,7 @@ from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import caption_meteor, caption_pairs, caption_scores
 from videobert_jax.tasks.metrics.caption_tokens import tokenize
 
-
-@pytest.fixture(autouse=True)
-def no_java(monkeypatch, tmp_path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("no_java")
 
 
 @pytest.fixture

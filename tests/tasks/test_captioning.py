@@ -17,6 +17,8 @@ from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import caption_pairs, caption_scores
 
+pytestmark = pytest.mark.usefixtures("no_java")
+
 WRITING = {
     "beams": 2,
     "length_penalty": 1.0,
@@ -26,11 +28,6 @@ WRITING = {
     "repetition_penalty": 1.0,
 }
 SETTINGS = captioning.Settings(inputs="video", transcripts=None, writing=WRITING)
-
-
-@pytest.fixture(autouse=True)
-def no_java(monkeypatch, tmp_path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
 
 
 def named_in(caption: str, forms: dict[str, list[str]]) -> set[str]:

@@ -393,8 +393,7 @@ def test_a_state_from_before_there_was_a_window_is_restored_without(tmp_path: pa
     checkpointer = opened(tmp_path / "run")
     checkpointer.save(1, old, DATA_STATE)
     checkpointer.close()
-    wanted = structs_of(state_on(mesh, 1))
-    assert wanted.window is not None
+    assert (wanted := structs_of(state_on(mesh, 1))).window is not None
     restored = opened(tmp_path / "run").restore_latest(lambda step: wanted)
     assert restored is not None and restored.state.window is None
     np.testing.assert_array_equal(restored.state.params["tower"]["bias"], np.ones(8))

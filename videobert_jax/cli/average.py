@@ -13,7 +13,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from videobert_jax.files import atomic, storage
+from videobert_jax.cli import result_files
+from videobert_jax.files import storage
 from videobert_jax.tasks import report
 from videobert_jax.tasks.errors import EvaluationError
 
@@ -45,10 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{name:<32}{of['mean']:>9.4f}{of['deviation']:>11.4f}")
     print(f"\ndeviation: of one fold, n - 1\n{found['protocol']}")
     if arguments.json is not None:
-        output = storage.path(arguments.json)
-        storage.make_folder(output.parent)
-        atomic.write_json(output, found)
-        print(f"-> {output}")
+        result_files.write_json(arguments.json, found)
     return 0
 
 

@@ -7,7 +7,8 @@ Examples are matched by id in A.examples.jsonl and B.examples.jsonl, beside the 
 
 import argparse
 
-from videobert_jax.files import atomic, storage
+from videobert_jax.cli import result_files
+from videobert_jax.files import storage
 from videobert_jax.tasks import comparison
 
 HELP = "compare two results of one protocol, with paired intervals and a paired test"
@@ -45,8 +46,5 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print("\n".join([*found["notes"], found["method"]]))
     if arguments.json is not None:
-        output = storage.path(arguments.json)
-        storage.make_folder(output.parent)
-        atomic.write_json(output, found)
-        print(f"-> {output}")
+        result_files.write_json(arguments.json, found)
     return 0

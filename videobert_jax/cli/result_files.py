@@ -1,9 +1,10 @@
-"""Where eval.py writes results: a file each, beside what they are of."""
+"""Where commands write results: of eval.py a file each, beside what they are of."""
 
 import itertools
 import pathlib
+from typing import Any
 
-from videobert_jax.files import storage
+from videobert_jax.files import atomic, storage
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.training import checkpoint_name
 
@@ -44,3 +45,11 @@ def outputs(
 def _ending(split: str) -> str:
     """Of the names of another split's files: "_unseen_pairs" of "test_unseen_pairs"."""
     return split.removeprefix("test") if split.startswith("test_") else f"_{split}"
+
+
+def write_json(name: str, found: Any) -> None:
+    """Writes what a command found to a file, and says so."""
+    output = storage.path(name)
+    storage.make_folder(output.parent)
+    atomic.write_json(output, found)
+    print(f"-> {output}")
