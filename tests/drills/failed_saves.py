@@ -185,7 +185,8 @@ class Drill:
             self._save(checkpointer, 2)
             calls = self.place.disarm()
             saved = checkpointer.newest == 2
-            removable = not lasting or error == errno.ENOSPC  # while the fault lasted
+            # while it lasted; where one call failed, others may have been under way yet
+            removable = error == errno.ENOSPC
             left = self._left(workdir, [1, 2] if saved else [1]) if removable else []
             self._save(checkpointer, 3)
             checkpointer.close()

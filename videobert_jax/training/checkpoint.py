@@ -154,7 +154,7 @@ class Checkpointer:
     def close(self) -> None:
         """Waits, deletes what is no longer kept, and lets go of orbax."""
         self.wait()
-        self._tidy()
+        self._unsaved -= self._tidied()
         self._close_manager()
         self._thread.shutdown()
 
@@ -171,7 +171,7 @@ class Checkpointer:
         if jax.process_index() > 0:
             return
         self._before_writing()
-        self._tidy()
+        self._unsaved -= self._tidied()
         for folder in (checkpoint_folder.CHECKPOINTS, checkpoint_folder.MANIFESTS):
             storage.make_folder(self._workdir / folder)
         if self._manager is None:
@@ -229,19 +229,19 @@ class Checkpointer:
             f"SAVE FAILED: step {step} is not saved to {self._folder(step)}: {cause}. Training "
             f"goes on, and the next save is tried when it is due; {newest}."
         )
-        self._tidy()
+        self._tidied()  # and once more before the next save: writes may be under way yet
 
-    def _tidy(self) -> None:
+    def _tidied(self) -> set[int]:
         """Removes what failed saves left and what is no longer kept; what cannot go now is tried
-        again, and keeps no save from being made."""
+        again, and keeps no save from being made. The failed ones of which nothing is left."""
         if jax.process_index() > 0:
-            return
-        for step in sorted(self._unsaved):
-            if self._removed(step, checkpoint_folder.remove_unsaved):
-                self._unsaved.discard(step)
+            return set()
+        remove = checkpoint_folder.remove_unsaved
+        gone = {step for step in sorted(self._unsaved) if self._removed(step, remove)}
         for step in [step for step in self._steps if step != self._besides][: -self._keep]:
             if self._removed(step, checkpoint_folder.delete_step):
                 self._steps.remove(step)
+        return gone
 
     def _removed(self, step: int, remove: Callable[[storage.Path, int], None]) -> bool:
         if cause := _attempt(lambda: remove(self._workdir, step)):

@@ -2,8 +2,10 @@
 compared with their manifests, by one process alone and without a mesh."""
 
 import dataclasses
+import errno
 import math
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,6 +23,8 @@ BEST_FILE, BEST_FORMAT = "best.json", 1  # files without a format are older than
 # What orbax puts last into a folder of a bucket, where nothing can be renamed.
 _COMMITTED = "commit_success.txt"
 _TEMPORARY = ".orbax-checkpoint-tmp"  # in what orbax calls the folder of a step under way
+_LOOK_SECONDS, _QUIET_LOOKS = 0.1, 3  # until nothing more comes of a save that failed
+_REMOVAL_SECONDS = 30.0
 _AVERAGE = "ema"  # the part of a state that is the moving average of its params
 _READ_BYTES = 1 << 30  # read and compared at a time, so that verifying needs little memory
 _SHOWN = 5  # differences that a message names
@@ -251,13 +255,36 @@ def delete_step(workdir: storage.Path, step: int) -> None:
 
 
 def remove_unsaved(workdir: storage.Path, step: int) -> None:
-    """Deletes what a save of a step, which failed, has left; nothing else."""
-    delete_step(workdir, step)
-    for folder in (workdir / CHECKPOINTS).glob(f"{step}{_TEMPORARY}*"):
-        storage.remove(folder)
+    """Deletes what a save of a step, which failed, has left; nothing else.
+
+    orbax tells of the first write that failed while others are under way, and those make their
+    folders again: so this looks until nothing has come for a moment. Raises OSError.
+    """
+    deadline, quiet = time.monotonic() + _REMOVAL_SECONDS, 0
+    while quiet < _QUIET_LOOKS:
+        if time.monotonic() > deadline:
+            raise OSError(errno.EBUSY, "still being written", str(step_folder(workdir, step)))
+        try:
+            quiet = 0 if _removed_unsaved(workdir, step) else quiet + 1
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError) and error.errno != errno.ENOTEMPTY:
+                raise
+            quiet = 0
+        time.sleep(_LOOK_SECONDS)
+
+
+def _removed_unsaved(workdir: storage.Path, step: int) -> bool:
+    """Whether there was anything to delete."""
     half_written = (workdir / MANIFESTS).glob(f".{step}.*.tmp")  # of `atomic`
-    for path in (*manifest_parts(workdir, step), *half_written):
-        path.unlink()
+    manifests = [manifest_path(workdir, step), *manifest_parts(workdir, step), *half_written]
+    folders = [
+        step_folder(workdir, step),
+        *(workdir / CHECKPOINTS).glob(f"{step}{_TEMPORARY}*"),
+    ]
+    left = [path for path in (*manifests, *folders) if path.exists()]
+    for path in left:
+        storage.remove(path)
+    return bool(left)
 
 
 def manifest_parts(workdir: storage.Path, step: int | None = None) -> list[storage.Path]:
