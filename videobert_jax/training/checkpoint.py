@@ -13,6 +13,7 @@ saves and restores.
 
 import concurrent.futures
 import dataclasses
+import gc
 import itertools
 import json
 import time
@@ -256,8 +257,10 @@ class Checkpointer:
 
     def _close_manager(self) -> None:
         manager, self._manager = self._manager, None
-        if manager is not None:
-            _attempt(manager.close)  # what it says is of a save that is known to have failed
+        # what it says is of a save that is known to have failed
+        if manager is not None and _attempt(manager.close):
+            del manager
+            gc.collect()  # where its close raised, a thread of its own lives as long as it does
 
     def _meet(self) -> None:
         processes.wait_for_all(f"saving {next(_MEETINGS)}")
