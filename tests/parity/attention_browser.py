@@ -3,13 +3,10 @@
 Screenshots of what is shown go to the folder.
 """
 
-import json
-import os
 import pathlib
 import sys
 
-from demo_browser import Browser, settled
-from PySide6 import QtCore, QtTest, QtWidgets
+from qt_browser import Browser, QtCore, QtTest, settled
 
 READ = """(side => [...document.querySelectorAll(side)].map(e => ({
     lit: e.classList.contains("lit"), percent: e.querySelector(".percent").innerText,
@@ -24,7 +21,6 @@ LIT = f"""{{clips: {READ}(".clip"), words: {READ}(".spoken"),
 
 
 def main(page: str, folder: str) -> None:
-    application = QtWidgets.QApplication(sys.argv[:1])
     browser = Browser()
     browser.page.load(QtCore.QUrl.fromLocalFile(page))
     browser.until("document.querySelectorAll('.map td').length", "the maps")
@@ -57,12 +53,7 @@ def main(page: str, folder: str) -> None:
     found["width"] = browser.ask("document.documentElement.scrollWidth")
     found["alerts"] = browser.ask("window.alerted || 0")
     settled(browser, pathlib.Path(folder) / "line.png")
-    print(
-        json.dumps({**found, "requests": browser.requests, "console": browser.page.console}),
-        flush=True,
-    )
-    application.quit()
-    os._exit(0)  # without Qt's own taking down, which may wait
+    browser.end(found)
 
 
 if __name__ == "__main__":
