@@ -5,9 +5,8 @@ import contextlib
 import os
 import pathlib
 import sys
-import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from videobert_jax.models.config import WEIGHTS
 
@@ -88,19 +87,10 @@ def opened(arguments: argparse.Namespace) -> Iterator["PretrainedModel"]:
     Raises what `videobert_jax.load` does, NoModelError and HardwareError.
     """
     import videobert_jax
-    from videobert_jax.inference.inputs import InputWarning
+    from videobert_jax.inference import inputs
     from videobert_jax.training import hardware
 
-    def say(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, InputWarning):
-            print(f"warning: {message}", file=sys.stderr)
-        else:
-            shown_before(message, category, *where, **more)
-
-    with warnings.catch_warnings():
-        shown_before = warnings.showwarning
-        warnings.simplefilter("always", InputWarning)
-        warnings.showwarning = say
+    with inputs.warned(lambda text: print(f"warning: {text}", file=sys.stderr)):
         print(hardware.start(arguments.platform), file=sys.stderr)
         yield videobert_jax.load(
             arguments.checkpoint or by_default(),

@@ -6,7 +6,6 @@ import itertools
 import math
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from io import BufferedIOBase
@@ -18,8 +17,7 @@ from videobert_jax.demo import uploads
 from videobert_jax.demo.films import Entry, Films
 from videobert_jax.demo.refusals import Refusal, bad
 from videobert_jax.demo.uploads import Limits
-from videobert_jax.inference import attention_page
-from videobert_jax.inference.inputs import InputWarning
+from videobert_jax.inference import attention_page, inputs
 from videobert_jax.inference.model import PretrainedModel
 from videobert_jax.objectives.config import VIDEO
 from videobert_jax.schema import EMBEDDED
@@ -66,7 +64,13 @@ class Service:
     def _model_alone(self) -> Iterator[tuple[PretrainedModel, list[str]]]:
         """The model, and what it warns of, known at the end."""
         full = f"{_WAITING} questions are waiting for the model already; ask again in a moment."
-        with _place(self._waiting, full), self._turn(self._busy), _noticed() as told:
+        told: list[str] = []
+
+        def tell(text: str) -> None:
+            if text not in told:
+                told.append(text)
+
+        with _place(self._waiting, full), self._turn(self._busy), inputs.warned(tell):
             yield self._model, told
 
     @contextlib.contextmanager
@@ -318,24 +322,6 @@ def _place(places: threading.BoundedSemaphore, full: str) -> Iterator[None]:
         yield
     finally:
         places.release()
-
-
-@contextlib.contextmanager
-def _noticed() -> Iterator[list[str]]:
-    """Fills a list with the texts of InputWarnings, each once; for one thread at a time."""
-    told: list[str] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", InputWarning)
-        show = warnings.showwarning
-
-        def notice(message: Warning | str, category: type[Warning], *where: Any) -> None:
-            if not issubclass(category, InputWarning):
-                show(message, category, *where)
-            elif str(message) not in told:
-                told.append(str(message))
-
-        warnings.showwarning = notice
-        yield told
 
 
 def _text(asked: dict[str, Any]) -> str:

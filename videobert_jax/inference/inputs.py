@@ -1,10 +1,11 @@
 """What applications give a model, checked and in few shapes; what it gives back, in their order."""
 
+import contextlib
 import dataclasses
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +25,24 @@ class InputError(ValueError):
 
 class InputWarning(UserWarning):
     """An input of which the model's answer means little."""
+
+
+@contextlib.contextmanager
+def warned(tell: Callable[[str], object]) -> Iterator[None]:
+    """Gives texts of InputWarnings to `tell`, each time one comes, in place of showing them; of one
+    thread at a time, as `warnings` has it."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+        warnings.simplefilter("always", InputWarning)
+
+        def hand_on(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, InputWarning):
+                tell(str(message))
+            else:
+                show(message, category, *where)
+
+        warnings.showwarning = hand_on
+        yield
 
 
 class Frames(NamedTuple):
