@@ -8,7 +8,7 @@ import pytest
 
 from videobert_jax.cli import evaluate
 from videobert_jax.data import writer
-from videobert_jax.tasks import caption_files, caption_labels, report
+from videobert_jax.tasks import caption_files, caption_labels, comparison, report
 from videobert_jax.tasks.caption_results import References
 from videobert_jax.tasks.context import PredictionContext
 from videobert_jax.tasks.errors import EvaluationError
@@ -54,18 +54,30 @@ def test_captions_are_scored_like_a_networks(dataset, captions, tmp_path, capsys
     assert "BLEU_4" in capsys.readouterr().out
 
 
-def test_meteor_is_of_every_row_and_its_mean_is_told_by_the_lines(
-    dataset, captions, tmp_path, monkeypatch
-):
+def test_meteor_is_of_every_row_and_told_by_the_lines(dataset, captions, tmp_path, monkeypatch):
+    def told(caption: str, reference: str) -> list[int]:
+        """Words of both, and those that both have."""
+        said, known = caption.split(), reference.split()
+        return [len(said), len(known), len(set(said) & set(known))]
+
+    def share(said: int, known: int, met: int) -> float:
+        """METEOR of content words that are matched one by one."""
+        if not met:
+            return 0.0
+        precision, recall = met / said, met / known
+        return 0.4 * precision * recall / (0.85 * precision + 0.15 * recall)
+
     class Program:
-        """Stands in for Java: the share of a caption's words that its first reference has."""
+        """Stands in for Java: words of a caption that its first reference has, none in a run."""
+
+        def __init__(self):
+            self.lines: list[str] = []
 
         def compute_score(self, references, candidates):
-            shares = []
-            for key, (caption,) in candidates.items():
-                said, known = caption.split(), references[key][0].split()
-                shares.append(sum(word in known for word in said) / max(len(said), 1))
-            return sum(shares) / 7, shares  # the program's own figure is no mean
+            found = [told(of[0], references[key][0]) for key, of in candidates.items()]
+            for said, known, met in found:
+                self.lines.append(f"{said} {known} 0 0 {met} {met}{' 0' * 14} {met} {met} {met}")
+            return share(*np.sum(found, axis=0)), [share(*of) for of in found]
 
     monkeypatch.setattr(caption_meteor, "_program", Program)
     file = tmp_path / "captions.json"
@@ -74,17 +86,23 @@ def test_meteor_is_of_every_row_and_its_mean_is_told_by_the_lines(
     output = tmp_path / "captions.json_eval" / "captioning.json"
     record, lines = json.loads(output.read_text()), report.read_examples(output)
     for name, figures in {"": record["metrics"], **record["baselines"]}.items():
-        told = [line["baselines"][name] if name else line for line in lines]
-        shares = [line["METEOR"] for line in told]
-        for line, of, share in zip(lines, told, shares, strict=True):
-            known = tokenize(line["references"][0]).split()
-            said = tokenize(of["caption"]).split()
-            assert share == pytest.approx(np.mean([word in known for word in said]))
+        of_system = [line["baselines"][name] if name else line for line in lines]
+        counts = [
+            told(tokenize(of["caption"]), tokenize(line["references"][0]))
+            for line, of in zip(lines, of_system, strict=True)
+        ]
+        shares = [line["METEOR"] for line in of_system]
+        assert shares == pytest.approx([share(*of) for of in counts])
         assert figures["METEOR_macro"] == pytest.approx(np.mean(shares))
-        assert figures["METEOR"] == pytest.approx(sum(shares) / 7)
-    assert "METEOR_macro" in record["intervals"] and "METEOR" not in record["intervals"]
+        assert figures["METEOR"] == pytest.approx(share(*np.sum(counts, axis=0)))
+    low, high = record["intervals"]["METEOR"]
+    assert low < record["metrics"]["METEOR"] < high
+    assert "METEOR_macro" in record["intervals"]
     assert record["meteor"] == {"value": record["metrics"]["METEOR"], "reason": None}
     assert len(record["baselines"]) == 3
+    result = comparison.Result.read(output)
+    figure = comparison.compare(result, result, intersection=False, seed=0)["figures"]["METEOR"]
+    assert (figure["interval"], figure["p_value"]) == ([0, 0], 1)
 
 
 def test_lines_are_read_as_well_and_their_videos_compared(dataset, captions, tmp_path):

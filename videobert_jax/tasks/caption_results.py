@@ -91,7 +91,7 @@ class _Measured:
         return {**self.scores.summary(), **self.meteor.summary(), **accuracies}
 
     def statistics(self) -> dict[str, Statistic]:
-        """How the figures are read off the lines; that of METEOR's program is not."""
+        """How the figures are read off the lines."""
         kinds = dict.fromkeys(kind for of in self.exact for kind in of)
         return {
             **caption_scores.statistics(),

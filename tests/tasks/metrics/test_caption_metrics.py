@@ -186,3 +186,37 @@ def test_meteor_is_the_peers_program():
     assert again.value == meteor.value != of_other.value  # each by itself, of one program
     assert meteor.reason is None and meteor.value is not None
     assert meteor.examples[0] == pytest.approx(1.0) and 0.1 < meteor.examples[1] < 0.9
+
+
+def test_meteor_of_draws_and_swaps_is_the_peers_of_their_captions(real_pairs):
+    """Its program is given the captions of every draw, and of every swap of videos, anew."""
+    texts, references = (list(side[:24]) for side in real_pairs)
+    texts[:4] = [of[0] for of in references[:4]]  # runs of captions that are right are not counted
+    texts[4], references[4] = "oil mixes", ["soup mixing oil mixing in"]  # stems
+    others = [texts[place - 1] if place % 2 else of[-1] for place, of in enumerate(references)]
+    pairs = [caption_pairs.pair(enumerate(of), enumerate(references)) for of in (texts, others)]
+    program = caption_meteor._program()  # begun once
+    scores = [caption_meteor._of(program, of) for of in pairs]
+    stated = scores[0].statistics()["METEOR"]
+    read = [stated.read([of.line(n) for n in range(24)])[0] for of in scores]
+    # every kind of match is among them, of content words and of function words
+    stages = np.concatenate(read)[:, 4:20].sum(axis=0).reshape(4, 4)
+    assert (stages[:, :2] > 0).all() and (stages[0, 2:] > 0).all()
+    drawn = np.random.default_rng(0).multinomial(24, np.full(24, 1 / 24), 3)
+    asked, expected = [], []
+    for of, values in zip(pairs, read, strict=True):
+        expected += stated.of_draws(values, np.ones(24), drawn.astype(float)).tolist()
+        asked += [[(of, n) for n in np.repeat(np.arange(24), times).tolist()] for times in drawn]
+    swapped = np.where(np.arange(24)[:, None] < 8, *read[::-1])
+    expected += stated.of(swapped[None], np.ones(24)).tolist()
+    asked.append([(pairs[int(n < 8)], n) for n in range(24)])
+    again = [
+        caption_pairs.CaptionPairs(
+            tuple(range(24)),
+            tuple(of.candidates[n] for of, n in one),
+            tuple(of.references[n] for of, n in one),
+        )
+        for one in asked
+    ]
+    told = [caption_meteor._of(program, of).value for of in again]
+    assert expected == pytest.approx(told, abs=1e-9) and len(set(told)) == 7

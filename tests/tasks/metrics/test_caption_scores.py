@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videobert_jax.tasks.errors import EvaluationError
-from videobert_jax.tasks.metrics import caption_meteor, caption_pairs, caption_scores
+from videobert_jax.tasks.metrics import caption_meteor, caption_pairs, caption_scores, meteor
 from videobert_jax.tasks.metrics.caption_tokens import tokenize
+from videobert_jax.tasks.metrics.statistic import Statistic
 
 WORDS = "cut stir the a onion pan".split()
 SENTENCES = st.lists(st.sampled_from(WORDS), min_size=1, max_size=7).map(" ".join)
@@ -229,6 +231,100 @@ def test_corpus_bleu_is_drawn_and_swapped_as_captions_are(order):
     expected = np.mean(np.array(differences) >= differences[0] - 1e-9)
     assert 0 < expected <= 1 and differences[0] > 0
     assert stated.p_value(*read, np.ones(10), groups, seed=0) == pytest.approx(expected)
+
+
+def of_alignments(told: list[list[float]]) -> float:
+    """METEOR 1.5 (Denkowski and Lavie 2014, section 3) of what its program counted of captions."""
+    total = [sum(of[place] for of in told) for place in range(20)]
+    runs = sum(0 if of[20] == 1 and of[21:] == of[:2] else of[20] for of in told)
+    matched = sum(of[21] + of[22] for of in told) / 2
+    sides = []
+    for side in (0, 1):
+        met = sum(
+            weight * (0.75 * total[4 * stage + side] + 0.25 * total[4 * stage + 2 + side])
+            for stage, weight in enumerate((1.0, 0.6, 0.8, 0.6), 1)
+        )
+        words = 0.75 * (total[side] - total[2 + side]) + 0.25 * total[2 + side]
+        sides.append(met / words if words else 0.0)
+    precision, recall = sides
+    if not precision or not recall:
+        return 0.0
+    mean = precision * recall / (0.85 * precision + 0.15 * recall)
+    return mean * (1 - 0.6 * (runs / matched) ** 0.2)
+
+
+def alignments(seed: int, size: int) -> list[list[float]]:
+    """What METEOR's program may say of captions: every third is its reference, one has no word."""
+    random = np.random.default_rng(seed)
+    told = []
+    for number in range(size):
+        content = random.integers(1, 4, 2)
+        by_stage = [random.multinomial(random.integers(content.min() + 1), [0.25] * 4).tolist()]
+        by_stage.append([of if number % 2 else max(of - 1, 0) for of in by_stage[0]])
+        function = random.integers(0, 3, 2)
+        if number % 3 == 0:
+            content[1], function[1] = content[0], function[0]
+            by_stage = [[int(content[0]), 0, 0, 0]] * 2
+        met = int(function.min())
+        stages = [[by_stage[0][n], by_stage[1][n], *[met if n == 0 else 0] * 2] for n in range(4)]
+        words = [sum(by_stage[side]) + met for side in (0, 1)]
+        runs = 1 if number % 3 == 0 else int(random.integers(0, max(words) + 1))
+        lengths = [int(content[side] + function[side]) for side in (0, 1)]
+        told.append([*lengths, *function.tolist(), *sum(stages, []), runs, *words])
+    told[-1] = [0, 3, 0, 1, *[0] * 19]
+    return [[float(number) for number in of] for of in told]
+
+
+def test_corpus_meteor_is_drawn_and_swapped_as_captions_are():
+    """By its definition over captions counted as often as they are drawn, or given to the other
+    system."""
+    systems = [alignments(seed, 10) for seed in (5, 2)]
+    told = of_alignments(systems[0])
+    assert 0.1 < told < 0.9
+    stated, read = Statistic.of_sums("METEOR", "METEOR_counts"), []
+    for system in systems:
+        counts = meteor.counts([" ".join(map(str, of)) for of in system])
+        for of, own in zip(system, counts, strict=True):
+            assert meteor.of_sums(own[None].astype(float))[0] == pytest.approx(of_alignments([of]))
+        found = caption_meteor.Meteor(0.0, np.zeros(10), counts, None)
+        values, _ = stated.read([json.loads(json.dumps(found.line(n))) for n in range(10)])
+        assert found.statistics()["METEOR"] == stated
+        read.append(values)
+    assert stated.of(read[0][None], np.ones(10)) == pytest.approx([told])
+    drawn = np.random.default_rng(2).multinomial(10, np.full(10, 0.1), 5)
+    for system, values in zip(systems, read, strict=True):
+        of_draws = stated.of_draws(values, np.ones(10), drawn.astype(float)).tolist()
+        for times, of_draw in zip(drawn.tolist(), of_draws, strict=True):
+            repeated = [of for of, n in zip(system, times, strict=True) for _ in range(n)]
+            assert of_draw == pytest.approx(of_alignments(repeated))
+    differences = []
+    for swaps in itertools.product([False, True], repeat=5):
+        sides = [[systems[n ^ swaps[i // 2]][i] for i in range(10)] for n in (0, 1)]
+        differences.append(abs(of_alignments(sides[0]) - of_alignments(sides[1])))
+    expected = np.mean(np.array(differences) >= differences[0] - 1e-9)
+    groups = [f"video {n // 2}" for n in range(10)]
+    assert 0 < expected < 1
+    assert stated.p_value(*read, np.ones(10), groups, seed=0) == pytest.approx(expected)
+
+
+def test_lines_of_another_meteor_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match="'1.0 2.0'; expected 23 counts of METEOR 1.5"):
+        meteor.counts(["0.0 " * 23, "1.0 2.0"])
+
+    class Program:
+        """One whose figure does not follow from its counts."""
+
+        lock = threading.Lock()
+        lines = [" ".join(map(str, of)) for of in alignments(0, 1)]
+
+        def compute_score(self, references, candidates):
+            self.lines.append("0.0 " * 23)
+            return 0.5, [0.5]
+
+    monkeypatch.setattr(caption_meteor, "_program", Program)
+    (found,) = caption_meteor.score([caption_pairs.pair([(1, "a")], [(1, ["a"])])])
+    assert found.value is None and "it says 0.5, and its counts 0.0; expected MET" in found.reason
+    assert not found.line(0) and not found.statistics()
 
 
 def test_candidates_are_put_in_the_order_of_the_references():

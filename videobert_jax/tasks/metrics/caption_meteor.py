@@ -11,19 +11,22 @@ from typing import Any
 
 import numpy as np
 
+from videobert_jax.tasks.metrics import meteor
 from videobert_jax.tasks.metrics.caption_pairs import CaptionPairs
 from videobert_jax.tasks.metrics.statistic import Statistic
 
-NAME, MEAN_NAME = "METEOR", "METEOR_macro"
+NAME, MEAN_NAME, COUNTS = meteor.NAME, "METEOR_macro", "METEOR_counts"
+_EQUAL = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
 class Meteor:
     """value: of the corpus, or None with the reason why there is none; examples: float64 [n], of
-    which it is not the mean: the program adds up what it counted of each."""
+    which it is not the mean: the program adds up what it counted of each, counts int64 [n, k]."""
 
     value: float | None
     examples: np.ndarray | None
+    counts: np.ndarray | None
     reason: str | None
 
     def summary(self) -> dict[str, float]:
@@ -32,27 +35,34 @@ class Meteor:
             return {}
         return {NAME: self.value, MEAN_NAME: float(self.examples.mean())}
 
-    def line(self, row: int) -> dict[str, float]:
+    def line(self, row: int) -> dict[str, object]:
         """What the line of an example has, for `statistics`."""
-        return {} if self.examples is None else {NAME: float(self.examples[row])}
+        if self.examples is None or self.counts is None:
+            return {}
+        return {NAME: float(self.examples[row]), COUNTS: self.counts[row].tolist()}
 
     def statistics(self) -> dict[str, Statistic]:
-        """How a figure is read off lines."""
-        return {} if self.examples is None else {MEAN_NAME: Statistic.mean(NAME)}
+        """How figures are read off lines."""
+        if self.examples is None:
+            return {}
+        return {NAME: Statistic.of_sums(NAME, COUNTS), MEAN_NAME: Statistic.mean(NAME)}
 
 
 def score(every: Sequence[CaptionPairs]) -> list[Meteor]:
     """METEOR of each system's candidates beside their references; the program is begun once."""
     program = _program()
     if isinstance(program, str):
-        return [Meteor(None, None, program)] * len(every)
+        return [_none(program)] * len(every)
     try:
         return [_of(program, pairs) for pairs in every]
     except (OSError, ValueError) as error:
         if program.lock.locked():
             program.lock.release()  # else its end waits for it for ever
-        failed = Meteor(None, None, f"pycocoevalcap's METEOR failed: {error}")
-        return [failed] * len(every)
+        return [_none(f"pycocoevalcap's METEOR failed: {error}")] * len(every)
+
+
+def _none(reason: str) -> Meteor:
+    return Meteor(None, None, None, reason)
 
 
 def _program() -> Any:
@@ -63,7 +73,19 @@ def _program() -> Any:
         from pycocoevalcap.meteor.meteor import Meteor as Program  # pyright: ignore[reportMissingImports] (of test-parity)
     except ImportError as error:
         return f"METEOR needs pycocoevalcap (pip install it): {error}"
-    program: Any = Program()
+
+    class Keeping(Program):
+        """Keeps what it says of each caption, which it reads off to itself alone."""
+
+        def __init__(self):
+            super().__init__()
+            self.lines: list[str] = []
+
+        def _stat(self, hypothesis_str: str, reference_list: list[str]) -> str:
+            self.lines.append(super()._stat(hypothesis_str, reference_list))
+            return self.lines[-1]
+
+    program: Any = Keeping()
     # it writes more to its error stream than a pipe holds where nobody reads
     reader = threading.Thread(target=program.meteor_p.stderr.read, daemon=True)
     reader.start()
@@ -74,5 +96,10 @@ def _of(program: Any, pairs: CaptionPairs) -> Meteor:
     keys = range(len(pairs.ids))
     references = {key: list(pairs.references[key]) for key in keys}
     candidates = {key: [pairs.candidates[key]] for key in keys}
+    program.lines.clear()
     value, examples = program.compute_score(references, candidates)
-    return Meteor(float(value), np.array(examples, np.float64), None)
+    counts = meteor.counts(program.lines)
+    (told,) = meteor.of_sums(counts.sum(axis=0, keepdims=True, dtype=np.float64)).tolist()
+    if abs(told - value) > _EQUAL:
+        raise ValueError(f"it says {value}, and its counts {told}; expected METEOR 1.5")
+    return Meteor(float(value), np.array(examples, np.float64), counts, None)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from videobert_jax.tasks.errors import EvaluationError
-from videobert_jax.tasks.metrics import bleu, bootstrap, randomisation
+from videobert_jax.tasks.metrics import bleu, bootstrap, meteor, randomisation
 
 MEAN, MEDIAN = "mean", "median"
 Figure = Callable[[np.ndarray], np.ndarray]  # of sums over lines: [d, k] -> [d]
@@ -18,7 +18,10 @@ def _of_order(place: int) -> Figure:
     return lambda sums: bleu.of_sums(sums)[:, place]
 
 
-SUMS = {name: _of_order(place) for place, name in enumerate(bleu.NAMES)}  # kind -> its figure
+SUMS = {  # kind -> its figure
+    **{name: _of_order(place) for place, name in enumerate(bleu.NAMES)},
+    meteor.NAME: meteor.of_sums,
+}
 
 
 @dataclasses.dataclass(frozen=True)
