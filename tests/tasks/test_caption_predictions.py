@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 
+from tests.tasks.metrics.test_caption_scores import cider
 from videobert_jax.cli import evaluate
 from videobert_jax.data import writer
-from videobert_jax.tasks import caption_files, caption_labels, comparison, report
+from videobert_jax.tasks import caption_files, caption_labels, caption_results, comparison, report
 from videobert_jax.tasks.caption_results import References
 from videobert_jax.tasks.context import PredictionContext
 from videobert_jax.tasks.errors import EvaluationError
@@ -31,6 +32,16 @@ def run(dataset, file, *flags: str) -> int:
     evaluate.add_arguments(parser)
     given = [f"--predictions={file}", f"--dataset={dataset.path}", "--task=captioning"]
     return evaluate.run(parser.parse_args([*given, *flags]))
+
+
+def kept(context: PredictionContext, captions: list[str], output) -> comparison.Result:
+    """The result of captions of the segments under evaluation, as `compare` reads it."""
+    references = References.of(context, needs_clips=False)
+    result = caption_results.result(
+        context, references, captions, truncation={}, details={}, wordless=False
+    )
+    report.write(report.record(context, result), result.examples, output)
+    return comparison.Result.read(output)
 
 
 def test_captions_are_scored_like_a_networks(dataset, captions, tmp_path, capsys):
@@ -103,6 +114,47 @@ def test_meteor_is_of_every_row_and_told_by_the_lines(dataset, captions, tmp_pat
     result = comparison.Result.read(output)
     figure = comparison.compare(result, result, intersection=False, seed=0)["figures"]["METEOR"]
     assert (figure["interval"], figure["p_value"]) == ([0, 0], 1)
+
+
+def test_an_intersection_has_the_cider_of_its_own_references(dataset, captions, tmp_path):
+    """By its definition, over the examples that two results have in common."""
+    split, results = dataset.split("test"), []
+    texts = split.texts(range(len(split)))
+    for name, count in (("all", len(captions)), ("some", 18)):
+        written = [
+            of["caption"] if name == "all" or n % 3 else texts[n] for n, of in enumerate(captions)
+        ]
+        context = PredictionContext({"file": name}, dataset, split, 0, limit=count)
+        results.append(kept(context, written[:count], tmp_path / f"{name}.json"))
+    found = comparison.compare(*results, intersection=True, seed=0)
+    references = [[tokenize(text)] for text in texts[:18]]
+    for side, result in zip(("first", "second"), results, strict=True):
+        said = [tokenize(result.lines[n]["caption"]) for n in range(18)]
+        for name, clipped in (("CIDEr", False), ("CIDEr_D", True)):
+            pairs = zip(said, references, strict=True)
+            each = [cider(*one, references, clipped=clipped) for one in pairs]
+            assert found["figures"][name][side] == pytest.approx(np.mean(each))
+            told = np.mean([result.lines[n][name] for n in range(18)])
+            assert (abs(told - np.mean(each)) > 0.01) == (side == "first")  # of all its examples
+    assert found["notes"] == [comparison.ANEW]
+    assert found["figures"]["ROUGE_L"]["first"] == pytest.approx(
+        np.mean([results[0].lines[n]["ROUGE_L"] for n in range(18)])
+    )
+    same = comparison.compare(results[1], results[1], intersection=False, seed=0)
+    assert same["notes"] == []
+
+
+def test_segments_with_other_references_are_no_intersection(dataset, tmp_path):
+    out = writer.DatasetWriter(tmp_path / "clips", "clips", dataset.contract)
+    for video in ("a", "b"):
+        said = [writer.Segment(0.0, 1.0, f"{video} {n}") for n in range(2)]
+        out.add_video("test", video, None, said)
+    made, results = out.finish(), []
+    for limit in (3, 4):  # of the second segment one reference, or both
+        context = PredictionContext({"file": "x"}, made, made.split("test"), 0, limit=limit)
+        results.append(kept(context, ["a", "b"], tmp_path / f"{limit}.json"))
+    with pytest.raises(EvaluationError, match=r"example 2: references is \['b 0'\] in .*'b 1'\]"):
+        comparison.compare(*results, intersection=True, seed=0)
 
 
 def test_lines_are_read_as_well_and_their_videos_compared(dataset, captions, tmp_path):

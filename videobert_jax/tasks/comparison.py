@@ -9,7 +9,7 @@ import numpy as np
 from videobert_jax.files import digests, storage
 from videobert_jax.tasks import report
 from videobert_jax.tasks.errors import EvaluationError
-from videobert_jax.tasks.metrics import bootstrap, randomisation
+from videobert_jax.tasks.metrics import bootstrap, caption_scores, randomisation
 from videobert_jax.tasks.metrics.statistic import Statistic
 
 FORMAT = "videobert_jax.comparison"
@@ -18,6 +18,10 @@ METHOD = (
     f"{bootstrap.DRAWS} draws; p: two-sided paired randomisation test that swaps the two systems "
     f"(of means, the sign-flip test), all ways or {randomisation.DRAWS} drawn ones; both draw or "
     "swap whole videos, since examples of one depend on each other; no correction for many figures"
+)
+ANEW = (
+    f"{caption_scores.CIDER} and {caption_scores.CIDER_D} are reckoned anew, by document "
+    "frequencies of the compared examples' references"
 )
 _EQUAL = (  # fields of a record that a difference in makes two figures incomparable
     ("task",),
@@ -29,7 +33,7 @@ _EQUAL = (  # fields of a record that a difference in makes two figures incompar
 )
 _HOW = (report.ANSWERED_BY, "scores", "templates")  # fields that may differ, and are told then
 # of a line; not answers
-_ASKED = frozenset({"video", "start", "end", "text", "label", "labels", "hidden"})
+_ASKED = frozenset({"video", "start", "end", "text", "references", "label", "labels", "hidden"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,13 +75,18 @@ class Result:
 def compare(first: Result, second: Result, *, intersection: bool, seed: int) -> dict[str, Any]:
     """Every figure of both, with its difference, a paired interval and p-value: a JSON object.
 
-    intersection: over the examples that both have. Raises EvaluationError where task, protocol,
-    dataset or examples are not the same, or an example was asked otherwise.
+    intersection: over the examples that both have, CIDEr by their references alone. Raises
+    EvaluationError where task, protocol, dataset or examples are not the same, or an example was
+    asked otherwise.
     """
     _require_equal(first, second)
     ids = _common(first, second, intersection)
     sides = [[of.lines[one] for one in ids] for of in (first, second)]
     _require_asked_alike(first, second, ids)
+    notes = [*_differences(first, second), *_unshared(first, second)]
+    if intersection and caption_scores.CIDER in first.statistics:
+        sides = [caption_scores.among(lines) for lines in sides]
+        notes.append(ANEW)
     videos = [str(line["video"]) for line in sides[0]]
     shared = [name for name in first.record["metrics"] if name in second.record["metrics"]]
     return {
@@ -99,7 +108,7 @@ def compare(first: Result, second: Result, *, intersection: bool, seed: int) -> 
             for name in shared
             if (figure := _figure(name, first, second, sides, videos, intersection, seed))
         },
-        "notes": [*_differences(first, second), *_unshared(first, second)],
+        "notes": notes,
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from videobert_jax.tasks import comparison
 from videobert_jax.tasks.metrics import caption_meteor, caption_pairs, caption_scores
 from videobert_jax.tasks.metrics.caption_tokens import tokenize
 
@@ -174,6 +175,38 @@ def test_cider_is_cider_d_where_no_word_repeats_and_no_length_counts(real_pairs)
     _, theirs = Cider(sigma=1e9).compute_score(known, written)
     np.testing.assert_allclose(scores["CIDEr"], theirs, rtol=0, atol=EQUAL)
     assert np.abs(scores["CIDEr"] - scores["CIDEr_D"]).max() > 0.1
+
+
+def test_cider_of_an_intersection_is_the_peers_of_its_captions(real_pairs):
+    texts, references = real_pairs
+    others = [of[-1] for of in references]
+    results = []
+    for name, captions, kept in (("a", texts, slice(400)), ("b", others, slice(100, 500))):
+        pairs = caption_pairs.pair(enumerate(captions[kept]), enumerate(references[kept]))
+        scores = caption_scores.score(pairs)
+        lines = {
+            one: {
+                "video": f"video {one // 2}",
+                "caption": captions[one],
+                "references": references[one],
+                **scores.line(row),
+            }
+            for row, one in enumerate(range(500)[kept])
+        }
+        record = {
+            **dict.fromkeys(("task", "protocol", "ties", "averaging"), ""),
+            "dataset": {"name": "real", "digest": "", "split": "test"},
+            "metrics": scores.summary(),
+        }
+        results.append(comparison.Result(name, record, lines, caption_scores.statistics()))
+    found = comparison.compare(*results, intersection=True, seed=0)["figures"]
+    for side, captions in (("first", texts), ("second", others)):
+        theirs = figures_of_peer(captions[100:400], references[100:400])
+        for name, (mean, *_) in theirs.items():
+            assert found[name][side] == pytest.approx(mean, abs=EQUAL), name
+    first = results[0].lines.values()
+    told = np.mean([line["CIDEr_D"] for line in list(first)[100:]])  # by its own references
+    assert abs(told - found["CIDEr_D"]["first"]) > 1e-3
 
 
 def test_meteor_is_the_peers_program():

@@ -8,12 +8,13 @@ are, not their stems. What a word is, `caption_tokens` says.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from videobert_jax.tasks.metrics import bleu, caption_ngrams
+from videobert_jax.tasks.metrics import bleu, caption_ngrams, caption_pairs
 from videobert_jax.tasks.metrics.caption_pairs import CaptionPairs
 from videobert_jax.tasks.metrics.statistic import Statistic
 
@@ -80,6 +81,21 @@ def score(pairs: CaptionPairs) -> CaptionScores:
         },
         of_bleu,
     )
+
+
+def among(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Lines of captions, each with its `references`, with CIDEr and CIDEr-D as of these examples
+    alone: what is rare among their references is not what was among those of more examples."""
+    pairs = caption_pairs.pair(
+        enumerate(line["caption"] for line in lines),
+        enumerate(line["references"] for line in lines),
+        wordless_candidates=True,
+    )
+    examples = score(pairs).examples
+    return [
+        {**line, **{name: float(examples[name][row]) for name in (CIDER, CIDER_D)}}
+        for row, line in enumerate(lines)
+    ]
 
 
 _Sides = Sequence[tuple[caption_ngrams.Counts, caption_ngrams.Counts]]
