@@ -74,6 +74,12 @@ STAGES = {
         {"question_answering": "kitchen_qa"},
         (("question_answering", "accuracy"),),
     ),
+    "localization": Stage(
+        "configs/kitchen_localization.py",
+        "kitchen",
+        {"step_localization": "kitchen"},
+        (("step_localization", "average_recall"),),
+    ),
     "segmentation": Stage(
         "configs/kitchen_segmentation.py",
         "kitchen",

@@ -151,15 +151,27 @@ def pretraining_rows(corpus: Corpus, k: int) -> Arrays:
     features = arrays["visual_feats"]
     hidden = block.video_masked[:, : features.shape[1]]
     arrays["visual_feats"] = np.where(hidden[..., None], np.float32(0), features)
-    texts, matched = _partners(block, np.random.default_rng([corpus.run.seed, k]))
-    for name in ("input_ids", "attention_mask"):
-        arrays[name] = arrays[name][texts]
-    return arrays | {
+    texts, mismatched = _mismatched(corpus, k, block, arrays)
+    return mismatched | {
         "labels": labels[texts],
         "features": features,
         "feature_weights": hidden.astype(np.float32),
-        "matched_label": matched.astype(np.int64),
     }
+
+
+def matching_rows(corpus: Corpus, k: int) -> Arrays:
+    """Block `k` of steps, and whether the text is the clips' own."""
+    block = corpus.builder.build(k).batch
+    return _mismatched(corpus, k, block, corpus.of_block(block))[1]
+
+
+def _mismatched(
+    corpus: Corpus, k: int, block: schema.Batch, arrays: Arrays
+) -> tuple[np.ndarray, Arrays]:
+    """(whose text each row of block `k` reads, the rows with these and whether it is their own)."""
+    texts, matched = _partners(block, np.random.default_rng([corpus.run.seed, k]))
+    read = {name: arrays[name][texts] for name in ("input_ids", "attention_mask")}
+    return texts, arrays | read | {"matched_label": matched.astype(np.int64)}
 
 
 def _partners(block: schema.Batch, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

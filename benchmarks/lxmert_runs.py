@@ -78,7 +78,8 @@ def _answering(corpus: Corpus) -> Any:
     return _modeling().LxmertForQuestionAnswering(lxmert_kitchen.network_config(corpus))
 
 
-def _answering_loss(network: Any, batch: Tensors) -> Any:
+def _own_loss(network: Any, batch: Tensors) -> Any:
+    """The network's own, of what the batch has targets of."""
     return network(**batch).loss
 
 
@@ -100,7 +101,8 @@ def _segmentation_loss(network: Any, batch: Tensors) -> Any:
 
 OBJECTIVES = {
     "pretrained": Objective(_pretraining, lxmert_kitchen.pretraining_rows, _pretraining_loss),
-    "qa": Objective(_answering, lxmert_kitchen.answering_rows, _answering_loss),
+    "qa": Objective(_answering, lxmert_kitchen.answering_rows, _own_loss),
+    "localization": Objective(_pretraining, lxmert_kitchen.matching_rows, _own_loss),
     "segmentation": Objective(_segmentation, lxmert_kitchen.segmentation_rows, _segmentation_loss),
 }
 
@@ -132,7 +134,7 @@ def train(
 ) -> None:
     """Trains a run to its end, or for `most` more steps; nothing where it is finished.
 
-    begins_with: a pretrained run, whose LXMERT it begins with. Seeded by the corpus' run.
+    begins_with: a pretrained run, whose LXMERT and heads it begins with. Seeded by the corpus' run.
     """
     if weights_file(run).is_file():
         return
@@ -169,7 +171,7 @@ class _Training:
         self._torch.manual_seed(corpus.run.seed)
         self._network = objective.build(corpus).train()
         if begins_with is not None:
-            _take_over(self._network.lxmert, weights_file(begins_with))
+            _take_over(self._network, weights_file(begins_with))
         parameters = list(self._network.parameters())
         # biases and norms do not decay, as in our network
         groups = [
@@ -223,9 +225,8 @@ class _Training:
         os.replace(beside, self._run / name)
 
 
-def _take_over(lxmert: Any, file: pathlib.Path) -> None:
-    """Puts the LXMERT of a pretrained run's weights in the place of a new one."""
-    prefix = "lxmert."
-    found = torch().load(file, weights_only=True)
-    own = {name.removeprefix(prefix): of for name, of in found.items() if name.startswith(prefix)}
-    lxmert.load_state_dict(own)
+def _take_over(network: Any, file: pathlib.Path) -> None:
+    """Puts what a pretrained run's weights have of a network, LXMERT and of heads those that it has
+    too, in the place of what is new."""
+    own, found = network.state_dict(), torch().load(file, weights_only=True)
+    network.load_state_dict({**own, **{name: of for name, of in found.items() if name in own}})

@@ -101,6 +101,15 @@ def test_fine_tuning_begins_with_the_pretrained_weights(corpora, runs, tmp_path)
         )
         for name, values in training._network.lxmert.state_dict().items():
             assert torch.equal(values, begins[f"lxmert.{name}"])
+    training = lxmert_runs._Training(
+        tmp_path,
+        corpora["localization"],
+        lxmert_runs.OBJECTIVES["localization"],
+        1e-3,
+        runs["pretrained"],
+    )
+    for name, values in training._network.state_dict().items():  # and with its matching head
+        assert torch.equal(values, begins[name])
 
 
 def test_losses_fall(corpora, tmp_path):
@@ -280,8 +289,9 @@ def test_pairs_are_what_the_whole_network_says(corpora, networks):
     assert scores.shape == (6, 2) and (scores < 0).all()
 
 
-def test_steps_are_scored_by_single_clips(shipped, corpora, networks, monkeypatch):
-    corpus, whole = corpora["pretrained"], networks["pretrained"]
+@pytest.mark.parametrize("stage", ["pretrained", "localization"])
+def test_steps_are_scored_by_single_clips(shipped, corpora, networks, monkeypatch, stage):
+    corpus, whole = corpora[stage], networks[stage]
     split, given = corpus.dataset.split(TEST), []
     monkeypatch.setattr(
         step_localization, "evaluate_scores", lambda _, scorer_of, **__: given.append(scorer_of)

@@ -79,19 +79,39 @@ def test_half_of_the_texts_are_those_of_other_videos(corpora):
             assert (rows["visual_feats"] == 0).all() and rows["visual_attention_mask"].all()
             continue
         pairs += 1
-        matched += rows["matched_label"].tolist()
-        length = rows["input_ids"].shape[1]
-        for row, fits in enumerate(rows["matched_label"].tolist()):
-            own = block.text_ids[row, :length]
-            same = (rows["input_ids"][row] == own).all()
-            if fits:
-                assert same
-            else:
-                read = (block.text_ids[:, :length] == rows["input_ids"][row]).all(axis=1)
-                others = block.video_ids[:, 0] != block.video_ids[row, 0]
-                others &= block.caption_hashes[:, 0] != block.caption_hashes[row, 0]
-                assert (read & others).any()
+        matched += matched_texts(block, rows)
     assert pairs == 40  # of three blocks one is transcripts alone
+    assert 0.4 < np.mean(matched) < 0.6
+
+
+def matched_texts(block, rows) -> list[int]:
+    """Which rows have their own text, that others have another video's compared with the block."""
+    length, matched = rows["input_ids"].shape[1], rows["matched_label"].tolist()
+    for row, fits in enumerate(matched):
+        own = block.text_ids[row, :length]
+        if fits:
+            assert (rows["input_ids"][row] == own).all()
+        else:
+            read = (block.text_ids[:, :length] == rows["input_ids"][row]).all(axis=1)
+            others = block.video_ids[:, 0] != block.video_ids[row, 0]
+            others &= block.caption_hashes[:, 0] != block.caption_hashes[row, 0]
+            assert (read & others).any()
+    return matched
+
+
+def test_steps_are_matched_with_a_few_of_their_clips(corpora):
+    corpus, matched = corpora["localization"], []
+    split = corpus.dataset.split("train_steps")
+    said = {tuple(with_ends(corpus, text)) for text in split.texts(range(len(split)))}
+    for k in range(30):
+        block = corpus.builder.build(k).batch
+        rows = lxmert_kitchen.matching_rows(corpus, k)
+        matched += matched_texts(block, rows)
+        clips = rows["visual_attention_mask"].sum(axis=1)
+        assert clips.min() >= 1 and clips.max() <= 3
+        for ids, shown in zip(rows["input_ids"], rows["attention_mask"], strict=True):
+            assert tuple(ids[shown > 0].tolist()) in said
+        assert rows.keys() == {*corpus.of_block(block), "matched_label"}
     assert 0.4 < np.mean(matched) < 0.6
 
 

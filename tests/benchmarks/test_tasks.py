@@ -188,7 +188,7 @@ def test_commands_are_ones_that_train_and_eval_know(tmp_path, monkeypatch):
     monkeypatch.setattr(kitchen_runs, "run_command", lambda *given: started.append(given))
     found = tasks.run_seed(7, tmp_path / "data", tmp_path)
     trained = [given for given in started if given[0] == "train.py"]
-    assert [len(given) for given in trained] == [5, 6, 6, 6]
+    assert [len(given) for given in trained] == [5, 6, 6, 6, 6]
     for script, file, workdir, *overrides in trained:
         assert script == "train.py"
         config = configuration.load_file(str(kitchen_runs.ROOT / file.removeprefix("--config=")))
@@ -201,7 +201,7 @@ def test_commands_are_ones_that_train_and_eval_know(tmp_path, monkeypatch):
         begins = "" if workdir.endswith("pretrained-7") else str(found[tasks.PRETRAINED])
         assert parsed.init.checkpoint == begins
     evaluated = [given[1:] for given in started if given[0] == "eval.py"]
-    assert len(evaluated) == 5
+    assert len(evaluated) == 6
     parser = argparse.ArgumentParser()
     evaluate.add_arguments(parser)
     for given in evaluated:
@@ -209,21 +209,30 @@ def test_commands_are_ones_that_train_and_eval_know(tmp_path, monkeypatch):
         assert arguments.split == ",".join(kitchen_runs.TESTS)
 
 
+def _record(run: pathlib.Path, task: str) -> None:
+    """Records of a task on all tests, as far as they are looked at."""
+    for split in kitchen_runs.TESTS:
+        record = kitchen_runs.record_file(run, task, split)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps({"task": task, "scoring": "both"}))
+
+
 def test_what_has_its_records_is_not_run_again(tmp_path, monkeypatch):
     started: list[tuple[str, ...]] = []
     monkeypatch.setattr(kitchen_runs, "run_command", lambda *given: started.append(given))
     for name, stage in tasks.stages(tmp_path).items():
         for evaluation in stage.evaluations:
-            for record in evaluation.records(tmp_path / f"{name}-0"):
-                record.parent.mkdir(parents=True, exist_ok=True)
-                task = next(task for task in evaluation.tasks if record.name.startswith(task))
-                record.write_text(json.dumps({"task": task, "scoring": "both"}))
+            for task in evaluation.tasks:
+                _record(tmp_path / f"{name}-0", task)
     tasks.run_seed(0, tmp_path, tmp_path)
     assert not started
-    kitchen_runs.record_file(tmp_path / "qa-0", "question_answering", TEST).unlink()
-    tasks.run_seed(0, tmp_path, tmp_path)
-    assert [given[0] for given in started] == ["train.py", "eval.py"]
-    assert "--task=question_answering" in started[1]
+    for stage, task in (("qa", "question_answering"), ("localization", "step_localization")):
+        started.clear()
+        kitchen_runs.record_file(tmp_path / f"{stage}-0", task, TEST).unlink()
+        tasks.run_seed(0, tmp_path, tmp_path)
+        assert [given[0] for given in started] == ["train.py", "eval.py"]
+        assert f"--task={task}" in started[1]
+        _record(tmp_path / f"{stage}-0", task)
 
 
 def test_no_seeds_are_refused(monkeypatch, capsys):
