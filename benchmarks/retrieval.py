@@ -25,6 +25,7 @@ import numpy as np
 from benchmarks import alternate
 from videobert_jax.cli import failures
 from videobert_jax.tasks.metrics import ranking, similarity
+from videobert_jax.tasks.metrics.relevance import Groups
 
 SIDES = ("blocks", "argpartition")
 _STATUS = pathlib.Path("/proc/self/status")
@@ -45,7 +46,7 @@ def vectors(count: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
 def by_blocks(texts: np.ndarray, videos: np.ndarray) -> dict[str, float]:
     """Recalls of our ranks."""
     products = similarity.Products(texts, videos)
-    ranks, _ = ranking.of_groups(products, {"": np.arange(len(videos))}, size=0)
+    ranks, _ = ranking.of_similarity(products, {"": Groups(np.arange(len(videos)))}, size=0)
     figures = ranking.summary(ranks[""], "x")
     return {name: figures[name] for name in _RECALLS}
 

@@ -8,6 +8,7 @@ import pytest
 
 from videobert_jax.tasks import baselines
 from videobert_jax.tasks.metrics import ranking
+from videobert_jax.tasks.metrics.relevance import Groups
 
 YOUCOOK2 = pathlib.Path(__file__).parents[3] / "shared" / "data" / "youcook2"
 
@@ -85,6 +86,6 @@ def test_ridge_reaches_the_known_figure_on_real_keyframes():
         features[train], [pairs[i]["sentence"] for i in train], videos, seed=0
     )
     found = retrieval.similarity([pairs[i]["sentence"] for i in test], features[test])
-    own = np.arange(len(test))
-    figures = ranking.summary(ranking.of_groups(found, {"": own}, size=0)[0][""], "t2v")
+    own = {"": Groups(np.arange(len(test)))}
+    figures = ranking.summary(ranking.of_similarity(found, own, size=0)[0][""], "t2v")
     assert 0.10 <= figures["t2v_R10"] <= 0.18 and 60 <= figures["t2v_median_rank"] <= 80

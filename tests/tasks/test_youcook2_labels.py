@@ -15,7 +15,13 @@ from videobert_jax.cli import main
 from videobert_jax.data import index
 from videobert_jax.data.datasets import annotated, youcook2
 from videobert_jax.data.importers import FeatureSource
-from videobert_jax.tasks import labels, linear_probe, zero_shot_classification
+from videobert_jax.tasks import (
+    fill_mask,
+    labels,
+    linear_probe,
+    retrieval,
+    zero_shot_classification,
+)
 from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.text import label_lists
@@ -34,7 +40,16 @@ STEPS = {  # of two videos each
 }
 
 
-def made_annotation(folder: pathlib.Path) -> pathlib.Path:
+ALL_LABELLED = [  # each shares verbs and objects with some that do not share any
+    "add onions and salt to the pan, stir and fry",
+    "stir the onion",
+    "fry the salt in the pan",
+    "chop and place the onion",
+    "place the bread in the oven",
+]
+
+
+def made_annotation(folder: pathlib.Path, every: dict[str, list[str]] = STEPS) -> pathlib.Path:
     database = {
         f"{subset[:5]}_{number:05d}": {
             "duration": 40.0,
@@ -45,7 +60,7 @@ def made_annotation(folder: pathlib.Path) -> pathlib.Path:
                 for i, text in enumerate(steps)
             ],
         }
-        for subset, steps in STEPS.items()
+        for subset, steps in every.items()
         for number in range(2)
     }
     path = folder / "youcookii.json"
@@ -75,6 +90,13 @@ def write(annotations: pathlib.Path, output: pathlib.Path) -> index.Dataset:
 def made(tmp_path_factory) -> index.Dataset:
     folder = tmp_path_factory.mktemp("youcook2")
     return write(made_annotation(folder), folder / "set")
+
+
+@pytest.fixture(scope="module")
+def all_labelled(tmp_path_factory) -> index.Dataset:
+    folder = tmp_path_factory.mktemp("all_labelled")
+    steps = {"training": STEPS["training"], "validation": ALL_LABELLED}
+    return write(made_annotation(folder, steps), folder / "set")
 
 
 def context_of(bundle, dataset: index.Dataset, limit: int | None = None) -> EvaluationContext:
@@ -152,6 +174,112 @@ def test_any_label_of_a_step_is_right(bundle, made, monkeypatch):
     best = [{*line["verb"].get("labels", [line["verb"]["label"]])}
             & {line["verb"]["best_by"]["video_tower"][0]} for line in probe.examples]  # fmt: skip
     assert probe.metrics["verb_video_tower_top1"] == np.mean([bool(one) for one in best])
+
+
+def own_labels(dataset: index.Dataset, kind: str) -> list[set[str]]:
+    """Of every example of the validation split, as its annotations say."""
+    videos = dataset.annotations("validation")
+    return [set(step["labels"].get(kind, ())) for of in videos for step in of["steps"]]
+
+
+def test_hidden_words_of_several_labels_are_told_by_any(bundle, made, monkeypatch):
+    """Of one example at a time, from the scores of the labels."""
+    seen, items = {}, {}
+    original = fill_mask._scores
+
+    def noted(context, scorer, slot, of):
+        items[slot], seen[slot] = of, original(context, scorer, slot, of)
+        return seen[slot]
+
+    monkeypatch.setattr(fill_mask, "_scores", noted)
+    context = context_of(bundle, made)
+    result = fill_mask.evaluate(context)
+    names = {kind: sorted(of) for kind, of in made.metadata["label_surface_forms"].items()}
+    texts, mask = context.split.texts(range(8)), context.runner.tokenizer.mask_id
+    lines = {line["example_id"]: line for line in result.examples}
+    several = 0
+    for kind in ("verb", "object"):
+        own = own_labels(made, kind)
+        assert [of.example for of in items[kind]] == [n for n in range(8) if own[n]]
+        for condition in fill_mask.CONDITIONS:
+            hits = []
+            for row, of in enumerate(items[kind]):
+                scores = dict(zip(names[kind], seen[kind][condition][row].tolist(), strict=True))
+                best = max(scores[name] for name in own[of.example])
+                wrong = [scores[name] for name in scores.keys() - own[of.example]]
+                told = lines[of.example][kind]
+                assert told[condition]["rank"] == 1 + sum(other > best for other in wrong)
+                hits.append(max(scores, key=lambda name: scores[name]) in own[of.example])
+                assert set(told.get("labels", [told["label"]])) == own[of.example]
+                several += len(own[of.example]) > 1
+            assert result.metrics[f"{kind}_accuracy_{condition}"] == np.mean(hits)
+    assert several == 2 * 2 * 3  # of two examples both kinds, by every condition
+    # nothing tells a label away: of "add .. stir and fry" two masks, beside that which is tried
+    first = items["verb"][0]
+    assert texts[0].startswith("add ") and first.form == "add" and first.blank.before == ()
+    (left,) = context.runner.tokenizer.encode(["onions and salt to the pan, stir and fry"])
+    (stir, fry) = context.runner.tokenizer.encode(["stir", "fry"])
+    assert first.blank.after.count(mask) == 2 and left[: len(left) // 3] == list(
+        first.blank.after[: len(left) // 3]
+    )
+    for pieces in (stir, fry):
+        assert str(pieces)[1:-1] not in str(first.blank.after)
+    assert "all labels of a kind at a time, tried at the first, every occ" in result.protocol
+    assert "several labels of an example each right" in result.protocol
+    random, numbers = np.random.default_rng(0), np.arange(45)
+    counts = [len(of) for of in own_labels(made, "verb") if of]
+    firsts = [random.permutation(numbers)[:1] for _ in range(40_000)]
+    share = np.mean([[min(one) < count for one in firsts] for count in counts])
+    chance = result.baselines["chance"]["verb_accuracy_with_video"]
+    assert chance == pytest.approx(share, abs=0.005)
+
+
+def test_the_same_action_shares_a_label_of_every_kind(bundle, all_labelled):
+    context = context_of(bundle, all_labelled)
+    verbs, objects = (own_labels(all_labelled, kind) for kind in ("verb", "object"))
+    count = len(verbs)
+    right = np.array(
+        [
+            [bool(verbs[i] & verbs[j]) and bool(objects[i] & objects[j]) for j in range(count)]
+            for i in range(count)
+        ]
+    )
+    assert right[0, 1] and right[0, 2] and not right[1, 2]  # so that there are no groups
+    result = retrieval.evaluate(context, shortlist=4)
+    text, video = context.encodings.text_embeddings, context.encodings.video_embeddings
+    other = 0
+    for name, scores in (("text_to_video", text @ video.T), ("video_to_text", video @ text.T)):
+        for query, line in enumerate(result.examples):
+            best = max(scores[query, c] for c in range(count) if right[query, c])
+            wrong = [scores[query, c] for c in range(count) if not right[query, c]]
+            assert line[f"{name}_same_action_rank"] == 1 + sum(of > best for of in wrong)
+            short = np.argsort(-scores[query])[:4]
+            there = line[f"reranked_{name}_same_action_rank"] <= 4
+            assert there == right[query, short].any()
+            other += line[f"{name}_same_action_rank"] != line[f"{name}_rank"]
+    assert other
+    assert "one of the query's labels of each kind (verb, object) is right" in result.protocol
+    assert f"the first one counts; {right.sum() / count:.2f} of them" in result.protocol
+    orders = np.random.default_rng(0).random((4000, count)).argsort(axis=1).argsort(axis=1)
+    share = np.mean([[(order[of].min() < 1) for order in orders] for of in right])
+    chance = result.baselines["chance"]["text_to_video_same_action_R1"]
+    assert chance == pytest.approx(share, abs=0.01)
+
+
+def test_a_caption_fits_examples_of_which_it_names_every_label(made, all_labelled):
+    for dataset, expected in ((made, [2, 8, 2, 2]), (all_labelled, [6, 2, 2, 2, 2])):
+        kinds = [own_labels(dataset, kind) for kind in ("verb", "object")]  # which captions name
+        count = len(kinds[0])
+        fitting = [
+            sum(
+                all(not own[i] or (own[j] and own[j] <= own[i]) for own in kinds) or i == j
+                for j in range(count)
+            )
+            for i in range(count)
+        ]
+        split = dataset.split("validation")
+        assert labels.num_fitting(dataset, split, np.arange(count)).tolist() == fitting
+        assert fitting == expected * 2
 
 
 def test_annotations_of_other_steps_are_refused(made, tmp_path):

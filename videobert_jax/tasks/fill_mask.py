@@ -1,13 +1,16 @@
 """Hidden words of real sentences, predicted with the clips, without them, and with others'.
 
 Where the split has labels, the words of an example's verb, then of its object and so on, are
-hidden and all surface forms of the declared list are tried. Else one content word a caption, drawn
-by seed, is hidden and the frequent content words of the training captions are tried.
+hidden and all surface forms of the declared list are tried. Of an example with several labels of a
+kind the words of all of them that its caption names are hidden at once, so that none gives another
+away, the forms are tried in the place of the first, and whichever of its labels is told is right.
+Else one content word a caption, drawn by seed, is hidden and the frequent content words of the
+training captions are tried.
 """
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,9 +37,14 @@ CONDITIONS = ("with_video", "with_other_video", "without_video")
 
 @dataclasses.dataclass(frozen=True)
 class Hidden:
-    """An example with the words of one label hidden."""
+    """An example with the words of its labels of a slot hidden.
+
+    label, form: of those at the first place, where candidates are tried. right: bool [k], which
+    labels are.
+    """
 
     example: int
+    right: np.ndarray
     label: int
     form: str
     blank: templates.Blank
@@ -57,9 +65,9 @@ def evaluate(context: EvaluationContext) -> TaskResult:
     groups: dict[str, dict[str, float]] = {name: {} for name in ("chance", "language_prior")}
     lines: dict[int, dict[str, Any]] = {}
     for slot, items in hidden.items():
-        targets = np.array([item.label for item in items])
+        right = np.stack([item.right for item in items])
         scores = _scores(context, scorer, slot, items)
-        ranks = {name: ranking.ranks(values, targets) for name, values in scores.items()}
+        ranks = {name: ranking.first_ranks(values, right) for name, values in scores.items()}
         for name, values in ranks.items():
             metrics |= _named(slot, name, classification.from_ranks(values, "x"))
         of_baselines: dict[str, np.ndarray] = {}
@@ -67,7 +75,7 @@ def evaluate(context: EvaluationContext) -> TaskResult:
             ids = np.array([item.example for item in items])
             of_baselines, note = supervised.classify(context, slot, ids)
             notes.append(note)
-        rows = {"chance": classification.chance(len(forms[slot]), "x")}
+        rows = {"chance": labels.chance(right, "x")}
         for name, values in {"language_prior": ranks["without_video"], **of_baselines}.items():
             rows[name] = classification.from_ranks(values, "x")
         for name, figures in rows.items():
@@ -77,11 +85,7 @@ def evaluate(context: EvaluationContext) -> TaskResult:
     return TaskResult(
         task=NAME,
         expected=expected,
-        protocol=(
-            f"words of {', '.join(hidden)} hidden wholly, one label at a time, every occurrence; "
-            f"all surface forms tried; {cloze.SCORE}; "
-            f"with_other_video: clips of another example, drawn by seed {context.seed}"
-        ),
+        protocol=_protocol(context, hidden),
         averaging=classification.AVERAGING,
         truncation={
             "text_examples_cut": sum(
@@ -99,6 +103,18 @@ def evaluate(context: EvaluationContext) -> TaskResult:
         notes=notes,
         statistics=_statistics(hidden),
         absent=absent,
+    )
+
+
+def _protocol(context: EvaluationContext, hidden: Mapping[str, list[Hidden]]) -> str:
+    several = labels.several([np.stack([item.right for item in of]) for of in hidden.values()])
+    how = (
+        "all labels of a kind at a time, tried at the first," if several else "one label at a time,"
+    )
+    return (
+        f"words of {', '.join(hidden)} hidden wholly, {how} every occurrence{several}; "
+        f"all surface forms tried; {cloze.SCORE}; "
+        f"with_other_video: clips of another example, drawn by seed {context.seed}"
     )
 
 
@@ -147,35 +163,28 @@ def _hide(context: EvaluationContext, slot: str, forms: labels.Forms) -> list[Hi
     """Examples of the split in which a label of `slot` stands, with its words hidden."""
     split, tokenizer = context.split, context.runner.tokenizer
     ids = context.ids[split.caption_hash[context.ids] != 0]
-    names = list(forms)
-    choose = _drawn_word(context.seed) if slot == WORD else _own_label(context, slot, forms)
+    place = {name: number for number, name in enumerate(forms)}
+    known = None if slot == WORD else labels.right(context.dataset, split, slot, ids)
     items = []
-    for example, text in zip(ids.tolist(), split.texts(ids.tolist()), strict=True):
-        found = choose(example, words.find_forms(text, forms))
-        if found is not None:
-            label, form, places = found
-            blank = templates.hide(text, places, tokenizer)
-            items.append(Hidden(example, names.index(label), form, blank))
+    for row, text in enumerate(split.texts(ids.tolist())):
+        example, found = int(ids[row]), words.find_forms(text, forms)
+        if known is None:
+            own = _drawn(found, context.seed, example)
+        else:
+            own = [entry for entry in found if known[row, place[entry[0]]]]
+        if not own:
+            continue
+        label, form, _ = own[0]  # the first in the text
+        right = np.arange(len(forms)) == place[label] if known is None else known[row]
+        blank = templates.hide(text, [at for *_, places in own for at in places], tokenizer)
+        items.append(Hidden(example, right, place[label], form, blank))
     return items
 
 
-def _own_label(context: EvaluationContext, slot: str, forms: labels.Forms) -> Callable:
-    names, known = list(forms), labels.ids_of(context.split, slot, forms)
-
-    def choose(example: int, found: list) -> tuple | None:
-        label = int(known[example])
-        name = names[label] if label >= 0 else None
-        return next((entry for entry in found if entry[0] == name), None)
-
-    return choose
-
-
-def _drawn_word(seed: int) -> Callable:
-    def choose(example: int, found: list) -> tuple | None:
-        # keyed by the example, so that no draw depends on which others are evaluated
-        return found[np.random.default_rng((seed, example)).integers(len(found))] if found else None
-
-    return choose
+def _drawn(found: list, seed: int, example: int) -> list:
+    """One of the labels that a caption names, where it names any."""
+    # keyed by the example, so that no draw depends on which others are evaluated
+    return found and [found[np.random.default_rng((seed, example)).integers(len(found))]]
 
 
 def _frequent_words(context: EvaluationContext) -> dict[str, list[str]]:
@@ -227,7 +236,7 @@ def _describe(context, lines, slot, items, names, scores, ranks, of_baselines) -
             },
         )
         line[slot] = {
-            "label": names[item.label],
+            **labels.line(names, item.label, item.right),
             "hidden": item.form,
             **{
                 condition: {

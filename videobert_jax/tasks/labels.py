@@ -12,6 +12,7 @@ from videobert_jax.schema import NO_LABEL
 from videobert_jax.tasks import words
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import classification
+from videobert_jax.tasks.metrics.relevance import Groups, Right, Shared
 
 Forms = dict[str, list[str]]  # label -> its surface forms, the base form first
 
@@ -44,15 +45,19 @@ def forms(dataset: Dataset, kind: str) -> Forms:
     return {name: list(stated.get(name) or [name.replace("_", " ")]) for name in sorted(names)}
 
 
-def actions(dataset: Dataset, split: Split, ids: Int[np.ndarray, " n"]) -> np.ndarray | None:
-    """A number a combination of labels of all `kinds` that each example has: int64 [n].
+def actions(dataset: Dataset, split: Split, ids: Int[np.ndarray, " n"]) -> Right | None:
+    """Which examples show the action of each: those that have its labels of all `kinds`, of several
+    of a kind (`right`) one of them. None unless every example has a label of each.
 
-    None unless every example has all of them.
+    Raises as `right`.
     """
-    known = [split.labels[kind].ids[ids] for kind in kinds(dataset, split)]
-    if not known or any((values == NO_LABEL).any() for values in known):
+    of_kinds = [right(dataset, split, kind, ids) for kind in kinds(dataset, split)]
+    if not of_kinds or not all(of.any(axis=1).all() for of in of_kinds):
         return None
-    return np.unique(np.stack(known, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+    if any((of.sum(axis=1) > 1).any() for of in of_kinds):
+        return Shared(tuple(np.ascontiguousarray(of.T) for of in of_kinds))
+    only = np.stack([of.argmax(axis=1) for of in of_kinds], axis=1)
+    return Groups(np.unique(only, axis=0, return_inverse=True)[1].reshape(-1))
 
 
 def right(
@@ -124,24 +129,28 @@ def num_fitting(
 ) -> Int[np.ndarray, " n"]:
     """Number of examples whose labels are all that the caption of each says.
 
-    Of a kind that a caption names no label of, any will do; of several that it names, one of them.
-    Of an example with several labels its first counts. An example always fits its own caption, as
-    if that were without error.
+    Of a kind that a caption names no label of, any will do; of several that it names, one of them,
+    and of an example with several labels (`right`) it names all. An example always fits its own
+    caption, as if that were without error. Raises as `right`.
     """
     of_kinds = declared(dataset, split)
-    known = np.stack([ids_of(split, kind, of)[ids] for kind, of in of_kinds.items()], axis=1)
+    known = [right(dataset, split, kind, ids) for kind in of_kinds]
+    ends = np.cumsum([of.shape[1] for of in known])[:-1]
     # examples with the same labels fit the same captions
-    distinct, own, counts = np.unique(known, axis=0, return_inverse=True, return_counts=True)
-    fits = np.ones((len(ids), len(distinct)), dtype=bool)
-    texts = split.texts(ids.tolist())
-    for column, of_kind in enumerate(of_kinds.values()):
-        named = np.zeros((len(ids), len(of_kind) + 1), dtype=bool)  # the last: no label
-        place = {name: i for i, name in enumerate(of_kind)}
-        for row, text in enumerate(texts):
-            found = [place[label] for label, *_ in words.find_forms(text, of_kind)]
-            named[row, found or slice(None)] = True
-        fits &= named[:, distinct[:, column]]
-    return fits @ counts + ~fits[np.arange(len(ids)), own.reshape(-1)]
+    distinct, own, counts = np.unique(
+        np.concatenate(known, axis=1), axis=0, return_inverse=True, return_counts=True
+    )
+    of_distinct, own = np.split(distinct, ends, axis=1), own.reshape(-1)
+    found = np.zeros(len(ids), np.int64)
+    for row, text in enumerate(split.texts(ids.tolist())):
+        fits = np.ones(len(distinct), dtype=bool)
+        for has, of_kind in zip(of_distinct, of_kinds.values(), strict=True):
+            place = {name: i for i, name in enumerate(of_kind)}
+            named = [place[label] for label, *_ in words.find_forms(text, of_kind)]
+            if named:
+                fits &= has[:, named].any(axis=1) & ~np.delete(has, named, axis=1).any(axis=1)
+        found[row] = fits @ counts + (not fits[own[row]])
+    return found
 
 
 def ids_of(split: Split, kind: str, of_kind: Forms) -> Int[np.ndarray, " n"]:

@@ -3,8 +3,9 @@
 Every example of the split with both sides is a query and a candidate (the clip-level protocol of
 Miech et al. 2019, 2020); the one right answer is the query's own example, also where another
 example has the same caption. The figures named same_action count every example with the query's
-labels as right, where all have them. Where a protocol's dataset was built without some of its
-features, the figures named of_all count the examples without them as misses.
+labels as right, where all have them, and of several labels of a kind one of them. Where a
+protocol's dataset was built without some of its features, the figures named of_all count the
+examples without them as misses.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ from videobert_jax.tasks.context import EvaluatedSplit, EvaluationContext, Predi
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import ranking
 from videobert_jax.tasks.metrics import similarity as similarities
+from videobert_jax.tasks.metrics.relevance import Groups, Right, Shared
 from videobert_jax.tasks.metrics.similarity import DualSoftmax, Matrix, Products, Similarity
 from videobert_jax.tasks.metrics.statistic import Statistic
 from videobert_jax.tasks.report import TaskResult
@@ -39,7 +41,7 @@ _NORMALIZATIONS = {  # -> what the protocol says of it
 }
 NORMALIZATIONS = tuple(_NORMALIZATIONS)
 
-Right = dict[str, np.ndarray]
+Rights = dict[str, Right]  # what counts as right, by the ending of the figures' names
 
 
 def paired_ids(split: Split, ids: Int[np.ndarray, " n"]) -> np.ndarray:
@@ -109,7 +111,7 @@ def evaluate_predictions(
     places = np.arange(len(ids)) if places is None else places
     right, of_rows = _right(context, ids), np.argsort(places)
     # what counts as right is put in the order of the scores, which may be too many to be copied
-    in_rows = {ending: of[of_rows] for ending, of in right.items()}
+    in_rows = {ending: of.in_order(of_rows) for ending, of in right.items()}
     found, _ = _ranks(normalized(given, normalization), in_rows, 0)
     ranks = {name: of[places] for name, of in found.items()}
     return _result(
@@ -160,7 +162,7 @@ def normalized(similarity: Similarity, normalization: str) -> Similarity:
 def _result(
     context: EvaluationContext | PredictionContext,
     ids: Int[np.ndarray, " n"],
-    right: Right,
+    right: Rights,
     ranks: dict[str, np.ndarray],
     of_baselines: dict[str, dict[str, np.ndarray]],
     *,
@@ -227,7 +229,7 @@ def _of_all(figures: dict[str, float], present: int, misses: int) -> dict[str, f
 def _protocol(
     context: EvaluationContext | PredictionContext,
     count: int,
-    right: Right,
+    right: Rights,
     normalization: str,
 ) -> str:
     named = context.dataset.metadata.get("protocols", {}).get(context.split.name, "")
@@ -238,10 +240,14 @@ def _protocol(
         *_NORMALIZATIONS[normalization],
     ]
     if SAME_ACTION in right:
+        same = right[SAME_ACTION]
+        has = "one of the query's labels of each kind"
+        if not isinstance(same, Shared):
+            has = "the query's labels"
         kinds = ", ".join(labels.kinds(context.dataset, context.split))
         parts.append(
-            f"*{SAME_ACTION}*: every example with the query's labels ({kinds}) is right, the first "
-            f"one counts; {_num_right(right[SAME_ACTION]).mean():.2f} of them a query."
+            f"*{SAME_ACTION}*: every example with {has} ({kinds}) is right, the first one counts; "
+            f"{same.num_right().mean():.2f} of them a query."
         )
     return " ".join(parts)
 
@@ -254,21 +260,15 @@ def _scores(shortlist: int) -> str:
     return "; ".join(parts)
 
 
-def _right(context: EvaluationContext | PredictionContext, ids: Int[np.ndarray, " n"]) -> Right:
-    """What counts as right, by the ending of the figures' names: a number an example, int64 [n],
-    and right of a query are the examples that have its number."""
+def _right(context: EvaluationContext | PredictionContext, ids: Int[np.ndarray, " n"]) -> Rights:
     same = labels.actions(context.dataset, context.split, ids)
-    own = {"": np.arange(len(ids))}
+    own: Rights = {"": Groups(np.arange(len(ids)))}
     return own if same is None else {**own, SAME_ACTION: same}
-
-
-def _num_right(groups: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    return np.bincount(groups)[groups]
 
 
 def tower_ranks(context: EvaluationContext, rows: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
     """Rank of every query, each way, by cosine of the towers' embeddings."""
-    return _ranks(_towers(context, rows), {"": np.arange(len(rows))}, 0)[0]
+    return _ranks(_towers(context, rows), {"": Groups(np.arange(len(rows)))}, 0)[0]
 
 
 def _towers(context: EvaluationContext, rows: Int[np.ndarray, " n"]) -> Products:
@@ -277,12 +277,12 @@ def _towers(context: EvaluationContext, rows: Int[np.ndarray, " n"]) -> Products
 
 
 def _ranks(
-    similarity: Similarity, right: Right, size: int
+    similarity: Similarity, right: Rights, size: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """(rank of every query, its shortlist of `size`), each way, by text (rows) and video."""
     ranks, short = {}, {}
     for direction, directed in zip(DIRECTIONS, (similarity, similarity.T), strict=True):
-        found, short[direction] = ranking.of_groups(directed, right, size=size)
+        found, short[direction] = ranking.of_similarity(directed, right, size=size)
         ranks |= {direction + ending: of for ending, of in found.items()}
     return ranks, short
 
@@ -292,7 +292,7 @@ def _reranked(
     rows: Int[np.ndarray, " n"],
     ranks: dict[str, np.ndarray],
     shortlists: dict[str, np.ndarray],
-    right: Right,
+    right: Rights,
 ) -> dict[str, np.ndarray]:
     """Ranks after the best candidates were scored by the matching head."""
     out = {}
@@ -302,7 +302,7 @@ def _reranked(
         logits = context.runner.matching_scores(context.encodings, rows[texts], rows[videos])
         for ending, of in right.items():
             out[f"{RERANKED}{name}{ending}"] = ranking.reranked(
-                ranks[name + ending], of[short] == of[:, None], logits.reshape(short.shape)
+                ranks[name + ending], of.among(short), logits.reshape(short.shape)
             )
     return out
 
@@ -327,11 +327,12 @@ def _oracle(
     return {LABEL_ORACLE: ranking.of_ties(fitting, DIRECTIONS[0])}
 
 
-def _chance(names: Iterable[str], right: Right) -> dict[str, float]:
+def _chance(names: Iterable[str], right: Rights) -> dict[str, float]:
     figures: dict[str, float] = {}
+    counts = {ending: of.num_right() for ending, of in right.items()}
     for name in names:
-        of = right[SAME_ACTION if name.endswith(SAME_ACTION) else ""]
-        figures |= ranking.chance(len(of), _num_right(of), name)
+        of = counts[SAME_ACTION if name.endswith(SAME_ACTION) else ""]
+        figures |= ranking.chance(len(of), of, name)
     return figures
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from videobert_jax.tasks.metrics import ranking, similarity
+from videobert_jax.tasks.metrics.relevance import Groups, Shared
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def test_blocks_of_each_kind_are_the_whole_matrix_both_ways():
 
 def test_float64_scores_keep_what_float32_would_make_equal():
     scores = np.eye(9) * 1e-12 + 1.0
-    ranks, _ = ranking.of_groups(similarity.Matrix(scores), {"": np.arange(9)}, size=0)
+    ranks, _ = ranking.of_similarity(similarity.Matrix(scores), {"": Groups(np.arange(9))}, size=0)
     assert ranks[""].tolist() == [1.0] * 9
 
 
@@ -55,23 +56,40 @@ def test_dual_softmax_keeps_what_is_far_apart_in_order_and_refuses_what_is_no_co
         whole(similarity.DualSoftmax(similarity.Matrix(np.full((9, 9), -7.0))))
 
 
-def test_ranks_of_groups_are_those_of_the_whole_matrix():
+def test_first_ranks_are_those_of_the_whole_matrix():
     left, right = cosines(23, 23)
     left, right = left.round(1), right.round(1)  # so that scores tie
-    groups = {"": np.arange(23), "_kind": np.random.default_rng(1).integers(3, 9, 23)}
+    random = np.random.default_rng(1)
+    groups = {"": np.arange(23), "_kind": random.integers(3, 9, 23)}
+    has = [random.random((size, 23)) < 0.3 for size in (4, 6)]
+    for of_kind in has:  # every example has a label of every kind
+        of_kind[random.integers(0, len(of_kind), 23), np.arange(23)] = True
+    rights = {name: Groups(of) for name, of in groups.items()} | {"_shared": Shared(tuple(has))}
+    is_right = {name: of[:, None] == of[None] for name, of in groups.items()}
+    is_right["_shared"] = np.array(
+        [[all((of[:, i] & of[:, j]).any() for of in has) for j in range(23)] for i in range(23)]
+    )
     products = similarity.Products(left, right)
     scores = whole(products)
-    ranks, short = ranking.of_groups(products, groups, size=4)
+    ranks, short = ranking.of_similarity(products, rights, size=4)
     assert any(len(np.unique(row)) < 23 for row in scores)
-    for name, of in groups.items():
-        expected = ranking.first_ranks(scores, of[:, None] == of[None])
-        assert ranks[name].tolist() == expected.tolist()
+    places, rows = random.permutation(23), np.arange(23)[:, None]
+    for name, of in is_right.items():
+        assert ranks[name].tolist() == ranking.first_ranks(scores, of).tolist()
+        assert rights[name].num_right().tolist() == of.sum(axis=1).tolist()
+        np.testing.assert_array_equal(rights[name].among(short), of[rows, short])
+        moved = rights[name].in_order(places)
+        for query, expected in enumerate(of[places][:, places]):
+            assert moved.of(query).tolist() == np.flatnonzero(expected).tolist()
+    assert is_right["_shared"].sum() != is_right["_shared"].all(axis=0).sum() * 23
     np.testing.assert_array_equal(short, np.argsort(-scores, axis=1, kind="stable")[:, :4])
 
 
 def test_equal_vectors_tie_in_every_block():
     same = np.tile(np.random.default_rng(2).normal(size=5).astype(np.float32), (23, 1))
-    ranks, _ = ranking.of_groups(similarity.Products(same, same), {"": np.arange(23)}, size=0)
+    ranks, _ = ranking.of_similarity(
+        similarity.Products(same, same), {"": Groups(np.arange(23))}, size=0
+    )
     assert ranks[""].tolist() == [12.0] * 23
 
 
@@ -79,4 +97,4 @@ def test_a_score_that_is_not_a_number_is_refused_in_any_block():
     scores = np.zeros((23, 23))
     scores[20, 3] = np.nan
     with pytest.raises(ValueError, match="1 of 23 scores are not finite"):
-        ranking.of_groups(similarity.Matrix(scores), {"": np.arange(23)}, size=0)
+        ranking.of_similarity(similarity.Matrix(scores), {"": Groups(np.arange(23))}, size=0)

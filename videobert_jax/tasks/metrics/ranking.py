@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from videobert_jax.tasks.errors import EvaluationError
+from videobert_jax.tasks.metrics.relevance import Right
 from videobert_jax.tasks.metrics.similarity import Similarity
 from videobert_jax.tasks.metrics.statistic import Statistic
 
@@ -51,33 +52,23 @@ def _first_rank(scores: Shaped[np.ndarray, " k"], right: Int[np.ndarray, " r"]) 
     return 1.0 + higher + (equal - right_equal) / (right_equal + 1.0)
 
 
-def of_groups(
-    similarity: Similarity, groups: Mapping[str, Int[np.ndarray, " n"]], *, size: int
+def of_similarity(
+    similarity: Similarity, rights: Mapping[str, Right], *, size: int
 ) -> tuple[dict[str, np.ndarray], Shaped[np.ndarray, "q s"]]:
-    """(first ranks float64 [q] of each grouping, the `shortlist`), of q queries and n candidates.
+    """(first ranks float64 [q] by each of `rights`, the `shortlist`), of q queries.
 
-    Right of the i-th query are the candidates that have the number of the i-th in the grouping.
     Scores are read some queries at a time. Raises as `first_ranks`.
     """
-    members = {name: _members(of) for name, of in groups.items()}
-    found: dict[str, list[float]] = {name: [] for name in groups}
+    found: dict[str, list[float]] = {name: [] for name in rights}
     short = []
     for first, scores in similarity.blocks():
         if not np.isfinite(scores).all():
             first_ranks(scores, np.ones(scores.shape, bool))  # which says how many
-        for name, of in groups.items():
-            chosen = of[first : first + len(scores)].tolist()
-            rows = zip(scores, chosen, strict=True)
-            found[name] += [_first_rank(row, members[name][group]) for row, group in rows]
+        for name, right in rights.items():
+            rows = enumerate(scores, first)
+            found[name] += [_first_rank(row, right.of(query)) for query, row in rows]
         short.append(shortlist(scores, size) if size else np.zeros((len(scores), 0), np.int64))
     return {name: np.array(of) for name, of in found.items()}, np.concatenate(short)
-
-
-def _members(groups: Int[np.ndarray, " n"]) -> dict[int, np.ndarray]:
-    """Number of a group -> the places that have it."""
-    order = np.argsort(groups, kind="stable")
-    names, starts = np.unique(groups[order], return_index=True)
-    return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=True))
 
 
 def reranked(
