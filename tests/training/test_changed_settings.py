@@ -265,7 +265,7 @@ def test_features_made_otherwise_are_refused_where_a_run_goes_on(tmp_path, tiny_
 @pytest.mark.parametrize("file", ["run.json", "changes.json", "manifest"])
 def test_files_of_a_newer_format_are_refused_with_the_remedy(tmp_path, tiny_run, file):
     if file == "manifest":
-        (tmp_path / "1.json").write_text(json.dumps({"format": 2, "leaves": {}}))
+        (tmp_path / "1.json").write_text(json.dumps({"format": 3, "leaves": {}}))
         with pytest.raises(manifest.ManifestError, match="newer one. Install that"):
             manifest.read(tmp_path / "1.json")
         (tmp_path / "manifests").mkdir()

@@ -1,5 +1,6 @@
 """Digests that do not depend on the layout, and manifests that survive being written."""
 
+import itertools
 import pathlib
 
 import jax
@@ -62,6 +63,27 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: pathlib.Path):
         (tmp_path / "3.json").write_text(damaged)
         with pytest.raises(manifest.ManifestError, match="3.json"):
             manifest.read(tmp_path / "3.json")
+
+
+def test_no_flipped_bit_makes_another_manifest(tmp_path: pathlib.Path):
+    piece = manifest.Piece((0,), (8,), "ab")
+    leaves = {"params/head": manifest.Leaf((8,), "float32", (piece,))}
+    written = manifest.Manifest(3, leaves, data_sha256="d", config_sha256="c", versions={})
+    path = tmp_path / "3.json"
+    manifest.write(path, written)
+    content, read = path.read_bytes(), 0
+    for place, bit in itertools.product(range(len(content)), range(8)):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << bit
+        path.write_bytes(flipped)
+        try:
+            assert manifest.read(path) == written, (place, bit)
+            read += 1
+        except manifest.NewerManifestError:
+            pytest.fail(f"said to be of a newer program: bit {bit} of {place}")
+        except manifest.ManifestError:
+            pass
+    assert read < len(content) / 2  # but where white space becomes other white space
 
 
 def test_names_of_leaves_nest_and_come_back():

@@ -13,7 +13,8 @@ import numpy as np
 from videobert_jax.files import atomic, digests, json_values, storage
 from videobert_jax.files import versions as formats
 
-FORMAT = 1
+FORMAT = 2  # 1 had no digest of its own
+_DIGEST = "sha256"  # of all else: a flipped bit of a leaf's name would be another model's
 
 
 class ManifestError(ValueError):
@@ -151,21 +152,25 @@ def write(path: storage.Path, manifest: Manifest) -> None:
 
     Raises FileExistsError where the step has another one.
     """
-    atomic.create_json(path, {"format": FORMAT, **dataclasses.asdict(manifest)})
+    fields = {"format": FORMAT, **dataclasses.asdict(manifest)}
+    atomic.create_json(path, {**fields, _DIGEST: digests.sha256_json(fields)})
 
 
 def read(path: storage.Path) -> Manifest:
     """Manifest of a file. Raises ManifestError where it is damaged, NewerManifestError."""
     try:
         fields = json_values.parse(path.read_text())
+        own = fields.pop(_DIGEST, None)
+        if own is not None and own != digests.sha256_json(fields):
+            raise ManifestError(f"{path}: not the manifest that was written.")
         found = fields.pop("format")
         if formats.newer(found, FORMAT):
             raise NewerManifestError(f"{path}: a manifest {formats.refusal(found, FORMAT)}")
-        if found != FORMAT:
+        if found != (1 if own is None else FORMAT):
             raise ManifestError(f"{path}: a manifest of another format than {FORMAT}.")
         leaves = {name: _leaf(leaf) for name, leaf in fields.pop("leaves").items()}
         return Manifest(leaves=leaves, **fields)
-    except NewerManifestError:
+    except ManifestError:
         raise
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ManifestError(f"{path}: not a readable manifest ({error}).") from error
