@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace, settings: list[tuple[str, str]], began: f
     """Settings -> devices -> one library call."""
     from videobert_jax import configuration, loading
     from videobert_jax.cli import evaluate
-    from videobert_jax.files import stopping
+    from videobert_jax.files import stopping, storage
     from videobert_jax.tasks import evaluators
     from videobert_jax.training import hardware, loop, peers, preemption
 
@@ -56,7 +56,12 @@ def run(arguments: argparse.Namespace, settings: list[tuple[str, str]], began: f
     tasks = parsed.training.eval_tasks
     evaluators.require_known(tasks, evaluate.known_tasks(tasks))
     with preemption.StopSignal() as signal:
-        devices = hardware.start(parsed.platform, *process_options.of(arguments))
+        workdir = storage.path(arguments.workdir)
+        devices = hardware.start(
+            parsed.platform,
+            *process_options.of(arguments),
+            deterministic_in=workdir if parsed.deterministic else None,
+        )
         signal.join(peers.open_group())
         print(devices, flush=True)
         periodic = []

@@ -14,6 +14,12 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.name = "base"  # of the run, in logs and results
     config.seed = 0  # of parameters, order, masks and dropout
+    # Parameters, moments and figures come out alike, bit for bit, over numbers of processes and
+    # devices, data x fsdp, as far as docs/reliability.md says; one block at a time, so slower, and
+    # with whole parameters and gradients on every device
+    config.exact = False
+    # Accelerators: a run that is taken again has the same bits; slower. On CPU it always has
+    config.deterministic = False
     config.platform = ""  # "" takes the accelerator there is; "cpu" says that CPU is meant
     config.data = data()
     config.model = model()

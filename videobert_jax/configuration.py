@@ -18,6 +18,7 @@ from videobert_jax.run_config import (
     RunConfig,
     check_stages,
     check_together,
+    require_exact_products,
     require_extensions,
 )
 
@@ -294,6 +295,7 @@ def model_on(run: RunConfig, model: ModelConfig, platform: str, tensor: int) -> 
 
     Raises ConfigError where they ask for what it does not have.
     """
+    require_exact_products(run, tensor)
     try:
         return model.on(platform, max(run.data.text_length, run.data.video_length), tensor)
     except ValueError as error:

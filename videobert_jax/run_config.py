@@ -28,6 +28,8 @@ class RunConfig:
     name: str
     seed: int
     platform: str
+    exact: bool
+    deterministic: bool
     data: DataConfig
     model: ModelConfig
     objectives: ObjectivesConfig
@@ -118,6 +120,7 @@ def check_together(run: RunConfig) -> None:
             f"init.bert_video_layers={run.init.bert_video_layers} is more than "
             f"model.video.num_layers={run.model.video.num_layers}; lower the former."
         )
+    _check_exact(run)
     _check_captioning(run)
     _check_frozen(run)
     _check_regimes(run)
@@ -131,6 +134,36 @@ def check_together(run: RunConfig) -> None:
         raise ConfigError(
             f"data.blocks_per_batch={run.data.blocks_per_batch} is not divisible by "
             f"training.accumulation_steps={run.training.accumulation_steps}; change one of them."
+        )
+
+
+def _check_exact(run: RunConfig) -> None:
+    """Raises ConfigError where a sum over blocks has no tree that all meshes share."""
+    if not run.exact:
+        return
+    blocks = run.data.blocks_per_batch
+    if blocks & (blocks - 1):
+        near = 1 << blocks.bit_length()
+        raise ConfigError(
+            f"exact=True sums over blocks by a binary tree, and data.blocks_per_batch={blocks} is "
+            f"no power of two; use {near // 2} or {near}, or exact=False."
+        )
+    require_exact_products(run, run.mesh.tensor)  # what -1 comes to the devices say
+    if run.optimizer.shard_over_data:
+        raise ConfigError(
+            "exact=True with optimizer.shard_over_data=True: an update that is split over data was "
+            "seen to have other bits; use optimizer.shard_over_data=False, with mesh.fsdp for "
+            "moments that do not fit, or exact=False."
+        )
+
+
+def require_exact_products(run: RunConfig, tensor: int) -> None:
+    """Raises ConfigError where an exact run would split products over so many devices."""
+    if run.exact and tensor > 1:
+        raise ConfigError(
+            f"exact=True with mesh.tensor={tensor}: a product that is split over devices is summed "
+            "in another order; use mesh.tensor=1 with mesh.fsdp for parameters that do not fit, or "
+            "exact=False."
         )
 
 

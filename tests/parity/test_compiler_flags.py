@@ -21,7 +21,7 @@ print(jax.jit(lambda x: (x @ x).sum()).lower(values).compile().as_text()[:9])
 """
 START = """
 from videobert_jax.training import compiler_flags
-compiler_flags.say("gpu")
+compiler_flags.say("gpu", deterministic=True)
 import jax
 print("HloModule", jax.numpy.ones(2).sum())
 """

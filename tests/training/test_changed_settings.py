@@ -138,7 +138,7 @@ def test_names_that_are_unknown_or_can_never_change_are_refused(tmp_path, config
 
 
 def test_the_command_line_hands_the_names_on(monkeypatch, tmp_path):
-    monkeypatch.setattr(hardware, "start", lambda *_: "devices: those of the tests")
+    monkeypatch.setattr(hardware, "start", lambda *_, **__: "devices: those of the tests")
     given = {}
 
     def train(*_: Any, **named: Any) -> loop.TrainResult:

@@ -1,7 +1,11 @@
 """Accelerators that are there but unused, data-sheet peaks, and FLOPs counted in the program."""
 
+import os
 import pathlib
+import subprocess
+import sys
 
+import etils.epath
 import jax
 import jax.numpy as jnp
 import pytest
@@ -93,3 +97,60 @@ def test_incomplete_process_flags_are_an_error():
 
 def test_the_first_line_names_the_devices():
     assert hardware.describe(jax.devices()) == "devices: 8 x cpu (cpu), process 0 of 1"
+
+
+DETERMINISTIC_START = """
+import os, pathlib, sys
+from unittest import mock
+import jax
+from videobert_jax.training import hardware
+platform, workdir = sys.argv[1:]
+with mock.patch.object(hardware, "_platform_to_be", lambda _: platform):
+    print(hardware.start("cpu", deterministic_in=pathlib.Path(workdir)))
+print(os.environ.get("XLA_FLAGS", ""))
+products = jax.jit(lambda x: jax.lax.fori_loop(0, 9, lambda _, y: jax.numpy.sin(y @ y), x))
+products(jax.numpy.ones((8, 8)))
+print(len(list(pathlib.Path(workdir).rglob("*-cache"))))
+"""
+
+
+def deterministic_start(platform: str, workdir: pathlib.Path) -> list[str]:
+    """What a process says that takes its CPU for such a platform: the flags that it has set when
+    jax has started, and how many programs it has kept in the workdir."""
+    environment = {**os.environ, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment.pop("XLA_FLAGS", None)
+    found = subprocess.run(
+        [sys.executable, "-c", DETERMINISTIC_START, platform, str(workdir)],
+        env=environment,
+        cwd=pathlib.Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr[-2000:]
+    return found.stdout.splitlines()
+
+
+def test_a_deterministic_run_keeps_programs_and_choices_in_its_workdir(tmp_path: pathlib.Path):
+    *_, flags, kept = deterministic_start("gpu", tmp_path)
+    assert "--xla_gpu_exclude_nondeterministic_ops=true" in flags.split()
+    assert int(kept) > 0 and (tmp_path / hardware.KEPT_PROGRAMS).is_dir()
+
+
+def test_on_cpu_a_deterministic_run_changes_nothing_and_says_so(tmp_path: pathlib.Path):
+    _, said, flags, kept = deterministic_start("cpu", tmp_path)
+    assert said == "deterministic: nothing to do on cpu, which sums in one order"
+    assert (flags, kept) == ("", "0") and list(tmp_path.iterdir()) == []
+
+
+def test_a_bucket_cannot_keep_what_autotuning_chose(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hardware, "_platform_to_be", lambda _: "gpu")
+    monkeypatch.setenv("XLA_FLAGS", "")
+    bucket = etils.epath.Path("gs://bucket/run")
+    with pytest.raises(hardware.HardwareError, match="on a disk that all processes see"):
+        hardware.start("cpu", deterministic_in=bucket)
+
+
+def test_what_determinism_costs_is_said(tmp_path: pathlib.Path):
+    said = hardware.determinism("gpu", tmp_path)
+    assert "--xla_gpu_exclude_nondeterministic_ops" in said and str(tmp_path / "compiled") in said
+    assert "It costs the faster forms of scatters and products" in said

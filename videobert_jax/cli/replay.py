@@ -32,8 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     workdir = storage.path(arguments.workdir)
     storage.require_readable(workdir)
-    platform = run_record.run_config(workdir).platform
-    print(hardware.start(platform), file=sys.stderr, flush=True)
+    config = run_record.run_config(workdir)
+    kept = workdir if config.deterministic else None
+    devices = hardware.start(config.platform, deterministic_in=kept)
+    print(devices, file=sys.stderr, flush=True)
     found = replay.replay(
         workdir,
         step=arguments.step,

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from videobert_jax import schema
 from videobert_jax.models import row_attention
 from videobert_jax.models.config import TPU_LANES
-from videobert_jax.sharding.partitioning import to_spec
+from videobert_jax.sharding.partitioning import lays_out, to_spec
 
 _TILES = (512, 256, 128)  # scores held at a time along either side
 _NO_QUERY, _NO_KEY = -1, -2  # segments of padding, which is nobody's, its own neither
@@ -42,7 +42,7 @@ def by_segments(
     # Heads side by side, as their projections give them and our kernel takes them.
     q, k, v = (each.reshape(*each.shape[:2], -1) for each in (query, key, value))
     kernel = functools.partial(_kernel, head_dim)
-    if not jax.sharding.get_abstract_mesh().empty:
+    if lays_out():
         # XLA does not know how to split a kernel, and would gather all blocks on every device.
         heads = to_spec(("act_row", "act_length", "act_heads"))
         segments = to_spec(("act_row", "act_length"))

@@ -7,6 +7,7 @@ are left out of the candidates: a twin is no negative.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,11 +38,28 @@ def total(
     `config.chunks` above 1 the similarities of so many parts of every block's rows are made one
     after the other, in the backward pass too, so that no device holds its share of all of them.
     """
+    own = examples(text, video, batch)
+    return total_among(own, own, scale, config, clip_distance)
+
+
+def examples(text: Array, video: Array, batch: schema.Batch) -> tuple[Any, ...]:
+    """All that is compared of the examples of some blocks, leaves `[k, r, e, ...]`; the last are
+    their numbers in these blocks."""
     numbers = jnp.arange(batch.example_ids.size).reshape(batch.example_ids.shape)
-    own = (text, video, twins.example_identity(batch), batch.pair_weights, numbers)
+    return text, video, twins.example_identity(batch), batch.pair_weights, numbers
+
+
+def total_among(
+    own: tuple[Any, ...],
+    every: tuple[Any, ...],
+    scale: Float[Array, ""],
+    config: ContrastiveConfig,
+    clip_distance: int,
+) -> Float[Array, ""]:
+    """The part of `total` that is of `own` examples, which are among `every` of the batch."""
     # gathered once, not once a chunk
     others = jax.tree.map(
-        lambda values: constrain(_flat(values), *(None,) * (values.ndim - 2)), own
+        lambda values: constrain(_flat(values), *(None,) * (values.ndim - 2)), every
     )
     of_rows = functools.partial(
         _total_of_rows, others, scale, near_clips=config.near_clips, clip_distance=clip_distance

@@ -70,10 +70,16 @@ def to_spec(names: tuple[str | None, ...]) -> PartitionSpec:
     return PartitionSpec(*entries)
 
 
-def constrain(value: jax.Array, *names: str | None) -> jax.Array:
-    """`value` with the layout its logical names ask for; unchanged where no mesh is set."""
+def lays_out() -> bool:
+    """Whether a mesh is set over which the partitioner splits arrays: not inside a `shard_map` over
+    all of its axes, where every device has its own."""
     current = jax.sharding.get_abstract_mesh()
-    if current.empty:
+    return not (current.empty or current.are_all_axes_manual)
+
+
+def constrain(value: jax.Array, *names: str | None) -> jax.Array:
+    """`value` with the layout its logical names ask for; unchanged where nothing `lays_out`."""
+    if not lays_out():
         return value
     if value.ndim != len(names):
         raise ValueError(f"{len(names)} logical axes {names} for an array {value.shape}.")
@@ -95,7 +101,7 @@ def gathered(parameter: jax.Array, names: tuple[str, ...], dtype: Any) -> jax.Ar
 
 def splits_parameters() -> bool:
     """Whether the mesh in context splits parameters, so that `gathered` moves something."""
-    return jax.sharding.get_abstract_mesh().shape.get("fsdp", 1) > 1
+    return lays_out() and jax.sharding.get_abstract_mesh().shape.get("fsdp", 1) > 1
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))

@@ -17,7 +17,7 @@ from videobert_jax.models.videobert import VideoBert
 from videobert_jax.objectives.config import ObjectivesConfig
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.sharding import partitioning
-from videobert_jax.training import optimizer, state, steps
+from videobert_jax.training import exact_step, hardware, optimizer, state, steps
 from videobert_jax.training.update_rule import UpdateRule
 
 
@@ -31,11 +31,23 @@ class AbstractStep:
     state: state.TrainState
     batch: schema.Batch
     mesh: Mesh | AbstractMesh
+    turns: int = 1  # of its loop over a device's blocks, where the trace does not say them
+    compiler_options: dict[str, Any] | None = None
+
+    @property
+    def matmul_flops(self) -> float:
+        """Of the products of one step, over all devices."""
+        return self.turns * hardware.jaxpr_matmul_flops(self.traced.jaxpr)
 
     def jitted(self) -> Any:
         """The step, of (state, batch), which takes the state's place in memory."""
         layouts = (state.state_shardings(self.state), partitioning.replicated(self.mesh))
-        return jax.jit(self.step, donate_argnums=0, out_shardings=layouts)
+        return jax.jit(
+            self.step,
+            donate_argnums=0,
+            out_shardings=layouts,
+            compiler_options=self.compiler_options,
+        )
 
     @functools.cached_property
     def traced(self) -> jax.stages.Traced:
@@ -115,6 +127,7 @@ def of(
     one that continues in the same process, do not compile again.
     """
     every, sizes = run.training.accumulation_steps, (run.data.blocks_per_batch, run.data.rows)
+    every = None if run.exact else every
     return made(model.config, rule, run.objectives, run.seed, every, mesh, shape, sizes)
 
 
@@ -124,26 +137,35 @@ def made(
     rule: UpdateRule,
     objectives: ObjectivesConfig,
     seed: int,
-    accumulation_steps: int,
+    accumulation_steps: int | None,
     mesh: Mesh | AbstractMesh,
     shape: schema.RowShape,
     sizes: tuple[int, int],
 ) -> AbstractStep:
-    """As `of`, by all that a step depends on; sizes: blocks of a batch, rows of a block."""
+    """As `of`, by all that a step depends on. accumulation_steps: None for the exact step, which
+    has none. sizes: blocks of a batch, rows of a block."""
     model = VideoBert(network)
-    step = functools.partial(
-        steps.train_step,
-        model=model,
-        rule=rule,
-        objectives=objectives,
-        seed=seed,
-        accumulation_steps=accumulation_steps,
-        num_shards=meshes.block_shards(mesh),
-    )
+    structs = state.state_structs(model, rule, mesh)
+    given = {"model": model, "rule": rule, "objectives": objectives, "seed": seed}
+    if accumulation_steps is None:
+        step = functools.partial(
+            exact_step.train_step,
+            **given,
+            layouts=jax.tree.map(lambda struct: struct.sharding.spec, structs),
+        )
+    else:
+        step = functools.partial(
+            steps.train_step,
+            **given,
+            accumulation_steps=accumulation_steps,
+            num_shards=meshes.block_shards(mesh),
+        )
     layout = partitioning.batch_sharding(mesh)
     batch = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout),
         schema.batch_structs(shape, *sizes),
     )
-    structs = state.state_structs(model, rule, mesh)
+    if accumulation_steps is None:
+        turns, options = sizes[0] // meshes.block_shards(mesh), exact_step.COMPILER_OPTIONS
+        return AbstractStep(model, rule, step, structs, batch, mesh, turns, options)
     return AbstractStep(model, rule, step, structs, batch, mesh)

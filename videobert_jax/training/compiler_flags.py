@@ -42,14 +42,41 @@ FLAGS: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 
-def say(platform: str, environment: MutableMapping[str, str] = os.environ) -> None:
+# What `--config.deterministic` needs beside them, a platform: XLA's documentation, "Determinism
+# (GPU)". It leaves autotuning on, whose choices `hardware.start` keeps; a scatter or product that
+# sums in an order of its own is replaced by a slower one, a select-and-scatter fails to compile.
+DETERMINISTIC: dict[str, dict[str, str]] = {
+    "gpu": {"xla_gpu_exclude_nondeterministic_ops": "true"},
+}
+
+
+class FlagError(ValueError):
+    """A flag of the environment that contradicts the settings."""
+
+
+def say(
+    platform: str,
+    environment: MutableMapping[str, str] = os.environ,
+    *,
+    deterministic: bool = False,
+) -> None:
     """Adds the platform's flags to the environment; those that it says already stay as they are.
 
-    platform: "tpu", "gpu", or another, which has none.
+    platform: "tpu", "gpu", or another, which has none. Raises FlagError where the environment
+    takes back what `deterministic` needs.
     """
     variable, flags = FLAGS.get(platform, ("", {}))
     said = environment.get(variable, "").split()
-    known = {_name(flag) for flag in said}
+    known = {_name(flag): flag.partition("=")[2] for flag in said}
+    if deterministic:
+        needed = DETERMINISTIC.get(platform, {})
+        for name, value in needed.items():
+            if known.get(name, value).lower() not in (value, "1", ""):
+                raise FlagError(
+                    f"{variable} says --{name}={known[name]}, and deterministic=True needs "
+                    f"{value}; take it out of {variable}, or say --config.deterministic=False."
+                )
+        flags = flags | needed
     added = [f"--{name}={value}" for name, value in flags.items() if name not in known]
     if added:
         environment[variable] = " ".join([*said, *added])

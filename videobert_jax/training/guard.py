@@ -5,6 +5,9 @@ The window holds the figures of the last updates that were allowed. One that was
 is: a run of bad steps never becomes what is normal.
 """
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -42,6 +45,11 @@ def allowed(
     # Where most were 0, as of a loss that few batches have, there is no size to go by.
     spikes = (median > 0) & (figures > factor * median)
     return finite & ~spikes.any()
+
+
+def chosen(taken: Bool[Array, ""], new: Any, old: Any) -> Any:
+    """The new tree where an update is taken, else the old one."""
+    return jax.tree.map(lambda n, o: jnp.where(taken, n, o), new, old)
 
 
 def after(

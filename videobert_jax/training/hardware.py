@@ -14,7 +14,7 @@ import jax.extend
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from videobert_jax.files import compilation_cache
+from videobert_jax.files import compilation_cache, storage
 from videobert_jax.training import compiler_flags, processes
 
 # Dense bfloat16 FLOP/s of one jax device, by the beginning of its device_kind. Chips on which a
@@ -41,6 +41,7 @@ PEAK_FLOPS: dict[str, float] = {
 # Of the products whose rate is measured: as large as those of a large network, and so many.
 _SQUARE, _SQUARE_ON_CPU, _PRODUCTS, _TRIES = 8192, 512, 4, 4
 
+KEPT_PROGRAMS = "compiled"  # folder of a deterministic run's workdir
 _DEVICES = pathlib.Path("/dev")
 
 
@@ -53,17 +54,25 @@ def start(
     coordinator: str | None = None,
     num_processes: int | None = None,
     process_id: int | None = None,
+    deterministic_in: storage.Path | None = None,
 ) -> str:
     """One line that names the devices; joins the other processes and sets the compilation cache.
+
+    deterministic_in: the workdir of a run with deterministic=True, of which a second line speaks.
 
     platform: "" for the accelerator there is, else "cpu", "gpu" or "tpu". Processes are given by
     arguments, by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, by Slurm's srun, or
     on TPU found by the runtime itself. Raises HardwareError where an accelerator is present but
-    unused, and ProcessError where processes do not find each other.
+    unused, or the workdir cannot keep what determinism needs, FlagError, and ProcessError where
+    processes do not find each other.
     """
     _choose_platforms(platform)
-    compiler_flags.say(_platform_to_be(platform))
-    compilation_cache.use()
+    expected = _platform_to_be(platform)
+    compiler_flags.say(expected, deterministic=deterministic_in is not None)
+    kept = None
+    if deterministic_in is not None and expected == "gpu":
+        kept = _kept_programs(deterministic_in)
+    compilation_cache.use(kept)
     _join_processes(platform, coordinator, num_processes, process_id)
     try:
         devices = jax.devices()
@@ -73,7 +82,33 @@ def start(
             "packages (make setup ACCELERATOR=cuda12|cuda13|tpu) or say --config.platform=cpu."
         ) from error
     require_accelerator_in_use(platform, devices[0].platform)
-    return describe(devices)
+    if deterministic_in is None:
+        return describe(devices)
+    return f"{describe(devices)}\n{determinism(devices[0].platform, deterministic_in)}"
+
+
+def _kept_programs(workdir: storage.Path) -> pathlib.Path:
+    """Folder in the workdir of compiled programs and of what autotuning chose for them: programs of
+    another run's choice would have other bits, and no choice at hand would be made anew."""
+    if not isinstance(workdir, pathlib.Path):
+        raise HardwareError(
+            f"deterministic=True keeps what autotuning chose in the workdir, and the compiler does "
+            f"not write to buckets ({workdir}); use a --workdir on a disk that all processes see, "
+            "or deterministic=False."
+        )
+    return workdir.absolute() / KEPT_PROGRAMS
+
+
+def determinism(platform: str, workdir: storage.Path) -> str:
+    """What deterministic=True does on a platform, and what it costs."""
+    if platform != "gpu":
+        return f"deterministic: nothing to do on {platform}, which sums in one order"
+    flags = ", ".join(f"--{name}" for name in compiler_flags.DETERMINISTIC[platform])
+    return (
+        f"deterministic: {flags}; what autotuning chooses is kept in {workdir / KEPT_PROGRAMS}. It "
+        "costs the faster forms of scatters and products, and the programs that other runs have "
+        "compiled; compare seconds_step with a run without"
+    )
 
 
 def keep_to_host() -> None:

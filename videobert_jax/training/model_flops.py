@@ -13,6 +13,7 @@ A mismatched pass of the cross-modal encoder counts as the matched one: it meets
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from videobert_jax import schema
@@ -75,6 +76,17 @@ def step_flops(
 ) -> Any:
     """Model FLOPs of one training step on a batch with these counts."""
     return sum(term.training(frozen) for term in terms(model, objectives, counts))
+
+
+def work(
+    counts: Counts, model: ModelConfig, objectives: ObjectivesConfig, frozen: Collection[str]
+) -> dict[str, Any]:
+    """Figures of a step, float32: what its batch really holds, and what a step on it needs."""
+    needed = step_flops(model, objectives, frozen, counts)
+    return {
+        "tokens": counts.text + counts.video + counts.target,
+        "model_flops": jnp.asarray(needed, jnp.float32),
+    }
 
 
 def modules(model: ModelConfig, objectives: ObjectivesConfig) -> set[str]:

@@ -74,6 +74,21 @@ def layer_rates(model: VideoBert, decay: float) -> Any:
     return jax.tree_util.tree_map_with_path(rates, state.parameter_axes(model), is_leaf=_is_axes)
 
 
+def clip(most: float) -> optax.GradientTransformation:
+    """Gradients scaled down to the global norm `most` where they have more (Pascanu et al. 2013);
+    the norm is given, since what is clipped may be a part of them."""
+
+    def update(updates: Any, state: Any, params: Any = None, **given: Any) -> Any:
+        gradient_norm = given["gradient_norm"]
+
+        def scaled(leaf: jax.Array) -> jax.Array:
+            return jnp.where(gradient_norm < most, leaf, leaf / gradient_norm * most)
+
+        return jax.tree.map(scaled, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
 def create_rule(
     config: OptimizerConfig, num_steps: int, model: VideoBert, first_step: int = 0
 ) -> UpdateRule:
@@ -93,7 +108,7 @@ def _create_rule(
     schedule = learning_rate(config, num_steps)
     frozen = frozenset(module_names(config.frozen, network.modules))
     transformations = [
-        optax.clip_by_global_norm(config.clip_norm),
+        clip(config.clip_norm),
         optax.adamw(
             schedule,
             b1=config.b1,

@@ -65,6 +65,11 @@ RULES = (
         "attention compute_dtype remat",
         "model.",
     ),
+    _rule(
+        Kind.MUST_MATCH,
+        "sums are taken in another order, so the bits would be of neither kind of run",
+        "exact",
+    ),
     # What it learns, and from what.
     _rule(
         Kind.MUST_MATCH,
@@ -142,7 +147,7 @@ RULES = (
         Kind.NOTICE,
         "sums are taken in another order or by other devices, so the bits are no longer those of a "
         "run without the change",
-        "platform mesh.data mesh.fsdp mesh.tensor optimizer.shard_over_data",
+        "platform deterministic mesh.data mesh.fsdp mesh.tensor optimizer.shard_over_data",
     ),
     _rule(
         Kind.NOTICE,

@@ -50,6 +50,8 @@ YOUNGER_SETTINGS: dict[str, Any] = {
     **{f"data.{name}": value for name, value in data_config.YOUNGER.items()},
     **{f"model.{name}": value for name, value in model_config.YOUNGER.items()},
     "model.extra_heads": "",  # a list, which a config has with commas
+    "deterministic": False,
+    "exact": False,
     "objectives.answering.weight": 0.0,
     "objectives.captioning.word_dropout": 0.0,
     "objectives.extra": "",

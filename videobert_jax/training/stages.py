@@ -41,9 +41,9 @@ def create_mesh(run: RunConfig) -> Mesh:
     """The run's mesh. Raises ConfigError where settings do not fit the devices."""
     try:
         mesh = meshes.create_mesh(run.mesh)
-        meshes.require_divisible_dimensions(run.model.split_dimensions, mesh)
         platform = mesh.devices.flat[0].platform
         configuration.model_on(run, run.model, platform, mesh.shape["tensor"])
+        meshes.require_divisible_dimensions(run.model.split_dimensions, mesh)
     except ValueError as error:
         raise configuration.ConfigError(str(error)) from error
     require_fitting(run, mesh)
@@ -158,7 +158,7 @@ class Stage:
             stage=self.number if self.name else None,
             examples_a_step=data.global_batch_size,
             peak_flops=None if peak is None else peak * self.mesh.size,
-            matmul_flops_a_step=hardware.jaxpr_matmul_flops(self.step.traced.jaxpr),
+            matmul_flops_a_step=self.step.matmul_flops,
             matmul_rate=hardware.measured_matmul_rate(self.mesh, dtype),
         )
 

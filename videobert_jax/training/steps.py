@@ -13,7 +13,8 @@ micro-batch. With fsdp it does: the TPU compiler makes a reduce-scatter of a gra
 copies' gradients a whole sum, twice the bytes; a device's part of them is then summed over `data`.
 """
 
-from collections.abc import Callable, Collection
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -27,11 +28,10 @@ from videobert_jax.models.videobert import VideoBert
 from videobert_jax.objectives import contrastive, passes, pretraining
 from videobert_jax.objectives.config import ObjectivesConfig
 from videobert_jax.sharding import mesh as meshes
-from videobert_jax.training import guard, model_flops
+from videobert_jax.training import guard, judgement, model_flops
+from videobert_jax.training.means import Means, Totals
 from videobert_jax.training.state import TrainState, laid_out_for_update
 from videobert_jax.training.update_rule import UpdateRule
-
-Totals = dict[str, Float[Array, ""]]
 
 
 def train_step(
@@ -60,31 +60,29 @@ def train_step(
     gradients = laid_out_for_update(gradients, model, rule)
     before = laid_out_for_update(state.params, model, rule)
     trainable = rule.trainable(before)
-    updates, opt_state = rule.optimizer.update(gradients, state.opt_state, trainable)
+    gradient_norm = optax.tree.norm(gradients)
+    updates, opt_state = rule.update(gradients, state.opt_state, trainable, gradient_norm)
     updated: Any = optax.apply_updates(trainable, updates)
     rate = jnp.asarray(rule.schedule(state.step), jnp.float32)
-    norms = optax.tree.norm(gradients), optax.tree.norm(updates)
-    figures = guard.figures_of(problem.weighted(totals), *norms, rate)
-    allowed = guard.allowed(state.window, figures, rule.spike_factor)
-
-    def if_allowed(new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda n, o: jnp.where(allowed, n, o), new, old)
-
-    metrics = {
-        **problem.metrics(totals),
-        "gradient_norm": norms[0],
-        "update_norm": norms[1],
-        "learning_rate": rate,
-        "update_skipped": 1.0 - allowed.astype(jnp.float32),
-        **problem.work(rule.frozen),
-    }
+    allowed, window, metrics = judgement.of_update(
+        problem.means,
+        totals,
+        model_flops.count(batch),
+        gradient_norm,
+        optax.tree.norm(updates),
+        rate,
+        state.window,
+        rule=rule,
+        model=model,
+    )
+    chosen = functools.partial(guard.chosen, allowed)
     return TrainState(
         step=state.step + 1,
-        params={**state.params, **if_allowed(updated, trainable)},
+        params={**state.params, **chosen(updated, trainable)},
         constants=state.constants,
-        opt_state=if_allowed(opt_state, state.opt_state),
-        ema=if_allowed(rule.averaged(state.ema, {**before, **updated}), state.ema),
-        window=guard.after(state.window, figures, allowed),
+        opt_state=chosen(opt_state, state.opt_state),
+        ema=chosen(rule.averaged(state.ema, {**before, **updated}), state.ema),
+        window=window,
     ), metrics
 
 
@@ -100,11 +98,11 @@ def objective_gradient_norms(
     """Norm of the gradient of every active objective in what is not frozen, unweighted; 0: it
     teaches nothing."""
     problem = _Problem(model, objectives, batch, state, seed)
-    names = list(problem.weights)
+    names = list(problem.means.weights)
 
     def means(params: Any) -> Float[Array, " n"]:
         totals = problem.loss(params)[1]
-        return jnp.stack([problem.mean(name, totals[name]) for name in names])
+        return jnp.stack([problem.means.mean(name, totals[name]) for name in names])
 
     # One forward pass, and one backward pass that is compiled once and run for each objective.
     _, pull_back = jax.vjp(means, rule.trainable(state.params))
@@ -189,35 +187,7 @@ class _Problem:
         weights = over_blocks(lambda _, block, key: pretraining.block_weights(block, key, config))(
             (), batch, self.keys
         )
-        self.weights = {name: values.sum() for name, values in weights.items()}
-
-    def mean(self, name: str, total: Float[Array, ""]) -> Float[Array, ""]:
-        """Mean of an objective, 0 where nothing of it is in the batch."""
-        return total / jnp.maximum(self.weights[name], 1.0)
-
-    def weighted(self, totals: Totals) -> Float[Array, ""]:
-        """Sum of the objectives' means, each times its weight in the config."""
-        factors = self.config.weights()
-        return jnp.asarray(
-            sum(factors[name] * self.mean(name, total) for name, total in totals.items()),
-            jnp.float32,
-        )
-
-    def metrics(self, totals: Totals) -> Totals:
-        means = {
-            name: jnp.where(self.weights[name] > 0, self.mean(name, total), jnp.nan)
-            for name, total in totals.items()
-        }
-        return {"loss": self.weighted(totals), **means}
-
-    def work(self, frozen: Collection[str]) -> Totals:
-        """What the batch really holds, and what a step on it needs."""
-        counts = model_flops.count(self.batch)
-        needed = model_flops.step_flops(self.model.config, self.config, frozen, counts)
-        return {
-            "tokens": counts.text + counts.video + counts.target,
-            "model_flops": jnp.asarray(needed, jnp.float32),
-        }
+        self.means = Means(config, {name: values.sum() for name, values in weights.items()})
 
     def variables(self, params: Any) -> dict[str, Any]:
         """Of the network with these parameters, the state's in the place of those frozen."""
@@ -255,11 +225,11 @@ class _Problem:
     def loss(self, params: Any) -> tuple[Float[Array, ""], Totals]:
         """(loss, sums of the objectives) of the whole batch at once."""
         totals, encoded = self.local(_copies(params), self.batch, self.keys)
-        if "contrastive" in self.weights:
+        if "contrastive" in self.means.weights:
             totals["contrastive"] = self.contrastive(
                 encoded.text_embeddings, encoded.video_embeddings, self.scale(params)
             )
-        return self.weighted(totals), totals
+        return self.means.weighted(totals), totals
 
     def accumulate(self, params: Any, steps: int, num_shards: int) -> tuple[Totals, Any]:
         """(sums of the objectives, gradients of `params`), a micro-batch at a time."""
@@ -267,7 +237,7 @@ class _Problem:
         totals: Totals = {}
         cotangents = None
         copies, gradients = _copies(params), jax.tree.map(jnp.zeros_like, params)
-        if "contrastive" in self.weights:
+        if "contrastive" in self.means.weights:
             totals["contrastive"], embedded = self._contrastive_cotangents(
                 copies, self.scale(params), micro_batches, num_shards
             )
@@ -278,7 +248,7 @@ class _Problem:
         def micro_loss(copies: Any, micro: Any) -> tuple[Float[Array, ""], Totals]:
             (batch, keys), rows = micro
             local, encoded = self.local(copies, batch, keys)
-            loss = self.weighted(local)
+            loss = self.means.weighted(local)
             if rows is not None:
                 loss += jnp.vdot(encoded.text_embeddings, rows[0])
                 loss += jnp.vdot(encoded.video_embeddings, rows[1])
@@ -310,7 +280,7 @@ class _Problem:
 
         def weighted(text: Array, video: Array, scale: Array) -> tuple[Array, Array]:
             total = self.contrastive(text, video, scale)
-            return self.weighted({"contrastive": total}), total
+            return self.means.weighted({"contrastive": total}), total
 
         (_, total), gradients = jax.value_and_grad(weighted, argnums=(0, 1, 2), has_aux=True)(
             text, video, scale

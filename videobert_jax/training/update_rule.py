@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from videobert_jax.training import guard
 
@@ -37,6 +38,14 @@ class UpdateRule:
         """(state of the optimizer, moving average or None) with which these parameters begin."""
         opt_state = self.optimizer.init(self.trainable(params))
         return opt_state, average_of(params) if self.ema_decay else None
+
+    def update(
+        self, gradients: Any, opt_state: Any, params: Any, gradient_norm: Float[Array, ""]
+    ) -> tuple[Any, Any]:
+        """(updates of what is trainable, state of the optimizer), of whole trees or of all leaves'
+        parts. gradient_norm: of the whole gradients, by which they are clipped."""
+        optimizer = optax.with_extra_args_support(self.optimizer)
+        return optimizer.update(gradients, opt_state, params, gradient_norm=gradient_norm)
 
     def window(self) -> Any:
         """The guard's window with which a run or stage begins; None without spike_factor."""

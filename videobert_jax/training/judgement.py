@@ -1,0 +1,40 @@
+"""What is decided of an update, and said of it: the same for every kind of step."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from videobert_jax.models.videobert import VideoBert
+from videobert_jax.training import guard, model_flops
+from videobert_jax.training.means import Means, Totals
+from videobert_jax.training.update_rule import UpdateRule
+
+
+def of_update(
+    means: Means,
+    totals: Totals,
+    counts: model_flops.Counts,
+    gradient_norm: Float[Array, ""],
+    update_norm: Float[Array, ""],
+    rate: Float[Array, ""],
+    window: Any,
+    *,
+    rule: UpdateRule,
+    model: VideoBert,
+) -> tuple[Bool[Array, ""], Any, Totals]:
+    """(whether it may change the parameters, the guard's window behind it, the step's metrics).
+
+    totals: sums of the objectives. counts: of the batch. rate: the learning rate.
+    """
+    figures = guard.figures_of(means.weighted(totals), gradient_norm, update_norm, rate)
+    allowed = guard.allowed(window, figures, rule.spike_factor)
+    metrics = {
+        **means.metrics(totals),
+        "gradient_norm": gradient_norm,
+        "update_norm": update_norm,
+        "learning_rate": rate,
+        "update_skipped": 1.0 - allowed.astype(jnp.float32),
+        **model_flops.work(counts, model.config, means.config, rule.frozen),
+    }
+    return allowed, guard.after(window, figures, allowed), metrics
