@@ -116,6 +116,7 @@ test-all: setup-parity
 	$(RUN) -m tests.drills.data_damage
 	$(RUN) -m tests.drills.preemption --cases 20
 	$(RUN) -m tests.drills.hang --cases 12
+	$(RUN) -m tests.drills.topologies --restores 12
 	$(RUN) -m tests.drills.controls
 	$(RUN) -m tests.drills.compile_budgets
 

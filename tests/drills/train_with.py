@@ -4,10 +4,12 @@
 
 Faults: `no_stop_signal` leaves SIGTERM to the system; `stuck=FILE` lets the main thread wait for
 ever for its next batch as soon as FILE is there; `slow=SECONDS` lets it wait so long for each, so
-that there are moments in which to do something to a run.
+that there are moments in which to do something to a run. `until=STEP` asks it to stop before that
+step; `recorded=FILE` writes down what it saves, restores and reads.
 """
 
 import contextlib
+import functools
 import pathlib
 import signal
 import sys
@@ -16,9 +18,10 @@ from typing import Any
 from unittest import mock
 
 import train
+from tests.drills import recorded
 from videobert_jax.cli import failures
 from videobert_jax.data import device_feed
-from videobert_jax.training import preemption
+from videobert_jax.training import loop, preemption
 
 _take = device_feed.DeviceFeed.__next__
 
@@ -58,7 +61,22 @@ def slow(seconds: str) -> Any:
     return mock.patch.object(device_feed.DeviceFeed, "__next__", take)
 
 
-FAULTS = {"slow": slow, "no_stop_signal": no_stop_signal, "stuck": stuck}
+def until(step: str) -> Any:
+    stopped = functools.partial(loop.train, stop=lambda now: now >= int(step))
+    return mock.patch.object(loop, "train", stopped)
+
+
+def records(file: str) -> recorded.Recorder:
+    return recorded.Recorder(pathlib.Path(file))
+
+
+FAULTS = {
+    "slow": slow,
+    "no_stop_signal": no_stop_signal,
+    "stuck": stuck,
+    "until": until,
+    "recorded": records,
+}
 
 
 def main() -> int:
