@@ -34,6 +34,7 @@ from videobert_jax.training import (
     checkpoint_bundle,
     checkpoint_folder,
     guard,
+    means,
     rollback,
     steps,
 )
@@ -64,7 +65,7 @@ class Fault:
     gradients_next: bool = False
 
     def __enter__(self) -> "Fault":
-        fault, begin, weighted = self, steps._Problem.__init__, steps._Problem.weighted
+        fault, begin, weighted = self, steps._Problem.__init__, means.Means.weighted
         laid_out = steps.laid_out_for_update
         self._patches = contextlib.ExitStack()
 
@@ -72,8 +73,8 @@ class Fault:
             begin(problem, model, config, batch, state, seed)
             fault.step, fault.gradients_next = state.step, True
 
-        def spoilt_loss(problem: Any, totals: Any) -> jax.Array:
-            return weighted(problem, totals) * jnp.where(fault.acts(), fault.value, 1.0)
+        def spoilt_loss(of_batch: means.Means, totals: Any) -> jax.Array:
+            return weighted(of_batch, totals) * jnp.where(fault.acts(), fault.value, 1.0)
 
         def spoilt_gradient(tree: Any, model: Any, rule: Any) -> Any:
             if fault.gradients_next:  # the step lays out gradients first, then parameters
@@ -88,7 +89,7 @@ class Fault:
             "one_block": [(BlockBuilder, "build", self._features([_BLOCK]))],
             "loss": [
                 (steps._Problem, "__init__", started),
-                (steps._Problem, "weighted", spoilt_loss),
+                (means.Means, "weighted", spoilt_loss),
             ],
             "gradient": [
                 (steps._Problem, "__init__", started),

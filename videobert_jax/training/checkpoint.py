@@ -13,7 +13,6 @@ saves and restores.
 
 import concurrent.futures
 import dataclasses
-import gc
 import itertools
 import json
 import time
@@ -257,10 +256,10 @@ class Checkpointer:
 
     def _close_manager(self) -> None:
         manager, self._manager = self._manager, None
-        # what it says is of a save that is known to have failed
         if manager is not None and _attempt(manager.close):
-            del manager
-            gc.collect()  # where its close raised, a thread of its own lives as long as it does
+            # what it says is of a save that is known to have failed; having said it, it has closed
+            # nothing, and a thread of its own would be left
+            _attempt(manager.close)
 
     def _meet(self) -> None:
         processes.wait_for_all(f"saving {next(_MEETINGS)}")
