@@ -28,7 +28,7 @@ from videobert_jax.training import checkpoint_folder
 CONFIG = pathlib.Path(__file__).with_name("everything.py")
 NUM_STEPS = everything.get_config().training.num_steps
 _KILLS_A_RUN = 5  # then a run is left to finish and is compared
-_NEAR = "near.safetensors"
+NEAR = "near.safetensors"
 
 
 def main() -> int:
@@ -89,7 +89,7 @@ class _Drill:
             f"--config={CONFIG}",
             "--config.platform=cpu",
             f"--config.data.path={self.dataset}",
-            f"--config.data.sources.main.neighbours={self.dataset / _NEAR}",
+            f"--config.data.sources.main.neighbours={self.dataset / NEAR}",
         ]
         return runs.start(workdir, arguments, devices=1, log=self.log)
 
@@ -131,7 +131,7 @@ def write_dataset(output: pathlib.Path) -> pathlib.Path:
     campaign.write_dataset(output, {"train": 16})
     split = index.open_dataset(output).split("train")
     order = np.random.default_rng(0).permutation(16)
-    neighbours.write(output / _NEAR, split, order, {"checkpoint": "none"})
+    neighbours.write(output / NEAR, split, order, {"checkpoint": "none"})
     return output
 
 
