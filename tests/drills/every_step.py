@@ -7,12 +7,11 @@ figures at its end must be, bit for bit, those of the run never stopped.
 A case is a step and how it is saved. `waited-for`: the run is asked to stop there, and ends once
 that save is whole. `background`: the save of the step is begun and the run goes on, through steps
 that take the saved values' place in memory, until an error ends it; what it reported of those
-steps is cut off by the start that follows. The run has stages of unlike batches, packed rows, two
-sources, near videos and a moving average. All cases are taken by one process, so that programs are
-compiled once, with little optimisation; the drawn parameters of step 0 are kept, and copied for
-each case. A case is a line of the results file at once, and one that passed at this commit is not
-run again. With --without-position every start takes its stage's batches from the first: then cases
-must fail.
+steps is cut off by the start that follows. The run is that of everything.py, without evaluations.
+All cases are taken by one process, so that programs are compiled once, with little optimisation;
+the drawn parameters of step 0 are kept, and copied for each case. A case is a line of the results
+file at once, and one that passed at this commit is not run again. With --without-position every
+start takes its stage's batches from the first: then cases must fail.
 """
 
 import contextlib
@@ -29,16 +28,13 @@ from unittest import mock
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 
-from configs import base, tiny
-from tests.drills import campaign, kill_and_resume
+from tests.drills import campaign, everything, kill_and_resume
 from tests.integration import runs
 from videobert_jax import configuration
 from videobert_jax.cli import failures
 from videobert_jax.training import checkpoint_folder, goodput, loop, stages, state, steps
 
-NUM_STEPS, SECOND_STAGE = 64, 20
 SAVES = ("waited-for", "background")
 _FURTHER = 3  # steps taken while a save is under way
 
@@ -47,40 +43,11 @@ class _EndedError(Exception):
     """What ends a run that was not asked to stop."""
 
 
-def get_config(num_steps: int = NUM_STEPS, second_stage: int = SECOND_STAGE) -> Any:
-    """All that a resumed run has to find again, of a network that is compiled in seconds."""
-    config = tiny.get_config()
-    config.data.sources = ml_collections.ConfigDict(
-        {"main": base.source(), "spoken": base.source(regime="text_only", weight=0.5)}
-    )
-    settings = {
-        **runs.SETTINGS,
-        "data.blocks_per_batch": 1,
-        "data.examples_per_row": 2,
-        "data.text_length": 24,
-        "data.sources.main.neighbour_videos": 3,
-        "optimizer.ema_decay": 0.0,  # in the second stage
-        "training.num_steps": num_steps,
-        "training.save_every": num_steps,
-        "training.keep_checkpoints": 2,
-    }
-    for name, value in settings.items():
-        configuration.apply_override(config, name, str(value))
-    config.stages = [
-        base.stage(
-            second_stage,
-            {"objectives.masked_language.weight": 0.0, "data.sources.spoken.weight": 0.0},
-        ),
-        base.stage(
-            num_steps - second_stage,
-            {
-                "data.blocks_per_batch": 2,
-                "training.accumulation_steps": 2,
-                "optimizer.learning_rate": 5e-4,
-                "optimizer.ema_decay": 0.9,
-            },
-        ),
-    ]
+def get_config() -> Any:
+    """The settings of everything.py, without evaluations."""
+    config = everything.get_config()
+    config.training.eval_every = 0
+    config.training.best_metric = ""
     return config
 
 
@@ -231,8 +198,8 @@ def main() -> int:
 
 
 def _cases(saves: str, chosen: str | None) -> Sequence[tuple[str, int]]:
-    numbers = [int(part) for part in chosen.split(",")] if chosen else range(NUM_STEPS)
-    return [(each, step) for each in saves.split(",") for step in numbers]
+    numbers = [int(part) for part in chosen.split(",")] if chosen else range(everything.NUM_STEPS)
+    return [(each, step) for step in numbers for each in saves.split(",")]
 
 
 if __name__ == "__main__":

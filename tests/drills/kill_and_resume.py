@@ -26,7 +26,7 @@ from videobert_jax.data import index, neighbours
 from videobert_jax.training import checkpoint_folder
 
 CONFIG = pathlib.Path(__file__).with_name("everything.py")
-NUM_STEPS = everything.get_config().training.num_steps
+NUM_STEPS = everything.NUM_STEPS
 _KILLS_A_RUN = 5  # then a run is left to finish and is compared
 NEAR = "near.safetensors"
 
