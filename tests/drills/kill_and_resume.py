@@ -1,138 +1,192 @@
-"""SIGKILL at random moments of a real run, again and again: the final parameters must equal, bit
-for bit, those of a run never killed.
+"""SIGKILL at named points and at random moments of a real run of one or two processes, again and
+again: the final parameters, optimiser and figures must equal, bit for bit, those of a run never
+killed.
 
-    python -m tests.drills.kill_and_resume --kills 20 [--seed N] [--shard I/N] [--results FILE]
+    python -m tests.drills.kill_and_resume [--kills N] [--points NAME,...] [--processes 1,2]
+                                   [--seed N] [--shard I/N] [--results FILE] [--without-cutting]
 
-A run is train.py in a process of its own on a small dataset of random features, with the settings
-of everything.py: packed rows, weighted sources, near-video order, stages. Moments are drawn between
-the start of the process and what a whole run takes, so that kills fall into start-up, compilation,
-steps, saves and restores. Every kill is a line of the results file at once, so the drill itself may
-be stopped; with --shard several machines share the kills.
+A run is train.py in processes of their own on a small dataset of random features, with the settings
+of everything.py: packed rows, weighted sources, near-video order, stages, evaluations. A case is a
+run that is killed twice and then left to finish: once at a point of kill_points.py, of which there
+are 24, in the process that comes there; and once at a random moment, at which all are killed: of
+the whole life of a start, or soon after a step. Where one process has killed itself the others
+follow within a moment, as they do when a machine is lost. A case whose point was not reached has
+failed. A case is a line of the results file at once, and one that passed at this commit is not run
+again. With --without-cutting the figures of steps that are taken again stay in metrics.jsonl: then
+cases must fail.
 """
 
+import functools
 import pathlib
 import random
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tests.drills import campaign, everything
+from tests.drills import campaign, everything, kill_points, several
 from tests.integration import runs
 from videobert_jax.data import index, neighbours
 from videobert_jax.training import checkpoint_folder
 
-CONFIG = pathlib.Path(__file__).with_name("everything.py")
-NUM_STEPS = everything.NUM_STEPS
-_KILLS_A_RUN = 5  # then a run is left to finish and is compared
+CONFIG = pathlib.Path(everything.__file__)
 NEAR = "near.safetensors"
+_KILLS_A_CASE = 2
+_LONGEST_SECONDS = 900.0  # until a point is reached
+_AFTER_A_LOSS = 0.5  # seconds within which the other processes are gone too
 
 
 def main() -> int:
     """0 where every run that was killed ended with the reference's bits."""
     parser = campaign.parser(
-        __doc__, "kill_and_resume.jsonl", seed_of="the moments", shard_of="kills", guard=""
+        __doc__,
+        "kill_and_resume.jsonl",
+        seed_of="the moments",
+        guard="cutting",
+        without="figures of steps that are taken again stay; then cases must fail",
     )
-    parser.add_argument("--kills", type=int, default=20)
-    arguments = parser.parse_args()
-    kills = len(range(arguments.kills)[arguments.shard])
-    generator = random.Random(f"{arguments.seed} {arguments.shard.start}")
-    results = campaign.Results(arguments.results, {"seed": arguments.seed})
+    parser.add_argument("--kills", type=int, default=20, help="two a case")
+    parser.add_argument("--points", default=",".join(kill_points.POINTS), help="in turn")
+    parser.add_argument("--processes", default="1,2", help="numbers of them, in turn")
+    given = parser.parse_args()
+    points, guarded = given.points.split(","), not given.without_cutting
+    if unknown := set(points) - set(kill_points.POINTS):
+        parser.error(f"--points: {', '.join(sorted(unknown))}; {', '.join(kill_points.POINTS)}")
+    counts = [int(part) for part in given.processes.split(",")]
+    about = {"seed": given.seed, "processes": given.processes, "guarded": guarded}
+    results = campaign.Results(given.results, {**about, "points": given.points})
     with tempfile.TemporaryDirectory(prefix="kill_and_resume_") as name:
-        drill = _Drill(pathlib.Path(name), results, generator)
-        differing = drill.run(kills)
-    if differing:
-        print(f"other bits than the run never killed: {', '.join(differing)}")
-        return 1
-    print(f"{kills} kills: every run ended with the bits of the one never killed")
-    return 0
-
-
-class _Drill:
-    """A reference run, and runs that are killed and continued until they end."""
-
-    def __init__(self, folder: pathlib.Path, results: campaign.Results, generator: random.Random):
-        self.folder, self.results, self.generator = folder, results, generator
-        self.dataset = write_dataset(folder / "dataset")
-        self.log = folder / "log.txt"
-
-    def run(self, kills: int) -> list[str]:
-        """Workdirs that ended otherwise than the reference; empty where none did."""
-        self._to_the_end(self.folder / "warm_up")  # fills the compilation cache
-        begun = time.monotonic()
-        reference = self.folder / "reference"
-        self._to_the_end(reference)
-        seconds = time.monotonic() - begun
-        self.results.note(event="reference", seconds=round(seconds, 2))
-        expected = runs.saved_digests(reference, NUM_STEPS), runs.figures(reference)
-        differing, done, number = [], 0, 0
-        while done < kills:
-            workdir = self.folder / f"killed_{number}"
-            for _ in range(min(_KILLS_A_RUN, kills - done)):
-                if not self._kill(workdir, seconds):
-                    break  # it had ended before its moment came, which is no kill
-                done += 1
-                print(f"{done} of {kills} kills", flush=True)
-            self._to_the_end(workdir)
-            equal = (runs.saved_digests(workdir, NUM_STEPS), runs.figures(workdir)) == expected
-            self.results.note(event="compared", run=number, equal=equal)
-            if not equal:
-                differing.append(str(workdir))
-            number += 1
-        return differing
-
-    def _start(self, workdir: pathlib.Path) -> Any:
-        arguments = [
-            f"--config={CONFIG}",
-            "--config.platform=cpu",
-            f"--config.data.path={self.dataset}",
-            f"--config.data.sources.main.neighbours={self.dataset / NEAR}",
-        ]
-        return runs.start(workdir, arguments, devices=1, log=self.log)
-
-    def _to_the_end(self, workdir: pathlib.Path) -> None:
-        process = self._start(workdir)
-        if process.wait() != 0:
-            raise RuntimeError(f"train.py failed:\n{self.log.read_text()[-3000:]}")
-
-    def _kill(self, workdir: pathlib.Path, seconds: float) -> bool:
-        """Whether it was killed: anywhere in its life or, half of the time, soon after a step."""
-        process = self._start(workdir)
-        begun = time.monotonic()
-        if self.generator.random() < 0.5:
-            done = max(runs.last_reported_step(workdir), 0)
-            target = self.generator.randint(min(done + 1, NUM_STEPS - 1), NUM_STEPS - 1)
-            runs.wait_for_step(workdir, target, process)
-            time.sleep(self.generator.uniform(0.0, 0.05))
-        else:
-            time.sleep(self.generator.uniform(0.0, seconds))
-        ended = process.poll()
-        if ended is None:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        elif ended != 0:
-            raise RuntimeError(f"train.py failed:\n{self.log.read_text()[-3000:]}")
-        self.results.note(
-            event="kill",
-            after_seconds=round(time.monotonic() - begun, 3),
-            had_ended=ended is not None,
-            last_reported_step=runs.last_reported_step(workdir),
-            manifests=checkpoint_folder.manifest_steps(workdir),
-            checkpoints=checkpoint_folder.checkpoint_steps(workdir),
+        made = several.Runs(pathlib.Path(name), CONFIG, everything.NUM_STEPS)
+        write_near(made.dataset)
+        near = made.dataset / NEAR
+        made.flags.append(f"--config.data.sources.main.neighbours={near}")
+        case = functools.partial(_Case, made, points, counts, guarded)
+        numbers = range(-(-given.kills // _KILLS_A_CASE))[given.shard]
+        return several.take_cases(
+            results, given, numbers, guarded, lambda number, drawn: case(number, drawn).run()
         )
-        return ended is None
+
+
+class _Case:
+    """A run that is killed at a point and at a random moment."""
+
+    def __init__(
+        self,
+        made: several.Runs,
+        points: Sequence[str],
+        counts: Sequence[int],
+        guarded: bool,
+        number: int,
+        generator: random.Random,
+    ) -> None:
+        self.made, self.generator = made, generator
+        self.name = points[number % len(points)]
+        self.point = kill_points.POINTS[self.name]
+        self.count = counts[(number + number // len(points)) % len(counts)]
+        self.workdir, self.mark = made.folder / f"case_{number}", made.folder / f"mark_{number}"
+        self.always = [] if guarded else ["uncut"]
+
+    def run(self) -> dict[str, Any]:
+        reference = self.made.reference(self.count)
+        if self.point.late:
+            # after the first save, and so early that the run does not end
+            kills = [self._at_random(range(9, everything.SECOND_STAGE)), self._at_point()]
+        else:
+            kills = [self._at_point(), self._at_random(range(1, everything.NUM_STEPS))]
+        wrong = [kill["wrong"] for kill in kills if kill.get("wrong")]
+        if not wrong:
+            wrong = self._finished_otherwise(reference)
+        done = sum(kill["killed"] for kill in kills)
+        return {
+            "point": self.name,
+            "count": self.count,
+            "kills": done,
+            "passed": not wrong,
+            "wrong": wrong,
+            "history": kills,
+        }
+
+    def _finished_otherwise(self, reference: Any) -> list[str]:
+        """What is wrong with the end of the run; nothing where nothing is."""
+        try:
+            self.made.to_the_end(self.workdir, self.count, faults=self._faults({}))
+        except RuntimeError as error:
+            return [f"the next start fails: {str(error)[-1000:]}"]
+        found = several.end_of(self.workdir, everything.NUM_STEPS)
+        names = ("parameters and optimiser", "figures", "best step")
+        parts = zip(names, found, reference, strict=True)
+        return [f"other {name}" for name, one, other in parts if one != other]
+
+    def _at_point(self) -> dict[str, Any]:
+        """A start in which one process kills itself at the point, and the others are killed."""
+        victim = self.generator.randrange(self.count) if self.point.by_any else 0
+        time_of = self.generator.randint(1, self.point.times)
+        fault = f"killed={self.name},{time_of},{self.mark}"
+        start = self._start({victim: [fault]})
+        deadline = time.monotonic() + _LONGEST_SECONDS
+        while start.processes[victim].poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(self.generator.uniform(0.0, _AFTER_A_LOSS))
+        start.kill()
+        codes, killed = [each.returncode for each in start.processes], self.mark.exists()
+        wrong = "" if killed else f"{self.name} not reached: {codes}; {start.said(victim)[-500:]}"
+        at = {"point": self.name, "time": time_of, "process": victim}
+        return {**at, "killed": killed, "wrong": wrong, **self._left()}
+
+    def _at_random(self, steps: range) -> dict[str, Any]:
+        """A start that is killed anywhere in its life or, half of the time, soon after one of the
+        steps; where it has ended before, that is no kill."""
+        start, begun = self._start({}), time.monotonic()
+        soon = self.point.late or self.generator.random() < 0.5
+        if soon:
+            done = max(runs.last_reported_step(self.workdir), 0)
+            step = self.generator.randint(min(max(done + 1, steps.start), steps[-1]), steps[-1])
+            runs.wait_for_step(self.workdir, step, start.processes[0])
+            time.sleep(self.generator.uniform(0.0, 0.1))
+        else:
+            time.sleep(self.generator.uniform(0.0, self.made.seconds[self.count]))
+        codes = [each.poll() for each in start.processes]
+        for process in self.generator.sample(start.processes, self.count):
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+        start.kill()
+        failed = [code for code in codes if code not in (None, 0)]
+        wrong = f"it failed by itself: {codes}; {start.said(0)[-500:]}" if failed else ""
+        moment = {"after_seconds": round(time.monotonic() - begun, 2), "after_a_step": soon}
+        return {**moment, "killed": None in codes, "wrong": wrong, **self._left()}
+
+    def _left(self) -> dict[str, Any]:
+        """What the killed start left."""
+        return {
+            "reported": runs.last_reported_step(self.workdir),
+            "manifests": checkpoint_folder.manifest_steps(self.workdir),
+            "checkpoints": checkpoint_folder.checkpoint_steps(self.workdir),
+        }
+
+    def _start(self, faults: dict[int, list[str]]) -> several.Start:
+        return self.made.start(self.workdir, self.count, faults=self._faults(faults))
+
+    def _faults(self, special: dict[int, list[str]]) -> dict[int, list[str]]:
+        """Those of every start, and of this one's processes."""
+        return {i: [*self.always, *special.get(i, [])] for i in range(self.count)}
 
 
 def write_dataset(output: pathlib.Path) -> pathlib.Path:
     """A prepared dataset of sixteen videos, and an order of them."""
     campaign.write_dataset(output, {"train": 16})
-    split = index.open_dataset(output).split("train")
-    order = np.random.default_rng(0).permutation(16)
-    neighbours.write(output / NEAR, split, order, {"checkpoint": "none"})
+    write_near(output)
     return output
+
+
+def write_near(dataset: pathlib.Path) -> None:
+    """An order of the training videos, beside them."""
+    split = index.open_dataset(dataset).split("train")
+    order = np.random.default_rng(0).permutation(len(split.videos))
+    neighbours.write(dataset / NEAR, split, order, {"checkpoint": "none"})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Runs of train.py by one or several processes on this machine, for drills that signal them."""
 
+import argparse
 import dataclasses
 import os
 import pathlib
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.drills import campaign, two_stages
@@ -52,6 +53,9 @@ class Runs:
     """Runs on one dataset, and the ends of those that nothing happened to."""
 
     folder: pathlib.Path
+    config: pathlib.Path = CONFIG
+    num_steps: int = NUM_STEPS
+    flags: list[str] = dataclasses.field(default_factory=list)  # of every start
     dataset: pathlib.Path = dataclasses.field(init=False)
     references: dict[int, Any] = dataclasses.field(default_factory=dict)
     seconds: dict[int, float] = dataclasses.field(default_factory=dict)
@@ -77,9 +81,10 @@ class Runs:
                 "slow=0.1",
                 *(faults or {}).get(number, []),
                 "--",
-                f"--config={CONFIG}",
+                f"--config={self.config}",
                 f"--config.data.path={self.dataset}",
                 f"--workdir={workdir}",
+                *self.flags,
                 *flags,
                 *(together if count > 1 else []),
             ]
@@ -96,8 +101,10 @@ class Runs:
             started.logs.append(log)
         return started
 
-    def to_the_end(self, workdir: pathlib.Path, count: int) -> None:
-        start = self.start(workdir, count, faults=None)
+    def to_the_end(
+        self, workdir: pathlib.Path, count: int, *, faults: dict[int, list[str]] | None = None
+    ) -> None:
+        start = self.start(workdir, count, faults=faults)
         codes = start.wait(_LONGEST_SECONDS)
         start.kill()
         if codes != [0] * count:
@@ -111,14 +118,14 @@ class Runs:
             begun = time.monotonic()
             self.to_the_end(self.folder / f"reference_{count}", count)
             self.seconds[count] = time.monotonic() - begun
-            self.references[count] = end_of(self.folder / f"reference_{count}")
+            self.references[count] = end_of(self.folder / f"reference_{count}", self.num_steps)
         return self.references[count]
 
 
-def end_of(workdir: pathlib.Path) -> Any:
+def end_of(workdir: pathlib.Path, num_steps: int = NUM_STEPS) -> Any:
     """All that two runs must have in common at their ends: bits, figures, the best step."""
     best = checkpoint_folder.read_best(workdir)
-    return runs.saved_digests(workdir, NUM_STEPS), runs.figures(workdir), best
+    return runs.saved_digests(workdir, num_steps), runs.figures(workdir), best
 
 
 def drill(
@@ -137,17 +144,33 @@ def drill(
     counts, guarded = [int(part) for part in given.processes.split(",")], not given.without_guard
     about = {"seed": given.seed, "processes": given.processes, "guarded": guarded}
     results = campaign.Results(given.results, about)
-    done = results.passed() if guarded else {}
-    failed = []
     with tempfile.TemporaryDirectory(prefix=f"{name}_") as folder:
         made = Runs(pathlib.Path(folder))
-        for number in range(given.cases)[given.shard]:
-            if number in done:
-                continue
-            generator, begun = random.Random(f"{given.seed} {number}"), time.monotonic()
-            fields = case(made, number, generator, counts, guarded)
-            results.note(case=number, **fields, seconds=round(time.monotonic() - begun, 1))
-            failed += [] if fields["passed"] else [number]
-            print(f"case {number}: {fields}", flush=True)
+
+        def of_number(number: int, generator: random.Random) -> dict[str, Any]:
+            return case(made, number, generator, counts, guarded)
+
+        return take_cases(results, given, range(given.cases)[given.shard], guarded, of_number)
+
+
+def take_cases(
+    results: campaign.Results,
+    given: argparse.Namespace,
+    numbers: Sequence[int],
+    guarded: bool,
+    case: Callable[[int, random.Random], dict[str, Any]],
+) -> int:
+    """0 where every case of these numbers did as it must, now or before; 1 where one did not. case:
+    as in `drill`, of a number and its moments."""
+    done = results.passed() if guarded else {}
+    failed = []
+    for number in numbers:
+        if number in done:
+            continue
+        generator, begun = random.Random(f"{given.seed} {number}"), time.monotonic()
+        fields = case(number, generator)
+        results.note(case=number, **fields, seconds=round(time.monotonic() - begun, 1))
+        failed += [] if fields["passed"] else [number]
+        print(f"case {number}: {fields}", flush=True)
     print(f"not as they must: cases {failed}" if failed else "every case went as it must")
     return 1 if failed else 0

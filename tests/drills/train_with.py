@@ -4,8 +4,10 @@
 
 Faults: `no_stop_signal` leaves SIGTERM to the system; `stuck=FILE` lets the main thread wait for
 ever for its next batch as soon as FILE is there; `slow=SECONDS` lets it wait so long for each, so
-that there are moments in which to do something to a run. `until=STEP` asks it to stop before that
-step; `recorded=FILE` writes down what it saves, restores and reads.
+that there are moments in which to do something to a run; `killed=POINT,NUMBER,MARK` kills the
+process when it comes to a point of `kill_points` for the NUMBER-th time, and leaves the file MARK;
+`uncut` leaves figures of steps that are taken again in metrics.jsonl; `until=STEP` asks it to stop
+before that step; `recorded=FILE` writes down what it saves, restores and reads.
 """
 
 import contextlib
@@ -18,10 +20,10 @@ from typing import Any
 from unittest import mock
 
 import train
-from tests.drills import recorded
+from tests.drills import kill_points, recorded
 from videobert_jax.cli import failures
 from videobert_jax.data import device_feed
-from videobert_jax.training import loop, preemption
+from videobert_jax.training import loop, metric_writers, preemption
 
 _take = device_feed.DeviceFeed.__next__
 
@@ -70,10 +72,16 @@ def records(file: str) -> recorded.Recorder:
     return recorded.Recorder(pathlib.Path(file))
 
 
+def uncut(_: str) -> Any:
+    return mock.patch.object(metric_writers, "_truncate", lambda *_: None)
+
+
 FAULTS = {
     "slow": slow,
     "no_stop_signal": no_stop_signal,
     "stuck": stuck,
+    "killed": kill_points.killed,
+    "uncut": uncut,
     "until": until,
     "recorded": records,
 }
