@@ -45,7 +45,7 @@ class _EndedError(Exception):
 
 def get_config() -> Any:
     """The settings of everything.py, without evaluations."""
-    config = everything.get_config()
+    config: Any = everything.get_config()
     config.training.eval_every = 0
     config.training.best_metric = ""
     return config
