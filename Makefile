@@ -108,7 +108,9 @@ test-parity: setup-parity
 
 test-all: setup-parity
 	$(RUN) -m pytest $(WITH_EXTRAS) -m long $(TWO_WORKERS) $(UNCHECKED)
-	$(RUN) -m tests.drills.kill_and_resume --kills 20
+	$(RUN) -m tests.drills.kill_and_resume --kills 48
+	$(RUN) -m tests.drills.every_step --steps 0,1,19,20,21,40,63
+	$(RUN) -m tests.drills.soak --blocks 10000 --saves 100
 	$(RUN) -m tests.drills.checkpoint_damage
 	$(RUN) -m tests.drills.failed_saves
 	$(RUN) -m tests.drills.bad_numbers

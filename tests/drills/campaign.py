@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks import alternate
 from tests import fakes
-from videobert_jax.data import segments
+from videobert_jax.data import part, segments
 from videobert_jax.data.writer import DatasetWriter
 
 WORDS = "cut stir pour the onion carrot egg pan bowl slowly now into with salt".split()
@@ -80,12 +80,17 @@ def _shard(text: str) -> slice:
 
 
 def write_dataset(
-    output: pathlib.Path, splits: dict[str, int], *, name: str = "drill", clips: int = 12
+    output: pathlib.Path,
+    splits: dict[str, int],
+    *,
+    name: str = "drill",
+    clips: int = 12,
+    part_videos: int = 512,
 ) -> pathlib.Path:
     """A prepared dataset: in each split so many videos of drawn clip features, a sentence of five
-    drawn words to every two clips but the last."""
+    drawn words to every two clips but the last. part_videos: of a shard."""
     generator = np.random.default_rng(0)
-    writer = DatasetWriter(output, name, fakes.CONTRACT)
+    writer = DatasetWriter(output, name, fakes.CONTRACT, part_size=part.PartSize(part_videos))
     for split, count in splits.items():
         for video in range(count):
             features = generator.normal(size=(clips, fakes.FEATURE_DIM)).astype(np.float16)
