@@ -17,13 +17,14 @@ cases must fail.
 """
 
 import functools
+import json
 import pathlib
 import random
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ import numpy as np
 from tests.drills import campaign, everything, kill_points, several
 from tests.integration import runs
 from videobert_jax.data import index, neighbours
-from videobert_jax.training import checkpoint_folder
+from videobert_jax.training import checkpoint_folder, metric_writers
 
 CONFIG = pathlib.Path(everything.__file__)
 NEAR = "near.safetensors"
@@ -91,24 +92,25 @@ class _Case:
         self.always = [] if guarded else ["uncut"]
 
     def run(self) -> dict[str, Any]:
+        """The fields of the case's line."""
         reference = self.made.reference(self.count)
-        if self.point.late:
-            # after the first save, and so early that the run does not end
-            kills = [self._at_random(range(9, everything.SECOND_STAGE)), self._at_point()]
-        else:
-            kills = [self._at_point(), self._at_random(range(1, everything.NUM_STEPS))]
-        wrong = [kill["wrong"] for kill in kills if kill.get("wrong")]
-        if not wrong:
-            wrong = self._finished_otherwise(reference)
+        kills: list[dict[str, Any]] = []
+        try:
+            for strike in self._strikes():
+                kills.append(strike())
+            wrong = [kill["wrong"] for kill in kills if kill["wrong"]]
+            wrong = wrong or self._finished_otherwise(reference)
+        except json.JSONDecodeError as error:
+            wrong = [f"{metric_writers.METRICS_FILE} has a line that is none: {error}"]
         done = sum(kill["killed"] for kill in kills)
-        return {
-            "point": self.name,
-            "count": self.count,
-            "kills": done,
-            "passed": not wrong,
-            "wrong": wrong,
-            "history": kills,
-        }
+        case = {"point": self.name, "count": self.count, "kills": done}
+        return {**case, "passed": not wrong, "wrong": wrong, "history": kills}
+
+    def _strikes(self) -> list[Callable[[], dict[str, Any]]]:
+        """The two kills, in an order in which both can come."""
+        if self.point.late:
+            return [lambda: self._at_random(saved=True), self._at_point]
+        return [self._at_point, self._at_random]
 
     def _finished_otherwise(self, reference: Any) -> list[str]:
         """What is wrong with the end of the run; nothing where nothing is."""
@@ -137,18 +139,12 @@ class _Case:
         at = {"point": self.name, "time": time_of, "process": victim}
         return {**at, "killed": killed, "wrong": wrong, **self._left()}
 
-    def _at_random(self, steps: range) -> dict[str, Any]:
-        """A start that is killed anywhere in its life or, half of the time, soon after one of the
-        steps; where it has ended before, that is no kill."""
+    def _at_random(self, *, saved: bool = False) -> dict[str, Any]:
+        """A start that is killed anywhere in its life or, half of the time, soon after a step;
+        where it has ended before, that is no kill. saved: soon after its first save."""
         start, begun = self._start({}), time.monotonic()
-        soon = self.point.late or self.generator.random() < 0.5
-        if soon:
-            done = max(runs.last_reported_step(self.workdir), 0)
-            step = self.generator.randint(min(max(done + 1, steps.start), steps[-1]), steps[-1])
-            runs.wait_for_step(self.workdir, step, start.processes[0])
-            time.sleep(self.generator.uniform(0.0, 0.1))
-        else:
-            time.sleep(self.generator.uniform(0.0, self.made.seconds[self.count]))
+        moment = "save" if saved else self.generator.choice(["step", "anywhere"])
+        self._await(moment, start)
         codes = [each.poll() for each in start.processes]
         for process in self.generator.sample(start.processes, self.count):
             if process.poll() is None:
@@ -156,8 +152,24 @@ class _Case:
         start.kill()
         failed = [code for code in codes if code not in (None, 0)]
         wrong = f"it failed by itself: {codes}; {start.said(0)[-500:]}" if failed else ""
-        moment = {"after_seconds": round(time.monotonic() - begun, 2), "after_a_step": soon}
-        return {**moment, "killed": None in codes, "wrong": wrong, **self._left()}
+        at = {"moment": moment, "after_seconds": round(time.monotonic() - begun, 2)}
+        return {**at, "killed": None in codes, "wrong": wrong, **self._left()}
+
+    def _await(self, moment: str, start: several.Start) -> None:
+        first = start.processes[0]
+        if moment == "anywhere":
+            time.sleep(self.generator.uniform(0.0, self.made.seconds[self.count]))
+        elif moment == "step":
+            done = max(runs.last_reported_step(self.workdir), 0)
+            last = everything.NUM_STEPS - 1
+            runs.wait_for_step(
+                self.workdir, self.generator.randint(min(done + 1, last), last), first
+            )
+            time.sleep(self.generator.uniform(0.0, 0.1))
+        else:
+            while first.poll() is None and not checkpoint_folder.manifest_steps(self.workdir):
+                time.sleep(0.02)
+            time.sleep(self.generator.uniform(0.0, 1.0))
 
     def _left(self) -> dict[str, Any]:
         """What the killed start left."""
