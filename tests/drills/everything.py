@@ -14,7 +14,7 @@ NUM_STEPS, SECOND_STAGE, SAVE_EVERY = 64, 20, 7
 SETTINGS: dict[str, Any] = {
     **runs.SETTINGS,
     "data.block_size": 4,
-    "data.blocks_per_batch": 1,
+    "data.blocks_per_batch": 2,  # for two processes
     "data.examples_per_row": 2,
     "data.text_length": 24,
     "data.sources.main.neighbour_videos": 3,
@@ -50,7 +50,7 @@ def get_config() -> ml_collections.ConfigDict:
         base.stage(
             NUM_STEPS - SECOND_STAGE,
             {
-                "data.blocks_per_batch": 2,
+                "data.blocks_per_batch": 4,
                 "training.accumulation_steps": 2,
                 "optimizer.learning_rate": 5e-4,
                 "optimizer.ema_decay": 0.9,
