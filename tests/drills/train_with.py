@@ -7,10 +7,13 @@ ever for its next batch as soon as FILE is there; `slow=SECONDS` lets it wait so
 that there are moments in which to do something to a run; `killed=POINT,NUMBER,MARK` kills the
 process when it comes to a point of `kill_points` for the NUMBER-th time, and leaves the file MARK;
 `uncut` leaves figures of steps that are taken again in metrics.jsonl; `until=STEP` asks it to stop
-before that step; `recorded=FILE` writes down what it saves, restores and reads.
+before that step; `recorded=FILE` writes down what it saves, restores and reads. `spoilt=K,K,...`
+makes a clip feature of these blocks infinite, behind the checks of the input; `left_out=K,COUNT`
+takes, from block K on, the blocks COUNT behind.
 """
 
 import contextlib
+import dataclasses
 import functools
 import pathlib
 import signal
@@ -19,13 +22,16 @@ import time
 from typing import Any
 from unittest import mock
 
+import numpy as np
+
 import train
 from tests.drills import kill_points, recorded
 from videobert_jax.cli import failures
 from videobert_jax.data import device_feed
+from videobert_jax.data.block import BlockBuilder
 from videobert_jax.training import loop, metric_writers, preemption
 
-_take = device_feed.DeviceFeed.__next__
+_take, _build = device_feed.DeviceFeed.__next__, BlockBuilder.build
 
 
 def no_stop_signal(_: str) -> contextlib.ExitStack:
@@ -76,6 +82,30 @@ def uncut(_: str) -> Any:
     return mock.patch.object(metric_writers, "_truncate", lambda *_: None)
 
 
+def spoilt(blocks: str) -> Any:
+    bad = {int(number) for number in blocks.split(",")}
+
+    def build(builder: BlockBuilder, k: int) -> Any:
+        made = _build(builder, k)
+        if k not in bad:
+            return made
+        features = made.batch.video_features.copy()
+        features[0, 0, 0] = np.inf
+        batch = dataclasses.replace(made.batch, video_features=features)
+        return dataclasses.replace(made, batch=batch)
+
+    return mock.patch.object(BlockBuilder, "build", build)
+
+
+def left_out(blocks: str) -> Any:
+    first, count = map(int, blocks.split(","))
+
+    def build(builder: BlockBuilder, k: int) -> Any:
+        return _build(builder, k if k < first else k + count)
+
+    return mock.patch.object(BlockBuilder, "build", build)
+
+
 FAULTS = {
     "slow": slow,
     "no_stop_signal": no_stop_signal,
@@ -84,6 +114,8 @@ FAULTS = {
     "uncut": uncut,
     "until": until,
     "recorded": records,
+    "spoilt": spoilt,
+    "left_out": left_out,
 }
 
 

@@ -3,7 +3,7 @@
 import pathlib
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -32,9 +32,10 @@ def start_both(
     logs: pathlib.Path,
     started: list,
     *other_flags: str,
+    faults: Sequence[str] = (),
     **settings: Any,
 ) -> list[subprocess.Popen]:
-    """other_flags: of the second process alone."""
+    """other_flags: of the second process alone. faults: as of `runs.start`, of both."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -50,6 +51,7 @@ def start_both(
             ],
             devices=2,
             log=logs / f"process_{i}.txt",
+            faults=faults,
         )
         for i in range(2)
     ]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from videobert_jax import configuration
@@ -70,11 +71,19 @@ def train(workdir: storage.Path, dataset: str | pathlib.Path, **settings: Any) -
 
 
 def start(
-    workdir: storage.Path, arguments: list[str], *, devices: int, log: pathlib.Path
+    workdir: storage.Path,
+    arguments: list[str],
+    *,
+    devices: int,
+    log: pathlib.Path,
+    faults: Sequence[str] = (),
 ) -> subprocess.Popen:
-    """train.py in a process of its own; what it prints goes to the end of `log`."""
+    """train.py in a process of its own; what it prints goes to the end of `log`. faults: of
+    `tests.drills.train_with`."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
-    command = [sys.executable, str(ROOT / "train.py"), f"--workdir={workdir}", *arguments]
+    faulty = ["-m", "tests.drills.train_with", *faults, "--"]
+    program = faulty if faults else [str(ROOT / "train.py")]
+    command = [sys.executable, *program, f"--workdir={workdir}", *arguments]
     with open(log, "ab") as output:
         return subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT

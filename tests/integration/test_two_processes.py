@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.integration import pairs, runs
+from tests.integration import pairs, runs, test_bad_numbers
 from tests.integration.pairs import started
 from videobert_jax.files import stopping
 from videobert_jax.training import checkpoint_folder, checkpoint_verification
@@ -55,6 +55,29 @@ def test_two_processes_stop_together_and_resume_bit_for_bit(
     assert (
         checkpoint_verification.verify(reference).ok and checkpoint_verification.verify(stopped).ok
     )
+
+
+@pytest.mark.timeout(1800)
+def test_two_processes_go_back_together_where_one_of_them_has_bad_numbers(
+    tiny_dataset: pathlib.Path, tmp_path: pathlib.Path, started: list[subprocess.Popen]
+):
+    gone, reference = tmp_path / "gone_back", tmp_path / "reference"
+    settings = {**SETTINGS, **test_bad_numbers.SETTINGS}
+    batches, size = (7, 8, 9), test_bad_numbers.BATCH
+    bad = ",".join(str(batch * size + size - 1) for batch in batches)  # the second process reads it
+    for workdir, fault in (
+        (gone, f"spoilt={bad}"),
+        (reference, f"left_out={batches[0] * size},{len(batches) * size}"),
+    ):
+        arguments = (workdir, tiny_dataset, tmp_path, started)
+        pairs.finish(pairs.start_both(*arguments, faults=[fault], **settings), tmp_path)
+    (record,) = json.loads((gone / "rollbacks.json").read_text())["rollbacks"]
+    assert (record["first_step"], record["from_step"], record["to_step"]) == (7, 10, 6)
+    assert record["finished"] and record["deleted_steps"] == [9]
+    assert not (reference / "rollbacks.json").exists()
+    num_steps = settings["training__num_steps"]
+    assert runs.saved_digests(gone, num_steps) == runs.saved_digests(reference, num_steps)
+    assert runs.figures(gone) == runs.figures(reference)
 
 
 def test_processes_that_differ_say_in_what_and_take_no_step(
