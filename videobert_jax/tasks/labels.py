@@ -1,6 +1,6 @@
 """The declared labels of a dataset (verbs, objects, ...), and those of its splits in them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,16 +74,15 @@ def right(
     found = ids_of(split, kind, of_kind)[ids, None] == np.arange(len(of_kind))[None]
     place = {name: i for i, name in enumerate(of_kind)}
     rows = {example: row for row, example in enumerate(ids.tolist())}
-    for video, steps in _labelled_steps(dataset, split):
+    for video, steps in _labels_of_steps(dataset, split, kind, place):
         examples = np.flatnonzero(split.video == video)
         if len(examples) not in (0, len(steps)):  # 0: damaged, and so left out of training
             raise EvaluationError(
                 f"{dataset.path}: video {split.videos[video]!r} has {len(examples)} examples and "
                 f"{len(steps)} labelled steps in its annotations; prepare the dataset anew."
             )
-        for example, step in zip(examples.tolist(), steps, strict=False):
+        for example, told in zip(examples.tolist(), steps, strict=False):
             if example in rows:
-                told = step["labels"].get(kind, ())
                 found[rows[example], [place[name] for name in told]] = True
     return found
 
@@ -114,14 +113,29 @@ def digest(of_kind: Forms) -> str:
     return digests.sha256_json(of_kind)
 
 
-def _labelled_steps(dataset: Dataset, split: Split) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """(number of a video, its steps) of those whose steps have labels in the annotations."""
+def _labels_of_steps(
+    dataset: Dataset, split: Split, kind: str, known: Collection[str]
+) -> Iterator[tuple[int, list[list[str]]]]:
+    """(number of a video, the labels of a kind of each of its steps) of those whose steps have
+    labels in the annotations. Raises EvaluationError where these are not such as are written."""
     if not (dataset.path / annotations_file(split.name)).is_file():
         return
     for video, about in enumerate(dataset.annotations(split.name)):
-        steps = about.get("steps", [])
-        if any("labels" in step for step in steps):
-            yield video, steps
+        steps = about.get("steps") if isinstance(about, dict) else None
+        if not isinstance(steps, list):
+            continue
+        if not any(isinstance(step, dict) and "labels" in step for step in steps):
+            continue  # other datasets say other things there
+        try:
+            told = [list(step["labels"].get(kind, ())) for step in steps]
+            if not all(name in known for names in told for name in names):
+                raise ValueError(f"of {kind} there is no such label")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise EvaluationError(
+                f"{dataset.path}: line {video + 1} of {annotations_file(split.name)} does not say "
+                f"labels of steps as they are written ({error}); prepare the dataset anew."
+            ) from error
+        yield video, told
 
 
 def num_fitting(
