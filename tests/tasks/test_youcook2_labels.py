@@ -1,6 +1,7 @@
 """VideoBERT's zero-shot rows on YouCook II: its lists, labels of its steps, and what is right of a
 step with several, on a made annotation and on the real one, with made features."""
 
+import copy
 import csv
 import hashlib
 import json
@@ -290,11 +291,22 @@ def test_annotations_of_other_steps_are_refused(made, tmp_path):
     file = made.path / index.annotations_file("validation")
     content = file.read_text()
     about = [json.loads(line) for line in content.splitlines()]
-    del about[1]["steps"][0]
+    fewer, other, no_object = (copy.deepcopy(about) for _ in range(3))
+    del fewer[1]["steps"][0]
+    other[1]["steps"][0]["labels"]["verb"] = ["sing"]
+    no_object[1]["steps"][2] = 3
+    wrong = "line 2 of annotations/validation.jsonl does not say labels of steps"
     try:
-        file.write_text("".join(json.dumps(line) + "\n" for line in about))
-        with pytest.raises(EvaluationError, match="'valid_00001' has 4 examples and 3 labelled"):
-            labels.right(made, split, "verb", ids)
+        for damaged, message in (
+            (fewer, "'valid_00001' has 4 examples and 3 labelled"),
+            (other, f"{wrong} .*of verb there is no such label"),
+            (no_object, wrong),
+        ):
+            file.write_text("".join(json.dumps(line) + "\n" for line in damaged))
+            with pytest.raises(EvaluationError, match=message):
+                labels.right(made, split, "verb", ids)
+        file.write_text('{"steps": [1, 2]}\n{"steps": 3}\n')  # somebody's own
+        assert labels.right(made, split, "verb", ids).sum(axis=1).tolist() == [1, 0, 1, 1] * 2
     finally:
         file.write_text(content)
 
