@@ -23,6 +23,8 @@ TINY: dict[str, Any] = {
 }
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_a_run_that_wanders_is_the_run_that_stays(tmp_path: pathlib.Path):
     drill = topologies.Drill(tmp_path, 0, **TINY)
     whole = drill.whole(OTHER)
@@ -36,6 +38,8 @@ def test_a_run_that_wanders_is_the_run_that_stays(tmp_path: pathlib.Path):
     assert not topologies.epochs_are_whole(ledger)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_an_ordinary_run_has_other_bits_elsewhere(tmp_path: pathlib.Path):
     drill = topologies.Drill(tmp_path, 0, exact=False, **TINY)
     whole = drill.whole(OTHER)

@@ -94,6 +94,8 @@ def reference() -> tuple[Any, list[Any]]:
     return taken(settings(), WHOLE)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1200)  # two programs of four objectives
 def test_parameters_moments_and_figures_have_one_hash(reference: Any):
     found, figures = reference
     assert figures[-1]["update_skipped"] == 0 and figures[-1]["gradient_norm"] > 0.5  # is clipped
