@@ -20,7 +20,7 @@ from videobert_jax.training import inputs as run_inputs
 @pytest.fixture(autouse=True)
 def devices_are_there(monkeypatch: pytest.MonkeyPatch):
     """The tests' own devices; another choice of platform comes too late in this process."""
-    monkeypatch.setattr(hardware, "start", lambda *_: "devices: those of the tests")
+    monkeypatch.setattr(hardware, "start", lambda *_, **__: "devices: those of the tests")
 
 
 def run(

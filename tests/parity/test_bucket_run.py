@@ -40,7 +40,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name, value in buckets.environment(port).items():
             patch.setenv(name, value)
         patch.setenv("VIDEOBERT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(hardware, "start", lambda *_: "devices: those of the tests")
+        patch.setattr(hardware, "start", lambda *_, **__: "devices: those of the tests")
         patch.setattr(hardware, "keep_to_host", lambda: None)
         yield
 
