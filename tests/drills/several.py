@@ -2,13 +2,10 @@
 
 import argparse
 import dataclasses
-import os
 import pathlib
 import random
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,11 +18,7 @@ from videobert_jax.training import checkpoint_folder
 CONFIG = pathlib.Path(two_stages.__file__)
 NUM_STEPS = two_stages.NUM_STEPS
 # Little is optimised, since what these runs take is mostly the time of compiling them.
-_ENVIRONMENT = {
-    "JAX_PLATFORMS": "cpu",
-    "JAX_NUM_CPU_DEVICES": "1",
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-}
+_VARIABLES = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 _LONGEST_SECONDS = 900.0  # of a start that nothing happens to
 
 
@@ -76,33 +69,24 @@ class Runs:
     ) -> Start:
         """faults: of `train_with`, by process."""
         self.starts += 1
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{free.getsockname()[1]}"
         started = Start([], [])
-        for number in range(count):
-            together = [f"--coordinator={address}", f"--num_processes={count}"]
-            together.append(f"--process_id={number}")
+        for number, together in enumerate(runs.flags_of_processes(count)):
             arguments = [
-                "slow=0.1",
-                *(faults or {}).get(number, []),
-                "--",
                 f"--config={self.config}",
                 f"--config.data.path={self.dataset}",
-                f"--workdir={workdir}",
                 *self.flags,
                 *flags,
                 *(together if count > 1 else []),
             ]
             log = self.folder / f"start_{self.starts}_process_{number}.txt"
-            with open(log, "wb") as output:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "tests.drills.train_with", *arguments],
-                    cwd=runs.ROOT,
-                    env={**os.environ, **_ENVIRONMENT},
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                )
+            process = runs.start(
+                workdir,
+                arguments,
+                devices=1,
+                log=log,
+                faults=["slow=0.1", *(faults or {}).get(number, [])],
+                variables=_VARIABLES,
+            )
             started.processes.append(process)
             started.logs.append(log)
         return started

@@ -14,11 +14,8 @@ bites.
 import contextlib
 import dataclasses
 import functools
-import os
 import pathlib
 import random
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -197,33 +194,23 @@ class Drill:
         settings: dict[str, Any],
         logs: list[pathlib.Path],
     ) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{free.getsockname()[1]}"
         outputs = [log.with_suffix(".txt") for log in logs]
-        started = []
-        for number, (log, output) in enumerate(zip(logs, outputs, strict=True)):
-            arguments = [
-                f"until={until}",
-                f"recorded={log}",
-                "--",
-                f"--config={self.config}",
-                f"--workdir={workdir}",
-                *(f"--config.{name}={value}" for name, value in settings.items()),
-                f"--coordinator={address}",
-                f"--num_processes={topology.processes}",
-                f"--process_id={number}",
-            ]
-            with open(output, "wb") as file:
-                devices = str(topology.devices)
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "tests.drills.train_with", *arguments],
-                    cwd=runs.ROOT,
-                    env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": devices},
-                    stdout=file,
-                    stderr=subprocess.STDOUT,
-                )
-            started.append(process)
+        shared = [
+            f"--config={self.config}",
+            *(f"--config.{name}={value}" for name, value in settings.items()),
+        ]
+        started = [
+            runs.start(
+                workdir,
+                [*shared, *together],
+                devices=topology.devices,
+                log=output,
+                faults=[f"until={until}", f"recorded={log}"],
+            )
+            for log, output, together in zip(
+                logs, outputs, runs.flags_of_processes(topology.processes), strict=True
+            )
+        ]
         expected = 0 if until == self.num_steps else stopping.STOPPED
         try:
             codes = [process.wait(_LONGEST_SECONDS) for process in started]

@@ -1,7 +1,6 @@
 """Runs of train.py by two processes on this machine."""
 
 import pathlib
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -36,24 +35,15 @@ def start_both(
     **settings: Any,
 ) -> list[subprocess.Popen]:
     """other_flags: of the second process alone. faults: as of `runs.start`, of both."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    together = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
     both = [
         runs.start(
             workdir,
-            [
-                *runs.flags(dataset, **settings),
-                *together,
-                f"--process_id={i}",
-                *(other_flags if i else ()),
-            ],
+            [*runs.flags(dataset, **settings), *together, *(other_flags if i else ())],
             devices=2,
             log=logs / f"process_{i}.txt",
             faults=faults,
         )
-        for i in range(2)
+        for i, together in enumerate(runs.flags_of_processes(2))
     ]
     started += both
     return both

@@ -5,10 +5,12 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from videobert_jax import configuration
@@ -77,10 +79,12 @@ def start(
     devices: int,
     log: pathlib.Path,
     faults: Sequence[str] = (),
+    variables: Mapping[str, str] = types.MappingProxyType({}),
 ) -> subprocess.Popen:
     """train.py in a process of its own; what it prints goes to the end of `log`. faults: of
-    `tests.drills.train_with`."""
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+    `tests.drills.train_with`. variables: of its environment, beside ours."""
+    own = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+    environment = {**os.environ, **own, **variables}
     faulty = ["-m", "tests.drills.train_with", *faults, "--"]
     program = faulty if faults else [str(ROOT / "train.py")]
     command = [sys.executable, *program, f"--workdir={workdir}", *arguments]
@@ -88,6 +92,15 @@ def start(
         return subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
+
+
+def flags_of_processes(count: int) -> list[list[str]]:
+    """What each of several processes of one run is told, which meet at a free port here."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    together = [f"--coordinator=127.0.0.1:{port}", f"--num_processes={count}"]
+    return [[*together, f"--process_id={number}"] for number in range(count)]
 
 
 def wait_for_step(workdir: storage.Path, step: int, process: subprocess.Popen) -> None:

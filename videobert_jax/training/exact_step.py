@@ -29,7 +29,7 @@ from videobert_jax.objectives import contrastive, passes, pretraining
 from videobert_jax.objectives.config import ObjectivesConfig
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.sharding import shards
-from videobert_jax.training import guard, judgement, model_flops, tree_sums
+from videobert_jax.training import judgement, model_flops, tree_sums
 from videobert_jax.training.means import Means, Totals
 from videobert_jax.training.state import TrainState
 from videobert_jax.training.update_rule import UpdateRule
@@ -141,15 +141,16 @@ class _Step:
 
         found = (totals, counts, gradient_norm, update_norm, rate, state.window)
         allowed, window, metrics = self.apart(judge, weights, *found)
-        chosen = functools.partial(guard.chosen, allowed)
-        return TrainState(
-            step=state.step + 1,
-            params={**state.params, **chosen(updated, rule.trainable(state.params))},
-            constants=state.constants,
-            opt_state=chosen(opt_state, state.opt_state),
-            ema=chosen(average, state.ema),
-            window=window,
-        ), metrics
+        behind = judgement.next_state(
+            state,
+            allowed,
+            window,
+            trainable=rule.trainable(state.params),
+            updated=updated,
+            opt_state=opt_state,
+            average=average,
+        )
+        return behind, metrics
 
     def _facts(self) -> tuple[Totals, model_flops.Counts]:
         """(weights of the objectives, what is in the batch)."""

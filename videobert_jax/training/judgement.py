@@ -1,5 +1,6 @@
 """What is decided of an update, and said of it: the same for every kind of step."""
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.training import guard, model_flops
 from videobert_jax.training.means import Means, Totals
+from videobert_jax.training.state import TrainState
 from videobert_jax.training.update_rule import UpdateRule
 
 
@@ -38,3 +40,28 @@ def of_update(
         **model_flops.work(counts, model.config, means.config, rule.frozen),
     }
     return allowed, guard.after(window, figures, allowed), metrics
+
+
+def next_state(
+    state: TrainState,
+    allowed: Bool[Array, ""],
+    window: Any,
+    *,
+    trainable: Any,
+    updated: Any,
+    opt_state: Any,
+    average: Any,
+) -> TrainState:
+    """The state behind a step, whose number counts in any case.
+
+    trainable, updated: the parameters that learn, as they are and as the update has them.
+    """
+    chosen = functools.partial(guard.chosen, allowed)
+    return TrainState(
+        step=state.step + 1,
+        params={**state.params, **chosen(updated, trainable)},
+        constants=state.constants,
+        opt_state=chosen(opt_state, state.opt_state),
+        ema=chosen(average, state.ema),
+        window=window,
+    )

@@ -13,7 +13,6 @@ micro-batch. With fsdp it does: the TPU compiler makes a reduce-scatter of a gra
 copies' gradients a whole sum, twice the bytes; a device's part of them is then summed over `data`.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +27,7 @@ from videobert_jax.models.videobert import VideoBert
 from videobert_jax.objectives import contrastive, passes, pretraining
 from videobert_jax.objectives.config import ObjectivesConfig
 from videobert_jax.sharding import mesh as meshes
-from videobert_jax.training import guard, judgement, model_flops
+from videobert_jax.training import judgement, model_flops
 from videobert_jax.training.means import Means, Totals
 from videobert_jax.training.state import TrainState, laid_out_for_update
 from videobert_jax.training.update_rule import UpdateRule
@@ -75,15 +74,16 @@ def train_step(
         rule=rule,
         model=model,
     )
-    chosen = functools.partial(guard.chosen, allowed)
-    return TrainState(
-        step=state.step + 1,
-        params={**state.params, **chosen(updated, trainable)},
-        constants=state.constants,
-        opt_state=chosen(opt_state, state.opt_state),
-        ema=chosen(rule.averaged(state.ema, {**before, **updated}), state.ema),
-        window=window,
-    ), metrics
+    behind = judgement.next_state(
+        state,
+        allowed,
+        window,
+        trainable=trainable,
+        updated=updated,
+        opt_state=opt_state,
+        average=rule.averaged(state.ema, {**before, **updated}),
+    )
+    return behind, metrics
 
 
 def objective_gradient_norms(
