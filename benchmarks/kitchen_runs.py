@@ -58,34 +58,46 @@ def file_of(dataset: pathlib.Path, setting: str) -> pathlib.Path:
 class Evaluation:
     """Tasks that one call of eval.py measures on `splits`.
 
-    flags: of it. scoring: of zero-shot labels, "" where none are told.
+    flags: of it. scoring: of zero-shot labels, rank_by: of retrieval, "" where there are none.
     """
 
     tasks: tuple[str, ...]
     splits: tuple[str, ...] = TESTS
     flags: tuple[str, ...] = ()
     scoring: str = ""
+    rank_by: str = ""
 
     def arguments(self) -> list[str]:
         """Of eval.py, but which run."""
-        scoring = [f"--scoring={self.scoring}"] if self.scoring else []
+        chosen = {"scoring": self.scoring, "rank-by": self.rank_by}
+        ways = [f"--{name}={value}" for name, value in chosen.items() if value]
         tasks, splits = ",".join(self.tasks), ",".join(self.splits)
-        return [*scoring, *self.flags, f"--task={tasks}", f"--split={splits}"]
+        return [*ways, *self.flags, f"--task={tasks}", f"--split={splits}"]
 
     def records(self, run: pathlib.Path) -> list[pathlib.Path]:
         return [record_file(run, task, split) for task in self.tasks for split in self.splits]
 
     def is_done(self, run: pathlib.Path) -> bool:
-        """Whether its records are there, zero-shot labels told by `scoring`."""
-        return all(_is_measured(record, self.scoring) for record in self.records(run))
+        """Whether its records are there, told by `scoring` and `rank_by`."""
+        return all(self._has_measured(record) for record in self.records(run))
+
+    def _has_measured(self, record: pathlib.Path) -> bool:
+        if not record.is_file():
+            return False
+        found = json.loads(record.read_text(encoding="utf-8"))
+        told = {
+            "zero_shot_classification": found.get("scoring") == self.scoring,
+            "retrieval": found.get("rank_by", "towers") == (self.rank_by or "towers"),
+        }
+        return told.get(found["task"], True)
 
 
-def learning(scoring: str = "") -> tuple[Evaluation, ...]:
+def learning(scoring: str = "", rank_by: str = "") -> tuple[Evaluation, ...]:
     """What tells how well a run has learnt, also one that an objective is left out of."""
     flags = ("--untrained-heads",)
     return (
-        Evaluation(TASKS[:1], (FROZEN,), flags, scoring=scoring),
-        Evaluation(TASKS, flags=flags, scoring=scoring),
+        Evaluation(TASKS[:1], (FROZEN,), flags, scoring),
+        Evaluation(TASKS, TESTS, flags, scoring, rank_by),
     )
 
 
@@ -141,14 +153,6 @@ def _records(
 ) -> list[pathlib.Path]:
     """All records of a run that are compared."""
     return [record for evaluation in evaluations for record in evaluation.records(run)]
-
-
-def _is_measured(record: pathlib.Path, scoring: str) -> bool:
-    """Whether a record is there, its zero-shot labels told by `scoring`."""
-    if not record.is_file():
-        return False
-    found = json.loads(record.read_text(encoding="utf-8"))
-    return found["task"] != TASKS[0] or found.get("scoring") == scoring
 
 
 def record_file(run: pathlib.Path, task: str, split: str) -> pathlib.Path:

@@ -173,6 +173,8 @@ def with_four_objectives(run: configuration.RunConfig) -> configuration.RunConfi
             run.model,
             masked_video_head="nce",
             bag_of_words_head=False,
+            bag_of_words_reads="tower",
+            bag_of_words_dropout_rate=0.0,
             token_head=False,
             answers=0,
             clip_labels=0,

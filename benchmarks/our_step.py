@@ -164,6 +164,8 @@ def network_config(sizes: lxmert.Sizes, form: Form) -> ModelConfig:
         feed_forward_dim=sizes.feed_forward_dim,
         joint_dim=8,  # heads that take no part are kept small
         bag_of_words_head=False,
+        bag_of_words_reads="tower",
+        bag_of_words_dropout_rate=0.0,
         token_head=False,
         answers=0,
         clip_labels=0,

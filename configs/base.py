@@ -173,6 +173,10 @@ def model() -> ml_collections.ConfigDict:
     model.feed_forward_dim = 3072
     model.joint_dim = 512  # of the contrastive space
     model.bag_of_words_head = False  # for objectives.bag_of_words
+    # what it reads: "tower", the video tower's outputs, or past it the "features", of which, with
+    # few examples, 0.2 to 0.5 are best dropped
+    model.bag_of_words_reads = "tower"
+    model.bag_of_words_dropout_rate = 0.0
     model.token_head = False  # for objectives.token_contrastive; needs data.content_words
     # so many answers, the most frequent of training (labels of the kind "answer"), that the head of
     # objectives.answering tells; MSRVTT-QA's protocol has 1,500; 0: no head

@@ -23,6 +23,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.video.input_dropout_rate = 0.8
     config.model.video.input_mixing_rate = 0.8
     config.model.bag_of_words_head = True
+    config.model.bag_of_words_reads = "features"
+    config.model.bag_of_words_dropout_rate = 0.25
     config.objectives.bag_of_words.weight = 1.0
     config.objectives.masked_video.weight = 0.1  # its gradient is the largest
     config.objectives.matching.weight = 0.2

@@ -109,3 +109,26 @@ def test_a_seed_whose_labels_were_told_in_another_way_is_evaluated_again(tmp_pat
 def test_a_step_that_fails_is_an_error_that_says_how_to_go_on():
     with pytest.raises(alternate.BenchmarkError, match=r"nothing_such.*ended with .*goes on"):
         kitchen_runs.run_command("-m", "nothing_such")
+
+
+def test_what_was_told_in_another_way_is_measured_again(tmp_path):
+    (tmp_path / "eval").mkdir()
+
+    def write(**of_tasks):
+        for task, fields in of_tasks.items():
+            for split in (*kitchen_runs.TESTS, kitchen_runs.FROZEN):
+                record = json.dumps({"task": task, **fields})
+                kitchen_runs.record_file(tmp_path, task, split).write_text(record)
+
+    def is_done(scoring, rank_by):
+        return [of.is_done(tmp_path) for of in kitchen_runs.learning(scoring, rank_by)]
+
+    assert is_done("both", "towers") == [False, False]
+    write(zero_shot_classification={"scoring": "both"}, retrieval={}, fill_mask={})
+    assert is_done("both", "towers") == [True, True]  # of before there was another way
+    assert is_done("towers", "towers") == [False, False]
+    assert is_done("both", "both") == [True, False]
+    write(retrieval={"rank_by": "both"})
+    assert is_done("both", "both") == [True, True] and is_done("both", "") == [True, False]
+    (of_tests,) = kitchen_runs.learning("towers", "both")[1:]
+    assert {"--scoring=towers", "--rank-by=both"} < set(of_tests.arguments())

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,8 @@ from configs import tiny
 from tests import fakes
 from videobert_jax import configuration
 from videobert_jax.models.videobert import VideoBert
-from videobert_jax.objectives import bag_of_words
+from videobert_jax.objectives import bag_of_words, passes, pretraining
+from videobert_jax.tasks import programs
 
 VOCABULARY = fakes.VOCABULARY
 
@@ -75,12 +77,17 @@ def test_the_head_learns_the_least_squares_solution(block):
     encoded = jnp.asarray(
         np.random.default_rng(1).normal(size=(5, 8, config.embed_dim)).astype(np.float32)
     )
-    segments = on_device.video_segment_ids
 
     def loss(head):
         params = {**variables["params"], "bag_of_words_head": head}
         presence: Any = model.apply(
-            {**variables, "params": params}, encoded, segments, 2, method="piece_presence"
+            {**variables, "params": params},
+            encoded,
+            on_device.video_features,
+            on_device.video_segment_ids,
+            on_device.video_masked,
+            2,
+            method="piece_presence",
         )
         return bag_of_words.total(presence, on_device)
 
@@ -105,3 +112,81 @@ def test_the_head_learns_the_least_squares_solution(block):
     best = np.square(inputs @ np.linalg.lstsq(inputs, outputs, rcond=None)[0] - outputs).sum()
     assert float(loss(head)) == pytest.approx(outputs.sum())
     assert float(loss(fitted(head))) == pytest.approx(best, abs=0.05)
+
+
+@pytest.fixture(scope="module")
+def reading_features():
+    """A network whose head reads features, without the half that dropout takes."""
+    run = tiny.get_config()
+    run.model.bag_of_words_reads, run.model.bag_of_words_dropout_rate = "features", 0.5
+    config = configuration.resolve_model(
+        configuration.parse(run), vocabulary_size=VOCABULARY, feature_dim=fakes.FEATURE_DIM
+    )
+    assert config.video.input_normalization == "standardize"
+    return VideoBert(config)
+
+
+def with_random_words(model, block):
+    """(variables with a head and constants drawn at random, NumPy's presence by them)"""
+    random = np.random.default_rng(2)
+    variables = nn.unbox(jax.jit(model.init)(jax.random.key(0), fakes.on_device(block)))
+    size = variables["params"]["bag_of_words_head"]["kernel"].shape[-1]
+    kernel = random.normal(size=(fakes.FEATURE_DIM, size)).astype(np.float32)
+    mean, scale = random.normal(size=(2, fakes.FEATURE_DIM)).astype(np.float32)
+    head = {"kernel": jnp.asarray(kernel), "bias": jnp.arange(float(size))}
+    embedding = variables["constants"]["video_embedding"]
+    embedding = {**embedding, "mean": jnp.asarray(mean), "scale": jnp.asarray(scale)}
+    expected = np.zeros((5, 2, size))
+    for row, example in np.ndindex(5, 2):
+        of = (block.video_segment_ids[row] == example + 1) & ~block.video_masked[row]
+        clips = (block.video_features[row][of].astype(np.float64) - mean) / scale
+        shown = clips.mean(0) if len(clips) else np.zeros(fakes.FEATURE_DIM)
+        expected[row, example] = shown / np.sqrt(fakes.FEATURE_DIM) @ kernel + np.arange(size)
+    return {
+        "params": {**variables["params"], "bag_of_words_head": head},
+        "constants": {**variables["constants"], "video_embedding": embedding},
+    }, expected
+
+
+def test_a_linear_map_tells_pieces_from_the_clips_of_an_example_that_are_shown(
+    block, reading_features
+):
+    model, on_device = reading_features, fakes.on_device(block)
+    variables, expected = with_random_words(model, block)
+
+    def told(encoded, **rngs):
+        clips = (on_device.video_features, on_device.video_segment_ids, on_device.video_masked)
+        inputs = (encoded, *clips, 2)
+        return model.apply(variables, *inputs, method="piece_presence", rngs=rngs)
+
+    for encoded in (jnp.zeros((5, 8, 32)), jnp.ones((5, 8, 32))):  # the tower says nothing to it
+        np.testing.assert_allclose(told(encoded), expected, rtol=1e-4, atol=1e-4)
+    dropped = [told(encoded, dropout=jax.random.key(i)) for i in range(200)]
+    assert not np.allclose(dropped[0], dropped[1])
+    errors = (np.mean(dropped, axis=0) - expected) / (np.std(dropped, axis=0) + 1e-6) * 200**0.5
+    assert np.abs(errors[:, :, :VOCABULARY]).mean() < 1.0  # unbiased: about 0.8 of a deviation
+
+
+def test_training_and_evaluation_read_the_features(block, reading_features):
+    model, on_device = reading_features, fakes.on_device(block)
+    variables, expected = with_random_words(model, block)
+    found = model.apply(variables, on_device, method=programs.encode_block)
+    np.testing.assert_allclose(found["piece_presence"], expected[:, 0], rtol=1e-4, atol=1e-4)
+
+    def loss(params, key):
+        changed = {**variables, "params": params}
+        encoded = passes.encode(model, changed, on_device, key)
+        return pretraining._bag_of_words_total(model, changed, on_device, encoded, key)
+
+    slopes = [jax.grad(loss)(variables["params"], jax.random.key(i)) for i in range(2)]
+    kernels = [np.asarray(of["bag_of_words_head"]["kernel"]) for of in slopes]
+    assert all(np.abs(of).max() > 0 for of in kernels) and not np.allclose(*kernels)  # dropout
+    others = {name: of for name, of in slopes[0].items() if name != "bag_of_words_head"}
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(others))  # it teaches no tower
+
+
+def test_what_the_head_may_read_is_named():
+    run = tiny.get_config()
+    run.model.bag_of_words_reads = "words"
+    with pytest.raises(configuration.ConfigError, match="reads='words' is none of tower, features"):
+        configuration.parse(run)

@@ -8,6 +8,7 @@ import pytest
 from tests.tasks.conftest import OBJECTS, VERBS, write_dataset
 from videobert_jax.tasks import labels, retrieval, token_states
 from videobert_jax.tasks.context import EvaluationContext
+from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.token_states import TokenStates
 
 
@@ -244,3 +245,52 @@ def test_absent_examples_of_a_protocol_are_misses_beside_those_that_are_there(bu
         assert len(names) == 16 and any(
             "the 5 examples without clips as misses" in n for n in found.notes
         )
+
+
+@pytest.mark.parametrize("rank_by", ["words", "both"])
+def test_captions_are_ranked_by_the_words_they_are_expected_to_have(context, rank_by):
+    tokenizer, split = context.runner.tokenizer, context.split
+    size = context.encodings.piece_presence.shape[1]
+    presence = np.random.default_rng(0).normal(0.1, 0.2, (30, size)).astype(np.float32)
+    told = dataclasses.replace(context)
+    encodings = dataclasses.replace(context.encodings, piece_presence=presence)
+    vars(told).update(runner=context.runner, fits=context.fits, encodings=encodings)
+    found = retrieval.evaluate(told, shortlist=0, rank_by=rank_by)
+
+    pieces = [set(of) for of in tokenizer.encode(split.texts(context.ids.tolist()))]
+    length = np.mean([len(of) for of in pieces])
+    share = dict(enumerate(tokenizer.frequencies))
+
+    def rarity(piece):  # a caption has `length` pieces, each drawn by its share
+        return -np.log(min(1.0, max(1e-3, 1.0 - (1.0 - share.get(piece, 0.0)) ** length)))
+
+    cosines = np.zeros((30, 30))
+    weights = np.array([rarity(piece) for piece in range(size)])
+    expected = [np.maximum(of, 0.0) * weights for of in presence]
+    for row, own in enumerate(pieces):
+        norm = sum(rarity(piece) ** 2 for piece in own) ** 0.5
+        for column, of in enumerate(expected):
+            dot = sum(rarity(piece) * of[piece] for piece in own)
+            cosines[row, column] = dot / norm / np.linalg.norm(of)
+    if rank_by == "both":
+        towers = context.encodings.text_embeddings @ context.encodings.video_embeddings.T
+        cosines = (cosines + towers) / 2
+    for name, scores in (("text_to_video", cosines), ("video_to_text", cosines.T)):
+        lead = scores - np.diag(scores)[:, None]
+        alike = np.abs(lead) < 1e-6  # captions of the same pieces
+        places = (lead >= 1e-6).sum(axis=1) + (alike.sum(axis=1) + 1) / 2
+        assert [line[f"{name}_rank"] for line in found.examples] == places.tolist()
+    assert found.details["rank_by"] == rank_by
+    plain = retrieval.evaluate(context, shortlist=0)
+    assert plain.details["rank_by"] == "towers" and plain.metrics != found.metrics
+
+
+def test_words_need_their_head(context):
+    told = dataclasses.replace(context)
+    encodings = dataclasses.replace(context.encodings, piece_presence=None)
+    vars(told).update(runner=context.runner, fits=context.fits, encodings=encodings)
+    for rank_by in ("words", "both"):
+        with pytest.raises(EvaluationError, match=f"'{rank_by}' needs .* bag-of-words head"):
+            retrieval.evaluate(told, rank_by=rank_by)
+    with pytest.raises(EvaluationError, match="'eyes' is none of towers, words, both"):
+        retrieval.evaluate(context, rank_by="eyes")

@@ -25,6 +25,7 @@ from videobert_jax.tasks.context import EvaluationContext
 from videobert_jax.tasks.errors import UntrainedHead
 
 JOINT, MATCHING, WORDS = "joint_head", "matching_head", "masked_language_head"
+BAG_OF_WORDS = "bag_of_words_head"
 
 
 def taught(bundle: bundles.ModelBundle, *heads: str) -> bundles.ModelBundle:
@@ -52,6 +53,9 @@ def test_untrained_heads_are_those_that_the_network_has_and_nothing_taught(bundl
     ("head", "evaluate_task"),
     [
         (JOINT, retrieval.evaluate),
+        (JOINT, lambda c: retrieval.evaluate(c, rank_by="both")),
+        (BAG_OF_WORDS, lambda c: retrieval.evaluate(c, rank_by="both")),
+        (BAG_OF_WORDS, lambda c: retrieval.evaluate(c, rank_by="words")),
         (JOINT, lambda c: step_localization.evaluate(c, step_localization.Settings(0, None))),
         (
             JOINT,

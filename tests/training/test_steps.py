@@ -271,6 +271,8 @@ def word_setting(tiny_run, tiny_model_config):
         tiny,
         token_head=True,
         bag_of_words_head=False,
+        bag_of_words_reads="tower",
+        bag_of_words_dropout_rate=0.0,
         dropout_rate=0.0,  # half of what there is to compile
         text=dataclasses.replace(tiny.text, num_layers=1),
         video=dataclasses.replace(tiny.video, num_layers=1),

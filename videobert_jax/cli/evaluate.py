@@ -265,7 +265,10 @@ def evaluate(context: EvaluationContext, task: str, arguments: argparse.Namespac
         return _evaluate_own(context, task)
     if task == retrieval.NAME:
         return retrieval.evaluate(
-            context, shortlist=arguments.shortlist, normalization=arguments.normalization
+            context,
+            shortlist=arguments.shortlist,
+            normalization=arguments.normalization,
+            rank_by=arguments.rank_by,
         )
     if task == linear_probe.NAME:
         return linear_probe.evaluate(context)

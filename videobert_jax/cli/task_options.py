@@ -7,6 +7,7 @@ from videobert_jax.objectives.config import CAPTIONING_INPUTS
 from videobert_jax.tasks import (
     action_segmentation,
     captioning,
+    cosines,
     label_scorings,
     multiple_choice,
     retrieval,
@@ -27,6 +28,13 @@ def add_retrieval(parser: argparse.ArgumentParser) -> None:
         default=retrieval.NO_NORMALIZATION,
         help="of retrieval: dual_softmax weighs candidates by their share over all queries, which "
         "no search of one query can",
+    )
+    parser.add_argument(
+        "--rank-by",
+        choices=tuple(cosines.RANKED_BY),
+        default=cosines.TOWERS,
+        help="of retrieval: by the towers, by the words that a clip's caption is expected to have "
+        "(networks with the bag-of-words head), or by both",
     )
     parser.add_argument(
         "--direction",

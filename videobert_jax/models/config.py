@@ -34,7 +34,13 @@ OPTIONAL_MODULES = {
     EXTRA_HEADS,
 }
 # Fields of ModelConfig that are younger than some runs and exports, at what was done before.
-YOUNGER = {"answers": 0, "clip_labels": 0, "extra_heads": ()}
+YOUNGER = {
+    "answers": 0,
+    "clip_labels": 0,
+    "extra_heads": (),
+    "bag_of_words_reads": "tower",
+    "bag_of_words_dropout_rate": 0.0,
+}
 
 NORMS = ("pre", "post")
 ACTIVATIONS = ("gelu", "relu")
@@ -47,6 +53,7 @@ ATTENTION_FORMS = ("auto", "dense", "kernel", "lengths")
 # attention loses by lanes that are not filled: by the sizes of both, not measured.
 FLASH_ROW_LENGTH = 256
 TPU_LANES = 128  # of its vector unit
+TOWER, FEATURES = BAG_OF_WORDS_INPUTS = ("tower", "features")
 MASKED_VIDEO_HEADS = ("nce", "visual_words", "regression")
 
 
@@ -123,6 +130,8 @@ class ModelConfig:
     feed_forward_dim: int
     joint_dim: int
     bag_of_words_head: bool
+    bag_of_words_reads: str
+    bag_of_words_dropout_rate: float
     token_head: bool
     answers: int
     clip_labels: int
@@ -156,6 +165,7 @@ class ModelConfig:
             ("remat", self.remat, REMAT_POLICIES),
             ("attention", self.attention, ATTENTION_FORMS),
             ("masked_video_head", self.masked_video_head, MASKED_VIDEO_HEADS),
+            ("bag_of_words_reads", self.bag_of_words_reads, BAG_OF_WORDS_INPUTS),
             ("text.input", self.text.input, TEXT_INPUTS),
             (
                 "video.input_normalization",
@@ -174,6 +184,7 @@ class ModelConfig:
             ("dropout_rate", self.dropout_rate),
             ("attention_dropout_rate", self.attention_dropout_rate),
             ("video.input_dropout_rate", self.video.input_dropout_rate),
+            ("bag_of_words_dropout_rate", self.bag_of_words_dropout_rate),
         ):
             if not 0.0 <= rate < 1.0:
                 raise ValueError(f"model.{name}={rate} is outside [0, 1).")

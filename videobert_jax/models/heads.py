@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.config import FEATURES, ModelConfig
 from videobert_jax.models.embeddings import PIECE_AXES
-from videobert_jax.models.layers import LayerNorm, Linear, activation, parameter
+from videobert_jax.models.layers import Dropout, LayerNorm, Linear, activation, parameter
 from videobert_jax.sharding.partitioning import constrain, gathered
 
 INITIAL_SCALE = 1 / 0.07  # of cosine similarities; CLIP (Radford et al. 2021), section 2.4
@@ -120,9 +120,13 @@ class MatchingHead(nn.Module):
 
 
 class BagOfWordsHead(nn.Module):
-    """Presence of every piece in the caption of an example, from the mean of its video.
+    """Presence of every piece in the caption of an example, from the mean of its video: of what the
+    video tower says of its clips, or of their features (`config.bag_of_words_reads`).
 
-    Starts from 0, the best constant for most pieces.
+    Starts from 0, the best constant for most pieces. Few examples teach a linear map of features
+    sooner than a tower, and dropout of what it reads is then, with a squared error, ridge
+    regression with a penalty of rate / (1 - rate) times each feature's variance (Wager et al. 2013,
+    arXiv 1307.1493, section 2).
     """
 
     config: ModelConfig
@@ -130,7 +134,13 @@ class BagOfWordsHead(nn.Module):
 
     @nn.compact
     def __call__(self, values: Float[Array, "b e d"]) -> Float[Array, "b e w"]:
-        return _over_classes(self, values, self.vocabulary_size)
+        axis = "embed"
+        if self.config.bag_of_words_reads == FEATURES:
+            axis = "feature"
+            # a step changes every weight by as much, and so this map by no more than others
+            values = values / math.sqrt(values.shape[-1])
+        dropped = Dropout(self.config.bag_of_words_dropout_rate)(values)
+        return _over_classes(self, dropped, self.vocabulary_size, axis)
 
 
 class AnswerHead(nn.Module):
@@ -167,17 +177,20 @@ class ClipLabelHead(nn.Module):
 
 
 def _over_classes(
-    module: BagOfWordsHead | AnswerHead | ClipLabelHead, values: Float[Array, "b e d"], size: int
+    module: BagOfWordsHead | AnswerHead | ClipLabelHead,
+    values: Float[Array, "b e d"],
+    size: int,
+    axis: str = "embed",
 ) -> Float[Array, "b e w"]:
     """Product with the module's kernel, which starts from 0, and its bias; float32."""
     zeros, shape = nn.initializers.zeros_init(), (values.shape[-1], size)
-    kernel = parameter(module, "kernel", zeros, ("embed", "vocabulary"), shape)
+    kernel = parameter(module, "kernel", zeros, (axis, "vocabulary"), shape)
     bias = parameter(module, "bias", zeros, ("vocabulary",), shape[1:])
     dtype = jnp.dtype(module.config.compute_dtype)
     products = jnp.einsum(
         "bed,dw->bew",
         values.astype(dtype),
-        gathered(kernel, ("embed", "vocabulary"), dtype),
+        gathered(kernel, (axis, "vocabulary"), dtype),
         preferred_element_type=jnp.float32,
     )
     return constrain(products + bias[None, None], "act_row", "act_length", "act_vocabulary")

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from videobert_jax import schema
 from videobert_jax.models import clip_heads, heads
 from videobert_jax.models.attention import allowed_in
-from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.config import FEATURES, ModelConfig
 from videobert_jax.models.decoder import Decoder
 from videobert_jax.models.embeddings import TextEmbedding, VideoEmbedding
 from videobert_jax.models.encoder import CrossEncoder, Encoder
@@ -95,12 +95,21 @@ class VideoBert(nn.Module):
         )
 
     def piece_presence(
-        self, encoded: Float[Array, "b v d"], segment_ids: Int[Array, "b v"], num_examples: int
+        self,
+        encoded: Float[Array, "b v d"],
+        features: Float[Array, "b v c"],
+        segment_ids: Int[Array, "b v"],
+        masked: Bool[Array, "b v"],
+        num_examples: int,
     ) -> Float[Array, "b e w"]:
         """How likely each example's caption has each piece, float32; near 0 to 1, not held there.
 
-        Needs `config.bag_of_words_head`.
+        Of the video tower's outputs, or of the features that are not `masked`, as
+        `config.bag_of_words_reads` says. Needs `config.bag_of_words_head`.
         """
+        if self.config.bag_of_words_reads == FEATURES:
+            encoded = self.video_embedding.normalize(features)
+            segment_ids = jnp.where(masked, schema.NO_SEGMENT, segment_ids)
         return self.bag_of_words_head(heads.example_means(encoded, segment_ids, num_examples))
 
     def token_embeddings(
@@ -230,7 +239,8 @@ class VideoBert(nn.Module):
         if self.config.token_head:
             self.token_embeddings(text, video)
         if self.config.bag_of_words_head:
-            self.piece_presence(video, block.video_segment_ids, num_examples)
+            clips = (block.video_features, block.video_segment_ids, block.video_masked)
+            self.piece_presence(video, *clips, num_examples)
         fused_text, fused_video = self.fuse(
             text, block.text_segment_ids, video, block.video_segment_ids
         )

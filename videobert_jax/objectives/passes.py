@@ -12,7 +12,7 @@ from videobert_jax.models.videobert import VideoBert
 # Streams of a block's key. Each pass has its own, so that a pass repeated alone (the two-phase
 # step encodes twice) drops the same activations.
 TEXT, VIDEO, FUSE, MISMATCH, FUSE_MISMATCHED = range(5)
-FUSE_CASCADE, FUSE_CAPTIONED, DECODE, HIDE_WRITTEN, EXTRA = range(5, 10)
+FUSE_CASCADE, FUSE_CAPTIONED, DECODE, HIDE_WRITTEN, EXTRA, WORDS = range(5, 11)
 
 
 @jax.tree_util.register_dataclass

@@ -81,7 +81,7 @@ def local_totals(
     totals = extra.totals(model, variables, block, encoded, key, config)
     names = set(active(config)) - {"contrastive"}
     if "bag_of_words" in names:
-        totals["bag_of_words"] = _bag_of_words_total(model, variables, block, encoded)
+        totals["bag_of_words"] = _bag_of_words_total(model, variables, block, encoded, key)
     if "token_contrastive" in names:
         totals["token_contrastive"] = _token_contrastive_total(
             model, variables, block, encoded, config
@@ -128,13 +128,16 @@ def local_totals(
 
 
 def _bag_of_words_total(
-    model: VideoBert, variables: Any, block: schema.Batch, encoded: passes.Encoded
+    model: VideoBert,
+    variables: Any,
+    block: schema.Batch,
+    encoded: passes.Encoded,
+    key: Key[Array, ""],
 ) -> Float[Array, ""]:
-    count = block.example_ids.shape[-1]
-    inputs = (encoded.video, block.video_segment_ids, count)
-    return bag_of_words.total(
-        passes.apply(model, variables, None, "piece_presence", *inputs), block
-    )
+    clips = (block.video_features, block.video_segment_ids, block.video_masked)
+    inputs = (encoded.video, *clips, block.example_ids.shape[-1])
+    key = jax.random.fold_in(key, passes.WORDS)
+    return bag_of_words.total(passes.apply(model, variables, key, "piece_presence", *inputs), block)
 
 
 def _token_contrastive_total(

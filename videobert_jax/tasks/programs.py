@@ -79,8 +79,8 @@ def encode_block(model: VideoBert, block: schema.Batch) -> dict[str, jax.Array]:
     _, video = video_states(model, block)
     presence = {}
     if model.config.bag_of_words_head:
-        of_examples = model.piece_presence(video, block.video_segment_ids, 1)
-        presence["piece_presence"] = of_examples[:, 0]
+        clips = (block.video_features, block.video_segment_ids, block.video_masked)
+        presence["piece_presence"] = model.piece_presence(video, *clips, 1)[:, 0]
     return {
         **presence,
         "example_ids": example_ids,

@@ -1,4 +1,5 @@
-"""Text-to-video and video-to-text retrieval, by the towers and re-ranked by the fused network.
+"""Text-to-video and video-to-text retrieval, by the towers, by the words that a clip's caption is
+expected to have, or by both, and re-ranked by the fused network.
 
 Every example of the split with both sides is a query and a candidate (the clip-level protocol of
 Miech et al. 2019, 2020); the one right answer is the query's own example, also where another
@@ -15,13 +16,13 @@ import numpy as np
 from jaxtyping import Int
 
 from videobert_jax.data.index import Split
-from videobert_jax.tasks import labels, supervised, trained_heads, truncation
+from videobert_jax.tasks import cosines, labels, supervised, trained_heads, truncation
 from videobert_jax.tasks.context import EvaluatedSplit, EvaluationContext, PredictionContext
 from videobert_jax.tasks.errors import EvaluationError
 from videobert_jax.tasks.metrics import ranking
 from videobert_jax.tasks.metrics import similarity as similarities
 from videobert_jax.tasks.metrics.relevance import Groups, Right, Shared
-from videobert_jax.tasks.metrics.similarity import DualSoftmax, Matrix, Products, Similarity
+from videobert_jax.tasks.metrics.similarity import DualSoftmax, Matrix, Similarity
 from videobert_jax.tasks.metrics.statistic import Statistic
 from videobert_jax.tasks.report import TaskResult
 
@@ -55,20 +56,26 @@ def absent_ids(context: EvaluatedSplit) -> np.ndarray:
 
 
 def evaluate(
-    context: EvaluationContext, *, shortlist: int = SHORTLIST, normalization: str = NO_NORMALIZATION
+    context: EvaluationContext,
+    *,
+    shortlist: int = SHORTLIST,
+    normalization: str = NO_NORMALIZATION,
+    rank_by: str = cosines.TOWERS,
 ) -> TaskResult:
-    """Ranks of the right candidates among all, by the towers' cosines under a normalization.
+    """Ranks of the right candidates among all, by one of `cosines.RANKED_BY` under a normalization.
 
     Without a shortlist where the matching head, which orders it, was never trained. Raises
-    EvaluationError where examples are lost, or there is no such normalization, UntrainedHead where
-    the towers were never compared.
+    EvaluationError where examples are lost, or the network has no such cosines, or there is no such
+    normalization, UntrainedHead where the heads that are asked were never trained.
     """
-    trained_heads.require(context, trained_heads.JOINT, NAME)
+    cosines.require_heads(context, rank_by, NAME)
     ids = paired_ids(context.split, context.ids)
     rows = context.expect(ids, "both a caption and clips")
     reranks = trained_heads.may_ask(context, trained_heads.MATCHING)
     right, size = _right(context, ids), min(shortlist, len(ids)) if reranks else 0
-    ranks, short = _ranks(normalized(_towers(context, rows), normalization), right, size)
+    ranks, short = _ranks(
+        normalized(cosines.of(context, ids, rows, rank_by), normalization), right, size
+    )
     if size:
         ranks |= _reranked(context, rows, ranks, short, right)
     found, notes = supervised.retrieve(context, ids)
@@ -85,7 +92,7 @@ def evaluate(
         of_baselines,
         normalization=normalization,
         truncated=truncation.counts(context, ids),
-        details={"scores": _scores(size), "shortlist": size},
+        details={"scores": _scores(rank_by, size), "rank_by": rank_by, "shortlist": size},
         notes=notes,
         found={way: ids[of[:, 0]] for way, of in short.items() if size},
     )
@@ -252,9 +259,9 @@ def _protocol(
     return " ".join(parts)
 
 
-def _scores(shortlist: int) -> str:
+def _scores(rank_by: str, shortlist: int) -> str:
     """What a network is ranked by."""
-    parts = ["cosine of the towers' embeddings"]
+    parts = [cosines.RANKED_BY[rank_by]]
     if shortlist:
         parts.append(f"reranked_*: the {shortlist} best, in the order of the matching head")
     return "; ".join(parts)
@@ -268,12 +275,7 @@ def _right(context: EvaluationContext | PredictionContext, ids: Int[np.ndarray, 
 
 def tower_ranks(context: EvaluationContext, rows: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
     """Rank of every query, each way, by cosine of the towers' embeddings."""
-    return _ranks(_towers(context, rows), {"": Groups(np.arange(len(rows)))}, 0)[0]
-
-
-def _towers(context: EvaluationContext, rows: Int[np.ndarray, " n"]) -> Products:
-    text = context.encodings.text_embeddings[rows].astype(np.float32)
-    return Products(text, context.encodings.video_embeddings[rows].astype(np.float32))
+    return _ranks(cosines.of_towers(context, rows), {"": Groups(np.arange(len(rows)))}, 0)[0]
 
 
 def _ranks(

@@ -17,7 +17,12 @@ from videobert_jax.training.state import TrainState
 from videobert_jax.weights.bert import Bert
 
 # Parts whose parameters mean something only with the tokenizer, or the features, they learnt from.
-OF_TOKENIZER = {"text_embedding", "masked_language_head", "bag_of_words_head", "decoder"}
+OF_TOKENIZER = {
+    "text_embedding",
+    "masked_language_head",
+    "bag_of_words_head",
+    "decoder",
+}
 OF_FEATURES = {"video_embedding", "masked_video_head"}
 _CONSTANTS = "constants/"
 _SHOWN = 8

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from videobert_jax import schema
-from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.config import TOWER, ModelConfig
 from videobert_jax.objectives.config import ObjectivesConfig
 
 _TEXT = frozenset({"text_embedding", "text_encoder"})
@@ -133,8 +133,10 @@ def terms(model: ModelConfig, objectives: ObjectivesConfig, counts: Counts) -> l
     if active & {"contrastive", "cascade"} or hard:
         found += _joint_head(model, counts)
     if "bag_of_words" in active:
-        size = model.embed_dim * model.text.vocabulary_size
-        found.append(_product("heads", "bag_of_words_head", _VIDEO, size * counts.videos))
+        reads_tower = model.bag_of_words_reads == TOWER
+        width = model.embed_dim if reads_tower else model.video.feature_dim
+        size, inputs = width * model.text.vocabulary_size, _VIDEO if reads_tower else frozenset()
+        found.append(_product("heads", "bag_of_words_head", inputs, size * counts.videos))
     if "segmentation" in active:
         size = model.embed_dim * (model.clip_labels + 1)
         found.append(_product("heads", "clip_label_head", _VIDEO, size * counts.video))

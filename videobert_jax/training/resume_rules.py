@@ -38,8 +38,9 @@ RULES = (
     _rule(
         Kind.MUST_MATCH,
         _LAYOUT,
-        "embed_dim num_heads feed_forward_dim joint_dim bag_of_words_head token_head answers "
-        "clip_labels extra_heads masked_video_head visual_words.branching visual_words.depth norm "
+        "embed_dim num_heads feed_forward_dim joint_dim bag_of_words_head bag_of_words_reads "
+        "token_head answers clip_labels extra_heads masked_video_head visual_words.branching "
+        "visual_words.depth norm "
         "unroll_layers text.num_layers text.vocabulary_size text.max_length text.input "
         "text.bert.embed_dim text.bert.num_heads text.bert.feed_forward_dim text.bert.num_layers "
         "video.num_layers video.feature_dim video.max_length cross.num_layers "
@@ -56,7 +57,8 @@ RULES = (
     _rule(
         Kind.MUST_MATCH,
         "decides what is dropped or mixed while the network learns",
-        "dropout_rate attention_dropout_rate video.input_dropout_rate video.input_mixing_rate",
+        "dropout_rate attention_dropout_rate bag_of_words_dropout_rate video.input_dropout_rate "
+        "video.input_mixing_rate",
         "model.",
     ),
     _rule(

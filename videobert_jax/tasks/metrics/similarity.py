@@ -42,6 +42,12 @@ class Products:
         return Products(self.candidates, self.queries)
 
 
+def mean(first: Products, second: Products) -> Products:
+    """Mean of two cosines of the same queries and candidates, itself a cosine."""
+    sides = zip((first.queries, first.candidates), (second.queries, second.candidates), strict=True)
+    return Products(*(np.concatenate(of, axis=1) * np.float32(0.5**0.5) for of in sides))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Matrix:
     """Scores that are given, perhaps on disk."""
