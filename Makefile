@@ -31,12 +31,13 @@ help:
 	@echo "make pretrain      set up, prepare the embedded corpus, train, evaluate, export, summarise"
 	@echo "                   (PLATFORM=cpu leaves an accelerator unused on purpose)"
 	@echo "make fine-tune     after it: TASK=retrieval|captioning|qa|localization|segmentation, prepared, trained, evaluated"
-	@echo "make test          set up and run the tests"
-	@echo "make test-long     whole runs that are stopped, killed and resumed, some by several processes"
+	@echo "make test          set up and run all quick tests, in 10 minutes"
 	@echo "make setup         only make .venv (ACCELERATOR=cpu|cuda12|cuda13|tpu)"
 	@echo "make setup-parity  add peers, the TPU compiler, the extras of video, speech, plots, words, search, beam, wandb, onnx, docs"
-	@echo "make test-parity   compare with the peers (PyTorch, transformers, the TPU compiler)"
-	@echo "make test-all      the long drills, resumable"
+	@echo "make test-parity   quick tests that need peers or extras (PyTorch, transformers, the TPU compiler)"
+	@echo "make test-long     all long tests, before a release: runs that are killed and resumed, second cases"
+	@echo "                   (LONG=\"tests/FILE.py ...\" runs the long ones of these alone)"
+	@echo "make test-all      before a release too: long tests that need peers or extras, then the drills, resumable"
 	@echo "make docs          pages of the API, to build/api"
 	@echo "make lint          ruff and pyright"
 
@@ -94,13 +95,17 @@ fine-tune: setup
 	$(RUN) eval.py --workdir=$(FINE_TUNED) --task=$(or $(NAME_$(TASK)),$(TASK)) \
 	  --split=test,test_unseen_backgrounds,test_unseen_pairs --platform=$(PLATFORM)
 
+# Tests are quick or marked long. Every change runs the quick ones, `make test` and `make test-parity`,
+# and a few long ones that .ci/run chooses; all long ones run before a release. On two cores without
+# an accelerator `make test` takes less than 10 minutes.
 test: setup
 	$(RUN) -m pytest tests --ignore=tests/parity -m "not long" $(TWO_WORKERS)
 
-# Whole runs: minutes of processes that start, compile and go on. Every change runs them, beside
-# `make test`, which someone waits for.
+# Whole runs, minutes of processes that start, compile and go on; and what repeats a quick test at
+# another size or in another form. Those that need an extra are skipped here: `make test-all`.
+LONG ?= tests
 test-long: setup
-	$(RUN) -m pytest tests --ignore=tests/parity -m long $(TWO_WORKERS) $(UNCHECKED)
+	$(RUN) -m pytest $(LONG) --ignore=tests/parity -m long $(TWO_WORKERS) $(UNCHECKED)
 
 # The files in which a test needs an extra, and so is skipped by `make test`, run here too.
 test-parity: setup-parity

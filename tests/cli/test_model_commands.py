@@ -82,6 +82,7 @@ def test_embed_writes_the_models_vectors(model, files, say, tmp_path):
     assert code == 2 and "say --output=VECTORS.npz, or --json" in err
 
 
+@pytest.mark.long
 def test_answer_prints_the_likeliest_first(model, files, say):
     question = ["--question=what do we cut"]
     code, out, _ = say("answer", *files, *question, "--json")
@@ -127,6 +128,7 @@ def test_fill_mask_with_and_without_video(model, files, say):
     ]
 
 
+@pytest.mark.long
 def test_caption_writes_timed_segments(model, files, say, tmp_path):
     options = ["--num-beams=1", "--segment-seconds=5"]
     told = model.caption_segments(files[0], seconds=5, num_beams=1)

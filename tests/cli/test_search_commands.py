@@ -113,6 +113,7 @@ def test_without_options_the_model_of_make_pretrain_is_taken(
     assert "elsewhere: expected a workdir" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_hostile_films_are_left_out_and_the_others_indexed(export, videos, tmp_path, capsys):
     """One of five hours, of 80 pictures, which its default refuses; one with sound alone; none."""
     import av

@@ -176,6 +176,7 @@ def test_sentences_are_not_cut_anew_when_they_are_read(tmp_path):
     assert transcripts.read_transcript(folder.path("y")).cues == repeated
 
 
+@pytest.mark.long
 def test_the_real_transcripts(tmp_path, capsys):
     timed, youtube = SHARED / "youcook2" / "timed_asr.csv", SHARED / "transcripts"
     if not (timed.is_file() and youtube.is_dir()):

@@ -36,6 +36,7 @@ def model(tiny_run, shipped):
     )
 
 
+@pytest.mark.long
 def test_the_films_are_those_that_ship_and_were_not_trained_on(model, shipped):
     found = films.kitchen(model)
     left = {video.name: video for video in shipped.videos if video.split != "train"}

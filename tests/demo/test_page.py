@@ -120,6 +120,7 @@ def test_texts_of_another_script_are_warned_of(page, model):
         assert page.ask(path, **asked)[1]["warnings"] == []
 
 
+@pytest.mark.long
 def test_captions_need_a_decoder(page, tiny_run):
     assert "no decoder" in json.loads(page.request("GET", "/about")[2])["no_captions"]
     status, found = page.ask("/captions", film="kitchen_0003")

@@ -12,7 +12,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
-@pytest.mark.parametrize("switch, code", [([], 0), (["--without-removal"], 1)])
+@pytest.mark.parametrize(
+    "switch, code", [([], 0), pytest.param(["--without-removal"], 1, marks=pytest.mark.long)]
+)
 def test_a_disk_that_fails(tmp_path: pathlib.Path, switch: list[str], code: int):
     results = tmp_path / "results.jsonl"
     command = [sys.executable, "-m", "tests.drills.failed_saves", "--places=disk", "--cases=3"]

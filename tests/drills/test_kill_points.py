@@ -40,8 +40,10 @@ def test_there_are_as_many_as_the_documents_say():
 @pytest.mark.parametrize(
     "name, number, left",
     [
-        ("settings-half", 1, {"manifests/1.json"}),
-        ("manifest-whole", 2, {"manifests/1.json", "config.json"}),
+        pytest.param("settings-half", 1, {"manifests/1.json"}, marks=pytest.mark.long),
+        pytest.param(
+            "manifest-whole", 2, {"manifests/1.json", "config.json"}, marks=pytest.mark.long
+        ),
         ("manifest-named", 2, {"manifests/1.json", "config.json", "manifests/2.json"}),
     ],
 )

@@ -9,7 +9,9 @@ from tests.drills import soak
 READ, SAVED = 320, 20
 
 
-@pytest.mark.parametrize("half, count", [(soak.read, READ), (soak.save, SAVED)])
+@pytest.mark.parametrize(
+    "half, count", [pytest.param(soak.read, READ, marks=pytest.mark.long), (soak.save, SAVED)]
+)
 def test_open_files_and_threads_stay_what_they_were(tmp_path: pathlib.Path, half, count: int):
     held = soak.Held(False)
     found = soak.measured(half(tmp_path, count, 0, held), held)
@@ -20,6 +22,7 @@ def test_open_files_and_threads_stay_what_they_were(tmp_path: pathlib.Path, half
     assert samples[-1].threads < samples[0].threads + 4 < samples[0].threads + count / 4
 
 
+@pytest.mark.long
 def test_what_is_never_let_go_is_noticed(tmp_path: pathlib.Path):
     held = soak.Held(True)
     found = soak.measured(soak.read(tmp_path, READ, 0, held), held)

@@ -293,6 +293,7 @@ def test_a_card_that_is_there_stays_unless_forced(bundle, folder):
     assert (folder / "README.md").read_text() == model_card.text(bundle, ())
 
 
+@pytest.mark.long
 def test_programs_are_added_checked_and_go_with_another_export(bundle, folder, tiny_run):
     files = list(formats.files_of("stablehlo"))
     before = contents(folder)

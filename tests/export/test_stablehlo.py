@@ -40,6 +40,7 @@ def function(folder, name):
     return lambda *inputs: program.call(weights, *inputs)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("network", ["bfloat16", "bert"])  # test_onnx.py goes through all
 def test_other_networks_are_held_too(tiny_run, tmp_path, network):
     bundle = programs.bundle(tiny_run, network)

@@ -20,7 +20,10 @@ from videobert_jax.files import arrays, hdf5, pickles, torch_files
 COUNT = 300
 
 
-@pytest.mark.parametrize("kind", damage.KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(of, marks=[pytest.mark.long] * (of == "hdf5")) for of in damage.KINDS],
+)
 def test_a_damaged_file_is_read_or_refused_by_name(kind, tmp_path):
     """In a process of its own, whose memory cannot grow by more than 512 MiB."""
     result = subprocess.run(

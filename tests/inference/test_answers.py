@@ -95,6 +95,7 @@ def test_a_match_is_the_sigmoid_of_the_matching_head(model, direct, videos, long
     assert np.ptp(found) > 1e-3 and np.ptp(of_windows) > 1e-3
 
 
+@pytest.mark.long
 def test_choices_are_weighed_by_the_matching_head_behind_the_question(model, direct, videos, long):
     choices = ["onion", "carrot with salt", "milk"]
     ids = model.tokenize([f"{QUESTION} {choice}" for choice in choices])
@@ -127,7 +128,14 @@ def test_open_questions_are_answered_by_the_answer_head(model, direct, videos, l
 MASKED = "now [MASK] the [MASK], slowly"
 
 
-@pytest.mark.parametrize("which", ["short", "long", "none"])
+@pytest.mark.parametrize(
+    "which",
+    [
+        "short",
+        pytest.param("long", marks=pytest.mark.long),
+        pytest.param("none", marks=pytest.mark.long),
+    ],
+)
 def test_masks_are_filled_by_the_softmax_over_pieces(model, direct, videos, long, which):
     tokenizer = model.tokenizer
     mask = tokenizer.mask_id

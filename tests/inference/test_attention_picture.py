@@ -55,7 +55,10 @@ def pixels(picture: Picture) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(contents)).convert("RGB"))
 
 
-@pytest.mark.parametrize(("lines", "clips", "words"), [(1, 1, 3), (3, 4, 5), (12, 16, 20)])
+@pytest.mark.parametrize(
+    ("lines", "clips", "words"),
+    [(1, 1, 3), (3, 4, 5), pytest.param(12, 16, 20, marks=pytest.mark.long)],
+)
 @pytest.mark.parametrize("framed", [True, False])
 def test_the_picture_has_its_size_and_its_contents(lines, clips, words, framed):
     drawn = pixels(make(lines, clips, words, framed))

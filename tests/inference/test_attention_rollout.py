@@ -61,9 +61,9 @@ def joint(blocks: AttentionRollout, pair: int, t: int, v: int) -> np.ndarray:
     "network",
     [
         {},
-        {"norm": "post", "share": True},
-        {"towers": (0, 3)},
-        {"bert": BertConfig(20, 5, 28, 3, "relu", 1e-12)},
+        pytest.param({"norm": "post", "share": True}, marks=pytest.mark.long),
+        pytest.param({"towers": (0, 3)}, marks=pytest.mark.long),
+        pytest.param({"bert": BertConfig(20, 5, 28, 3, "relu", 1e-12)}, marks=pytest.mark.long),
     ],
     ids=["pre_norm", "post_norm", "unequal_towers", "frozen_bert"],
 )

@@ -89,6 +89,7 @@ def test_learnt_captions_come_back(model, videos):
     assert model.caption(videos, num_beams=2) == list(bundles.CAPTIONS)
 
 
+@pytest.mark.long
 def test_text_alone_and_both_sides_are_taken_too(model, videos):
     texts = ["cut the onion", "pour milk"]
     alone = model.caption(transcript=texts, num_beams=1)
@@ -97,6 +98,7 @@ def test_text_alone_and_both_sides_are_taken_too(model, videos):
     assert alone != both  # the clips are read
 
 
+@pytest.mark.long
 def test_drawn_captions_depend_on_seed_and_place_alone(model, videos):
     many = [videos[n % 4] for n in range(40)]  # two calls, of 32 rows and of 8
     drawn = model.caption(many, top_p=1.0, temperature=3.0, seed=1)
@@ -106,6 +108,7 @@ def test_drawn_captions_depend_on_seed_and_place_alone(model, videos):
     assert model.caption(videos, top_p=0.1) == list(bundles.CAPTIONS)  # one piece is likely
 
 
+@pytest.mark.long
 def test_a_length_bucket_has_one_program(model, videos):
     """2 to 4 inputs of up to 8 clips, and any seed, are a bucket; 9 rows or clips are others."""
     count = model._captions._cache_size

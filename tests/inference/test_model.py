@@ -107,7 +107,7 @@ def test_the_text_matters_to_the_fused_video(model, videos):
     assert np.abs(one - other).max() > 1e-3
 
 
-@pytest.mark.parametrize("missing", ["video", "text"])
+@pytest.mark.parametrize("missing", [pytest.param("video", marks=pytest.mark.long), "text"])
 def test_a_pair_may_lack_a_side(model, bundle, videos, missing):
     """As in training, where the row of the side that is missing has nothing but padding."""
     tokens, network = model.tokenize(TEXTS[0])[0], VideoBert(bundle.config)

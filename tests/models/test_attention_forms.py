@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import flax.linen as nn
 import jax
@@ -91,12 +92,20 @@ def outputs_and_gradients(config, params, queries, keys, segments, *, swap: bool
 
 # Text of two tiles of flash attention and a part of one; rows of which our kernel joins three, and
 # rows that are too long for it.
-@pytest.mark.parametrize(
-    ("form", "text_length"),
-    [("flash", 140), ("rows", 40), ("rows", 140), ("wide_heads", 40), ("rows", 520)]
-    + [("lengths", 140)],
-)
-@pytest.mark.parametrize("swap", [False, True], ids=["text_reads_video", "video_reads_text"])
+FORMS = [("flash", 140), ("rows", 40), ("rows", 140), ("wide_heads", 40), ("rows", 520)]
+FORMS += [("lengths", 140)]
+
+
+def cases():
+    """Each form in one direction is quick, one of them in the other one."""
+    for (form, length), swap in itertools.product(FORMS, (False, True)):
+        quick = swap != ((form, length) == ("rows", 40))
+        direction = "video_reads_text" if swap else "text_reads_video"
+        marks = [] if quick else [pytest.mark.long]
+        yield pytest.param(form, length, swap, marks=marks, id=f"{direction}-{form}-{length}")
+
+
+@pytest.mark.parametrize(("form", "text_length", "swap"), [*cases()])
 def test_a_form_is_dense_attention(tiny_model_config, interpreted, form, text_length, swap):
     generator = np.random.default_rng(0)
     make_segments = single_segments if form == "lengths" else packed_segments
@@ -153,7 +162,7 @@ def test_values_that_nobody_may_see_change_no_bit(tiny_model_config, interpreted
     assert (before[segments == 0] == 0).all() and (before != after).any() == (form != "lengths")
 
 
-@pytest.mark.parametrize("kernel", ["flash", "rows"])
+@pytest.mark.parametrize("kernel", [pytest.param("flash", marks=pytest.mark.long), "rows"])
 def test_a_kernel_splits_blocks_and_heads_over_the_mesh(
     tiny_model_config, interpreted, monkeypatch, kernel
 ):

@@ -38,7 +38,7 @@ def born(tiny_run, tiny_model_config, words):
     )
     model = VideoBert(config)
     made = optimizer.create_rule(tiny_run.optimizer, 20, model)
-    mesh = meshes.create_mesh(meshes.MeshConfig(2, 2, 2), jax.devices())
+    mesh = meshes.create_mesh(meshes.MeshConfig(1, 1, 1), jax.devices()[:1])
     # Words are of features as they are on disk, whatever the network makes of its inputs.
     statistics = InputStatistics(*np.full((2, fakes.FEATURE_DIM), 3.0, np.float32))
     return model, state.create_state(model, made, mesh, 0, statistics, words)
@@ -74,7 +74,7 @@ def test_embeddings_start_from_the_centroids_and_predictions_are_cosines_with_th
 def test_regression_tells_the_features_that_the_model_reads(tiny_model_config):
     model = VideoBert(dataclasses.replace(tiny_model_config, masked_video_head="regression"))
     block = fakes.on_device(fakes.block(2))
-    variables = jax.tree.map(jnp.asarray, nn.unbox(model.init(jax.random.key(0), block)))
+    variables = jax.tree.map(jnp.asarray, nn.unbox(jax.jit(model.init)(jax.random.key(0), block)))
     mean, scale = jnp.full(fakes.FEATURE_DIM, 0.5), jnp.full(fakes.FEATURE_DIM, 2.0)
     variables["constants"]["video_embedding"] = {"mean": mean, "scale": scale}
     found = model.apply(variables, block.video_features, method="video_targets")

@@ -14,6 +14,8 @@ from videobert_jax.training import state
 CONFIGS = sorted(
     path.stem for path in (pathlib.Path(__file__).parents[2] / "configs").glob("[a-z]*.py")
 )
+# One of each kind of network; tests/sharding/test_golden_shardings.py builds others.
+QUICK = ("tiny", "univl_stage2", "videobert_base")
 EXPECTED_PARAMETERS = {
     "videobert_base": (160e6, 220e6),
     "videobert_large": (550e6, 750e6),
@@ -24,7 +26,10 @@ EXPECTED_PARAMETERS = {
 }
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(of, marks=[pytest.mark.long] * (of not in QUICK)) for of in CONFIGS],
+)
 def test_a_whole_config_is_a_network(name):
     root = pathlib.Path(__file__).parents[2]
     run = configuration.parse(configuration.load_file(str(root / "configs" / f"{name}.py")))

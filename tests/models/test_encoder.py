@@ -38,12 +38,22 @@ def outputs_and_gradients(config, variables):
     return jax.jit(jax.value_and_grad(total))(variables["params"])
 
 
+@pytest.fixture(scope="module")
+def plain(tiny_model_config, model_and_variables):
+    return outputs_and_gradients(tiny_model_config, model_and_variables[1])
+
+
 @pytest.mark.parametrize(
-    "change", [{"unroll_layers": True}, {"remat": "full"}, {"remat": "dots"}], ids=str
+    "change",
+    [
+        pytest.param({"unroll_layers": True}, marks=pytest.mark.long),
+        {"remat": "full"},
+        pytest.param({"remat": "dots"}, marks=pytest.mark.long),
+    ],
+    ids=str,
 )
-def test_how_layers_are_run_changes_nothing(tiny_model_config, model_and_variables, change):
+def test_how_layers_are_run_changes_nothing(tiny_model_config, model_and_variables, plain, change):
     config = dataclasses.replace(tiny_model_config, **change)
-    plain = outputs_and_gradients(tiny_model_config, model_and_variables[1])
     changed = outputs_and_gradients(config, model_and_variables[1])
     assert abs(float(plain[0]) - float(changed[0])) < 1e-6
     jax.tree.map(
@@ -87,11 +97,13 @@ def test_an_example_does_not_see_its_neighbour_in_the_row(model_and_variables):
     second = other.text_segment_ids == 2
     other.text_ids[second] = (other.text_ids[second] + 1) % fakes.VOCABULARY
     other.video_features[other.video_segment_ids == 2] += 1
-    before, after = (model.apply(variables, fakes.on_device(b)) for b in (block, other))
+    run = jax.jit(model.apply)
+    before, after = (run(variables, fakes.on_device(each)) for each in (block, other))
     np.testing.assert_allclose(before[:, 0], after[:, 0], atol=1e-6)
     assert np.abs(before[:, 1] - after[:, 1]).max() > 1e-5
 
 
+@pytest.mark.long
 def test_keeping_attention_weights_costs_training_nothing(model_and_variables, monkeypatch):
     """What is compiled without a mutable collection is what would be without the line that sows."""
     model, variables = model_and_variables

@@ -62,6 +62,7 @@ def test_the_tower_reads_a_projection_of_the_vectors(network):
     np.testing.assert_array_equal(again, vectors)
 
 
+@pytest.mark.long
 def test_nothing_learns_through_the_bert(network):
     model, variables, block = network
     assert set(variables["params"]["text_embedding"]) == {"project", "norm"}

@@ -225,6 +225,7 @@ def drawn(network, fused):
     return call
 
 
+@pytest.mark.long
 def test_pieces_are_drawn_from_the_nucleus_in_their_shares(drawn, next_logits):
     """First pieces of many draws: only those of the nucleus come, as often as they should."""
     numbers = np.arange(6)

@@ -25,6 +25,7 @@ def test_the_loss_is_the_cross_entropy_of_examples_with_an_answer():
     assert float(answering.total(jnp.asarray(logits), block)) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.long
 def test_it_learns_through_both_sides_and_never_tells_padding(tiny_run, tiny_model_config):
     config = dataclasses.replace(tiny_model_config, answers=packed.ANSWERS)
     model, block = VideoBert(config), fakes.on_device(packed.block())

@@ -64,6 +64,7 @@ def test_the_loss_is_the_squared_error_over_all_pieces_of_whole_examples(block):
     assert float(bag_of_words.weight(on_device)) == 10 - len(left_out)
 
 
+@pytest.mark.long
 def test_the_head_learns_the_least_squares_solution(block):
     config = configuration.resolve_model(
         configuration.parse(tiny.get_config()),

@@ -132,6 +132,7 @@ def totals(tiny_run):
     return lambda block: jax.device_get(by_settings(fakes.on_device(block)))
 
 
+@pytest.mark.long
 def test_a_side_that_is_not_read_changes_nothing(totals):
     block, other_text, other_video = (fakes.block(6) for _ in range(3))
     other_text.text_ids[other_text.text_ids > 0] = 7

@@ -160,7 +160,13 @@ def hidden_clip_loss(case: Case, head: str) -> float:
     return float(total)
 
 
-@pytest.mark.parametrize("head", MASKED_VIDEO_HEADS)
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(of, marks=[pytest.mark.long] * (of == "regression"))
+        for of in MASKED_VIDEO_HEADS
+    ],
+)
 def test_hidden_clips_are_told_by_the_head(cases, head):
     case = cases[head]
     found = float(case.totals["masked_video"])

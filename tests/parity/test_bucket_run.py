@@ -56,6 +56,7 @@ def call(*words: str) -> int:
     return main.main(list(words))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_a_run_lives_in_a_bucket(
     dataset: str,

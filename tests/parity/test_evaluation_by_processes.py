@@ -26,7 +26,12 @@ OF_STEPS = "step_localization,action_segmentation,retrieval,linear_probe"
 OF_SENTENCES = "zero_shot_classification,fill_mask,captioning"
 
 
-@pytest.fixture(params=["steps", "sentences", "questions"])
+@pytest.fixture(
+    params=[
+        *(pytest.param(of, marks=pytest.mark.long) for of in ("steps", "sentences")),
+        "questions",
+    ]
+)
 def arguments(request, bundle, dataset, tmp_path) -> list[str]:
     """Of eval.py: an export of an untrained network and a dataset that fits some tasks; numbers of
     examples that neither rows nor devices divide."""

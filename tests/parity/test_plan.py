@@ -34,6 +34,7 @@ def run_plan(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_a_step_compiles_for_tpu_and_its_needs_are_told():
     run = run_plan(*STEP, "--json", "--config.data.blocks_per_batch=4", "--config.mesh.fsdp=2")
     assert run.returncode == 0, run.stderr

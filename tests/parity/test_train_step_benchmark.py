@@ -31,6 +31,7 @@ def test_both_sides_have_the_same_matrix_products_and_parameters():
     assert ours.num_parameters == pytest.approx(peer.num_parameters, rel=0.1)
 
 
+@pytest.mark.long
 def test_both_sides_learn_the_batch():
     ours, peer = our_step.ours_like_lxmert(SIZES), lxmert.Peer(SIZES, threads=1)
     before = ours.loss_after(1)

@@ -6,8 +6,17 @@ import pytest
 
 from tests.sharding import golden_shardings as golden
 
+# One of each kind of network; tests/models/test_config.py builds others.
+QUICK = ("taco", "videobert_visual_words", "coin_segmentation", "kitchen_qa")
 
-@pytest.mark.parametrize("name", golden.config_names())
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(of, marks=[pytest.mark.long] * (of not in QUICK))
+        for of in golden.config_names()
+    ],
+)
 def test_layouts_are_those_on_record(name):
     file = golden.GOLDEN / f"{name}.txt"
     recorded = file.read_text() if file.is_file() else ""

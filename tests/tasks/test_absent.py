@@ -45,7 +45,7 @@ def counted(context: EvaluationContext, result: report.TaskResult) -> tuple[int,
 @pytest.mark.parametrize(
     "evaluate",
     [
-        zero_shot_classification.evaluate,
+        pytest.param(zero_shot_classification.evaluate, marks=pytest.mark.long),
         linear_probe.evaluate,
         fill_mask.evaluate,
         functools.partial(retrieval.evaluate, shortlist=0),

@@ -103,6 +103,7 @@ def test_the_most_typical_caption_shares_most_words():
     assert prior_captions.most_typical(known) == "stir soup slowly"
 
 
+@pytest.mark.long
 def test_what_is_said_is_read_alone_or_with_the_clips(bundle, dataset):
     """The captions of the split itself stand for its transcripts."""
     context = EvaluationContext(bundle, dataset, dataset.split("test"), 0, limit=8)
@@ -164,6 +165,7 @@ def test_a_network_without_decoder_is_refused(bundle, dataset, capsys):
     assert "no decoder" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_the_command_writes_the_record(bundle, dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loading, "load_bundle", lambda name, weights: bundle)
     parser = argparse.ArgumentParser()

@@ -48,6 +48,7 @@ def compare(first: comparison.Result, second: comparison.Result) -> dict:
     return found
 
 
+@pytest.mark.long
 def test_captions_are_compared_with_another_systems_and_with_another_search(
     context, kept, dataset, tmp_path
 ):
@@ -95,6 +96,7 @@ def test_thresholds_and_heads_of_segmentation_are_no_protocol(bundle, kept, tmp_
         compare(sides["chosen"], asked_otherwise)
 
 
+@pytest.mark.long
 def test_scorings_templates_and_choices_are_compared_and_told(context, bundle, kept, tmp_path):
     by = {
         name: kept(name, context, zero_shot_classification.evaluate(context, scoring=name))

@@ -70,6 +70,7 @@ def by_hand(bundle, features, hidden, ids):
     return np.asarray(jax.jit(lambda: model.apply(variables, method=told))()[0])
 
 
+@pytest.mark.long
 def test_hidden_clips_are_told_from_the_text_and_the_clips_that_are_shown(model, wordy):
     random = np.random.default_rng(1)
     features = random.normal(size=(2, 4, DIM)).astype(np.float32)

@@ -73,6 +73,7 @@ def test_a_segment_has_the_states_of_its_clips_alone(runner, bundle, dataset, fe
     assert segment["text"] == split.texts([7])[0] and segment["first_row"] == 0
 
 
+@pytest.mark.long
 def test_clips_of_whole_videos_are_told_in_windows(runner, bundle, dataset, features, tmp_path):
     split = dataset.split("test")
     EncodedClips(runner, dataset, [split], Settings(window=5)).write(tmp_path)

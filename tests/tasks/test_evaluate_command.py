@@ -34,6 +34,7 @@ def run(*flags: str) -> int:
     return evaluate.run(parser.parse_args([*flags, "--platform=cpu"]))
 
 
+@pytest.mark.long
 def test_a_workdir_alone_is_evaluated_on_its_dataset_and_summarised(workdir, capsys):
     assert run(f"--workdir={workdir}", "--limit=20") == 0
     printed = capsys.readouterr().out

@@ -78,6 +78,7 @@ def test_a_run_without_validation_pairs_has_no_evaluator(run, tmp_path):
         periodic(run, "fill_mask")
 
 
+@pytest.mark.long
 def test_any_task_gives_the_figures_of_its_record(run, bundle, dataset):
     evaluator, of_retrieval = reversed(periodic(run, "fill_mask", "retrieval"))
     assert (evaluator.name, of_retrieval.name) == ("fill_mask", "retrieval")
@@ -87,6 +88,7 @@ def test_any_task_gives_the_figures_of_its_record(run, bundle, dataset):
     assert evaluator(bundle) == figures
 
 
+@pytest.mark.long
 def test_tasks_share_their_baselines_and_keep_no_network(run, bundle):
     seen = []
 

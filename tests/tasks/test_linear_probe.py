@@ -115,6 +115,7 @@ def test_another_dataset_than_that_of_training_is_a_probe_too(context, result):
         assert report.record(other, result)["setting"] == setting
 
 
+@pytest.mark.long
 def test_two_networks_are_compared_example_by_example(context, result, tmp_path):
     half = {"params": _halved(context.bundle.variables["params"])}
     bundle = dataclasses.replace(context.bundle, variables={**context.bundle.variables, **half})

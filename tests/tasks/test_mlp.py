@@ -6,6 +6,11 @@ import pytest
 from videobert_jax.tasks import baselines, mlp
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_training():
+    """It is trained as long as by users, unlike in the other tests of tasks."""
+
+
 @pytest.fixture(scope="module")
 def xor():
     random = np.random.default_rng(0)
@@ -24,7 +29,8 @@ def test_it_separates_what_is_not_linear(xor):
     assert (linear.predict(fresh).argmax(axis=1) == expected).mean() < 0.65
 
 
-def test_a_seed_gives_the_same_network_and_another_seed_another(xor):
+def test_a_seed_gives_the_same_network_and_another_seed_another(xor, monkeypatch):
+    monkeypatch.setattr(mlp, "ROUNDS", 2)
     features, labels, videos = xor
     of = [mlp.fit(features, labels, 2, videos, seed=s).predict(features) for s in (0, 0, 1)]
     np.testing.assert_array_equal(of[0], of[1])

@@ -105,7 +105,10 @@ def told(dataset: index.Dataset) -> list[dict]:
     return [row for entry in dataset.annotations("test") for row in entry["questions"]]
 
 
-@pytest.mark.parametrize(("count", "devices"), [(1, 1), (3 * ROWS + 1, 1), (3 * ROWS + 1, 8)])
+@pytest.mark.parametrize(
+    ("count", "devices"),
+    [(1, 1), pytest.param(3 * ROWS + 1, 1, marks=pytest.mark.long), (3 * ROWS + 1, 8)],
+)
 def test_open_questions_are_answered_as_one_by_one(contexts, apart, of_questions, count, devices):
     context = contexts(count, devices)
     result = question_answering.evaluate(context)

@@ -48,6 +48,7 @@ def test_reranking_reorders_the_shortlist_by_the_matching_head(context, result):
     assert changed, "an untrained matching head must reorder something for this test to say a thing"
 
 
+@pytest.mark.long
 def test_states_that_are_too_many_to_keep_are_made_again_for_some_pairs_at_a_time(
     bundle, dataset, context, result, monkeypatch
 ):

@@ -344,6 +344,7 @@ def test_the_lists_fit_what_others_say_of_the_same_videos():
     assert np.mean([verb in lists.forms["verb"] for verb in verbs]) > 0.7
 
 
+@pytest.mark.long
 @real
 def test_table_1_of_the_real_annotation_with_made_features(bundle, tmp_path):
     dataset = write(REAL, tmp_path / "set")

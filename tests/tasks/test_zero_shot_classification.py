@@ -324,6 +324,7 @@ def test_a_split_without_labels_is_refused(context, tiny_dataset):
         zero_shot_classification.evaluate(dataclasses.replace(context, split=unlabelled))
 
 
+@pytest.mark.long
 def test_a_kind_of_label_has_its_own_template_or_baselines_alone(bundle, tmp_path):
     forms = {"verb": conftest.VERBS, "object": conftest.OBJECTS, "size": {"small": [], "large": []}}
     for templates_of, declared in (([], []), (["now [MASK] {size}"], ["now [MASK] {size}"])):

@@ -120,6 +120,7 @@ def test_labels_of_clips_need_their_head_and_no_fusion(tiny_run, tiny_model_conf
     assert alone["heads"] == head and "cross-modal encoder" not in alone
 
 
+@pytest.mark.long
 def test_a_whole_step_needs_nearly_all_that_the_program_does(tiny_run, tiny_model_config):
     """At the width of a real network what is left are one-hot products and similarities."""
     config = dataclasses.replace(

@@ -166,6 +166,7 @@ def states(config, objectives, rule_settings):
     return take_steps(model, rule, state.create_state(model, rule, mesh, 0, None), objectives)
 
 
+@pytest.mark.long
 def test_steps_are_those_of_a_network_that_is_not_scanned(config, objectives, states, monkeypatch):
     monkeypatch.setattr(encoder, "Stack", UnscannedStack)
     model = VideoBert(config)

@@ -82,7 +82,7 @@ def test_processes_that_have_nothing_to_save_leave_at_once(both):
 
 
 @pytest.mark.parametrize("both", ["frozen"], indirect=True)
-@pytest.mark.parametrize("frozen", [0, 1])
+@pytest.mark.parametrize("frozen", [pytest.param(0, marks=pytest.mark.long), 1])
 def test_a_frozen_process_is_named_even_where_it_serves_the_others(both, frozen, tmp_path):
     both[frozen].send_signal(signal.SIGSTOP)
     said = both[1 - frozen].communicate(timeout=300)[1]

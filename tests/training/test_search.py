@@ -60,7 +60,12 @@ def test_operations_of_a_loop_move_their_bytes_every_time():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "over_data"), [((16, 1, 1), False), ((4, 4, 1), True), ((2, 4, 2), False)]
+    ("sizes", "over_data"),
+    [
+        ((16, 1, 1), False),
+        pytest.param((4, 4, 1), True, marks=pytest.mark.long),
+        ((2, 4, 2), False),
+    ],
 )
 def test_state_and_batch_are_those_that_devices_hold(run, sizes, over_data):
     run = search.with_settings(run, {"optimizer.shard_over_data": over_data})
@@ -71,6 +76,7 @@ def test_state_and_batch_are_those_that_devices_hold(run, sizes, over_data):
     assert {kind: estimated[kind] for kind in laid_out} == laid_out
 
 
+@pytest.mark.long
 def test_more_micro_batches_and_recomputation_need_less_memory(run):
     mesh = {"data": 4, "fsdp": 1, "tensor": 1}
 
@@ -85,6 +91,7 @@ def test_more_micro_batches_and_recomputation_need_less_memory(run):
     assert halves.memory["batch"] == plain.memory["batch"]
 
 
+@pytest.mark.long
 def test_arrangements_keep_the_batch_and_come_fastest_first(run):
     found = search.candidates(run, 16, CHIP)
     assert len(found) > 20

@@ -102,11 +102,9 @@ class Setting:
         return jax.device_get(after), jax.device_get(metrics)
 
 
-@pytest.fixture(scope="module")
-def setting(tiny_run, tiny_model_config):
+def setting_of(config, objectives):
     # Plain descent at a fixed rate: Adam divides by the gradient's size, and would make noise of
     # 1e-8 in a gradient that is 0 as large as the gradient's sign.
-    model = VideoBert(tiny_model_config)
     schedule = optax.constant_schedule(0.1)
     rule = UpdateRule(
         optax.sgd(schedule, momentum=0.9),
@@ -116,7 +114,32 @@ def setting(tiny_run, tiny_model_config):
         shard_over_data=False,
         spike_factor=20.0,
     )
-    return Setting(model, rule, tiny_run.objectives)
+    return Setting(VideoBert(config), rule, objectives)
+
+
+@pytest.fixture(scope="module")
+def setting(tiny_run, tiny_model_config):
+    """Objectives of the towers, of one and of two passes of the cross-modal encoder, without
+    dropout: there is less to compile."""
+    config = dataclasses.replace(
+        tiny_model_config,
+        dropout_rate=0.0,
+        bag_of_words_head=False,
+        decoder=dataclasses.replace(tiny_model_config.decoder, num_layers=0),
+    )
+    every = tiny_run.objectives
+    off = {
+        name: dataclasses.replace(getattr(every, name), weight=0.0)
+        for name in every.weights()
+        if name not in ("contrastive", "masked_language", "matching")
+    }
+    return setting_of(config, dataclasses.replace(every, **off))
+
+
+@pytest.fixture(scope="module")
+def whole_setting(tiny_run, tiny_model_config):
+    """All objectives of configs/tiny.py, with dropout."""
+    return setting_of(tiny_model_config, tiny_run.objectives)
 
 
 @pytest.fixture(scope="module")
@@ -136,18 +159,10 @@ def reference(setting, batch):
 # slices with accumulation.
 ZERO_1 = Layout((8, 1, 1), shard_over_data=True)
 EVERY_AXIS = Layout((2, 2, 2), accumulation_steps=2, slices=2)
-CASES = [
-    ZERO_1,
-    *(
-        pytest.param(of, marks=pytest.mark.long)
-        for of in (Layout(accumulation_steps=4), EVERY_AXIS)
-    ),
-]
 
 
-@pytest.mark.parametrize("layout", CASES, ids=str)
-def test_mesh_and_accumulation_change_nothing(setting, batch, reference, layout):
-    expected, expected_metrics = reference
+def assert_nothing_changes(setting, batch, layout):
+    expected, expected_metrics = setting.run(Layout(), batch)
     assert expected_metrics["gradient_norm"] > 1
     found, metrics = setting.run(layout, batch)
     for name, value in expected_metrics.items():
@@ -158,6 +173,17 @@ def test_mesh_and_accumulation_change_nothing(setting, batch, reference, layout)
         (found.params, found.ema),
         (expected.params, expected.ema),
     )
+
+
+@pytest.mark.parametrize("layout", [ZERO_1, EVERY_AXIS], ids=str)
+def test_mesh_and_accumulation_change_nothing(setting, batch, layout):
+    assert_nothing_changes(setting, batch, layout)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("layout", [ZERO_1, Layout(accumulation_steps=4), EVERY_AXIS], ids=str)
+def test_mesh_and_accumulation_change_nothing_of_all_objectives(whole_setting, batch, layout):
+    assert_nothing_changes(whole_setting, batch, layout)
 
 
 def test_slices_are_kept_apart_by_the_outer_data_axis():
@@ -232,8 +258,8 @@ def test_metrics_without_any_weight_are_nan(setting, batch):
     assert np.isfinite(metrics["loss"]) and metrics["update_skipped"] == 0
 
 
-def test_state_is_born_sharded_as_the_table_says(setting, tiny_run, tiny_model_config):
-    model = VideoBert(tiny_model_config)
+def test_state_is_born_sharded_as_the_table_says(setting, tiny_run):
+    model = setting.model
     averaging = dataclasses.replace(tiny_run.optimizer, ema_decay=0.9)
     rule = optimizer.create_rule(averaging, 20, model)
     mesh = meshes.create_mesh(meshes.MeshConfig(2, 2, 2), jax.devices())
@@ -306,24 +332,27 @@ def test_mesh_and_accumulation_change_nothing_of_words_and_cascade(word_setting,
     )
 
 
-def test_every_objective_has_a_gradient(setting, batch):
-    _, born = setting.born()
+@pytest.mark.long
+def test_every_objective_has_a_gradient(whole_setting, batch):
+    _, born = whole_setting.born()
     part = fakes.on_device(jax.tree.map(lambda values: values[:1], batch))
     norms = jax.jit(
         functools.partial(
             steps.objective_gradient_norms,
-            model=setting.model,
-            rule=setting.rule,
-            objectives=setting.objectives,
+            model=whole_setting.model,
+            rule=whole_setting.rule,
+            objectives=whole_setting.objectives,
             seed=0,
         )
     )(born, part)
-    assert set(norms) == {n for n, weight in setting.objectives.weights().items() if weight > 0}
+    assert set(norms) == {
+        n for n, weight in whole_setting.objectives.weights().items() if weight > 0
+    }
     assert all(float(norm) > 0.01 for norm in norms.values())
 
 
-def test_every_objective_is_trained_by_one_of_the_steps(setting, word_setting):
-    both = setting.objectives.weights(), word_setting.objectives.weights()
+def test_every_objective_is_trained_by_one_of_the_steps(whole_setting, word_setting):
+    both = whole_setting.objectives.weights(), word_setting.objectives.weights()
     trained = {name for weights in both for name, weight in weights.items() if weight > 0}
     # those two need labels of a dataset: tests/integration/test_answers.py, test_segmentation.py
     assert trained == set(both[0]) - {"answering", "segmentation"}

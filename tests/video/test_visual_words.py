@@ -86,6 +86,7 @@ def test_features_go_down_the_tree_to_the_nearest_child():
     ).any()
 
 
+@pytest.mark.long
 def test_eight_devices_find_the_words_of_one(monkeypatch):
     monkeypatch.setattr(hierarchical_kmeans, "_PRODUCTS", 1)  # a node at a time, or eight
     features, _ = planted()

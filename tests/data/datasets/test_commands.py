@@ -118,7 +118,10 @@ def write_features(words: list[str], folder: pathlib.Path) -> None:
     published.write(layout, folder / path, features)
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(of, marks=[pytest.mark.long] * ("--workers" in of)) for of in commands()],
+)
 def test_a_command_of_the_documents_does_what_it_says(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command)

@@ -333,6 +333,7 @@ def test_transcripts_of_other_videos_are_refused(tmp_path, capsys):
     assert "no transcript of any training video (video_00000" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_the_real_narration_of_youcook2():
     real(YOUCOOK2, SHARED / "youcook2" / "timed_asr.csv")
     corpus = youcook2.read(YOUCOOK2, None)

@@ -18,6 +18,7 @@ def dataset(tmp_path_factory) -> index.Dataset:
     return youcook2_keyframes.prepare(SOURCE, tmp_path_factory.mktemp("youcook2") / "set")
 
 
+@pytest.mark.long
 @real
 def test_counts_are_those_of_the_source(dataset):
     assert len(dataset.splits["train"]) == 1350 and len(dataset.splits["train"].videos) == 450
@@ -27,6 +28,7 @@ def test_counts_are_those_of_the_source(dataset):
     assert report.ok and all(split.damaged_clips == 0 for split in report.splits)
 
 
+@pytest.mark.long
 @real
 def test_every_sentence_stands_beside_the_feature_of_its_still(dataset):
     with np.load(SOURCE / "keyframe_i3d_kinetics400.npz") as archive:
@@ -48,6 +50,7 @@ def test_every_sentence_stands_beside_the_feature_of_its_still(dataset):
     assert found == expected
 
 
+@pytest.mark.long
 @real
 def test_no_transcript_for_training_is_of_a_validation_video(dataset):
     annotations = json.loads((SOURCE / "youcookii_annotations_trainval.json").read_text())
