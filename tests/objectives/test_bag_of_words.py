@@ -142,7 +142,7 @@ def with_random_words(model, block):
         of = (block.video_segment_ids[row] == example + 1) & ~block.video_masked[row]
         clips = (block.video_features[row][of].astype(np.float64) - mean) / scale
         shown = clips.mean(0) if len(clips) else np.zeros(fakes.FEATURE_DIM)
-        expected[row, example] = shown / np.sqrt(fakes.FEATURE_DIM) @ kernel + np.arange(size)
+        expected[row, example] = 4 * shown / np.sqrt(fakes.FEATURE_DIM) @ kernel + np.arange(size)
     return {
         "params": {**variables["params"], "bag_of_words_head": head},
         "constants": {**variables["constants"], "video_embedding": embedding},

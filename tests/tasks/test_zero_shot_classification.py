@@ -276,6 +276,16 @@ def test_words_are_the_expected_presence_of_a_labels_forms(context):
     assert len({str(of.metrics) for of in (result, every, both)}) == 3
     assert result.metrics == both.details["variants"]["words"]
     assert every.metrics == result.details["variants"]["all"]
+    first = zero_shot_classification.evaluate(told, scoring="words_first")
+    texts = zero_shot_classification.templates_of(told, (), ["verb"])["verb"]
+    embedded = context.encodings.video_embeddings.astype(np.float32)
+    joint = prompts.scores(told, "verb", texts, forms, embedded)
+    candidates = cloze.Candidates.of(forms["verb"], runner.tokenizer)
+    score = word_presence.scores(candidates, presence) + 0.1 * joint
+    names = sorted(forms["verb"])
+    for line, of_labels in zip(first.examples, score, strict=True):
+        assert line["verb"]["best"][0] == names[of_labels.argmax()]
+    assert "; 0.1 times in the joint space" in first.details["answered_by"]
 
 
 def test_without_the_head_there_are_no_words(context):
@@ -292,7 +302,7 @@ def test_without_the_head_there_are_no_words(context):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"scoring": "eyes"}, "'eyes' is none of cloze, joint_space, words, both, towers, all"),
+        ({"scoring": "eyes"}, "'eyes' is none of cloze, joint_space, words, both, towers, wo"),
         ({"calibration": "much"}, "calibration 'much' is none of none, prior"),
         ({"scoring": "joint_space", "calibration": "prior"}, "'joint_space' has no prior"),
         ({"scoring": "words", "calibration": "prior"}, "'words' has no prior"),

@@ -58,8 +58,8 @@ def add_zero_shot(parser: argparse.ArgumentParser) -> None:
         default=label_scorings.CLOZE,
         help="of zero-shot labels: by cloze, by sentences in the joint space, by the words that "
         "the caption is expected to have (networks with that head), by two of them (both: cloze "
-        "and joint space; towers: joint space and words) or by all; the record has every way's "
-        "figures",
+        "and joint space; towers: joint space and words; words_first: words and a tenth of the "
+        "joint space's) or by all; the record has every way's figures",
     )
     parser.add_argument(
         "--calibration",

@@ -143,7 +143,8 @@ class _Answer:
 
 
 def _product(parts: Mapping[str, np.ndarray], scoring: str) -> Float[np.ndarray, "n k"]:
-    return np.sum([prompts.log_softmax(parts[part]) for part in PARTS[scoring]], axis=0)
+    weights = PARTS[scoring]
+    return np.sum([weights[part] * prompts.log_softmax(parts[part]) for part in weights], axis=0)
 
 
 def _protocol(slots: Sequence[_Slot]) -> str:
@@ -160,7 +161,10 @@ def _how(chosen: Variant) -> str:
         JOINT_SPACE: f"in the joint space: {prompts.SCORE}",
         WORDS: f"by words: {word_presence.SCORE}",
     }
-    parts = "; ".join(said[part] for part in PARTS[chosen.scoring])
+    parts = "; ".join(
+        said[part] if weight == 1.0 else f"{weight:g} times {said[part]}"
+        for part, weight in PARTS[chosen.scoring].items()
+    )
     return f"{parts}; templates averaged in log-probability; calibration={chosen.calibration}"
 
 
