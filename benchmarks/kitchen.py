@@ -23,9 +23,9 @@ from videobert_jax.tasks import report
 
 RUNS = kitchen_runs.ROOT / "runs/benchmarks/kitchen"
 RECIPES = {"short": "configs/kitchen.py", "long": "configs/kitchen_long.py"}
-# (of zero-shot labels, what retrieval ranks by), as chosen on splits of the training videos; of
-# labels the records have all figures.
-TOLD_BY = {"short": ("both", "towers"), "long": ("towers", "both")}
+# (scoring of zero-shot labels, what retrieval ranks by), as chosen on `validation` or on splits of
+# the training videos; of labels the records have all figures.
+TOLD_BY = {"short": ("both", "towers"), "long": ("words_first", "both")}
 MOTION_VERBS = frozenset(verb for group in palette.MOTION_GROUPS for verb in group)
 
 
