@@ -1,5 +1,6 @@
 """The bag-of-words objective and its head, beside loops in NumPy and a least-squares solution."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -117,20 +118,21 @@ def test_the_head_learns_the_least_squares_solution(block):
 
 @pytest.fixture(scope="module")
 def reading_features():
-    """A network whose head reads features, without the half that dropout takes."""
+    """(a network whose head reads features, without the half that dropout takes, its variables)"""
     run = tiny.get_config()
     run.model.bag_of_words_reads, run.model.bag_of_words_dropout_rate = "features", 0.5
     config = configuration.resolve_model(
         configuration.parse(run), vocabulary_size=VOCABULARY, feature_dim=fakes.FEATURE_DIM
     )
     assert config.video.input_normalization == "standardize"
-    return VideoBert(config)
+    model = VideoBert(config)
+    block = fakes.on_device(fakes.block(5))
+    return model, nn.unbox(jax.jit(model.init)(jax.random.key(0), block))
 
 
-def with_random_words(model, block):
+def with_random_words(variables, block):
     """(variables with a head and constants drawn at random, NumPy's presence by them)"""
     random = np.random.default_rng(2)
-    variables = nn.unbox(jax.jit(model.init)(jax.random.key(0), fakes.on_device(block)))
     size = variables["params"]["bag_of_words_head"]["kernel"].shape[-1]
     kernel = random.normal(size=(fakes.FEATURE_DIM, size)).astype(np.float32)
     mean, scale = random.normal(size=(2, fakes.FEATURE_DIM)).astype(np.float32)
@@ -152,34 +154,38 @@ def with_random_words(model, block):
 def test_a_linear_map_tells_pieces_from_the_clips_of_an_example_that_are_shown(
     block, reading_features
 ):
-    model, on_device = reading_features, fakes.on_device(block)
-    variables, expected = with_random_words(model, block)
+    (model, born), on_device = reading_features, fakes.on_device(block)
+    variables, expected = with_random_words(born, block)
 
-    def told(encoded, **rngs):
+    @jax.jit
+    def told(encoded, rngs):
         clips = (on_device.video_features, on_device.video_segment_ids, on_device.video_masked)
         inputs = (encoded, *clips, 2)
         return model.apply(variables, *inputs, method="piece_presence", rngs=rngs)
 
     for encoded in (jnp.zeros((5, 8, 32)), jnp.ones((5, 8, 32))):  # the tower says nothing to it
-        np.testing.assert_allclose(told(encoded), expected, rtol=1e-4, atol=1e-4)
-    dropped = [told(encoded, dropout=jax.random.key(i)) for i in range(200)]
+        np.testing.assert_allclose(told(encoded, {}), expected, rtol=1e-4, atol=1e-4)
+    dropped = [told(encoded, {"dropout": jax.random.key(i)}) for i in range(200)]
     assert not np.allclose(dropped[0], dropped[1])
     errors = (np.mean(dropped, axis=0) - expected) / (np.std(dropped, axis=0) + 1e-6) * 200**0.5
     assert np.abs(errors[:, :, :VOCABULARY]).mean() < 1.0  # unbiased: about 0.8 of a deviation
 
 
 def test_training_and_evaluation_read_the_features(block, reading_features):
-    model, on_device = reading_features, fakes.on_device(block)
-    variables, expected = with_random_words(model, block)
-    found = model.apply(variables, on_device, method=programs.encode_block)
+    (model, born), on_device = reading_features, fakes.on_device(block)
+    variables, expected = with_random_words(born, block)
+    encode = jax.jit(functools.partial(model.apply, method=programs.encode_block))
+    found = encode(variables, on_device)
     np.testing.assert_allclose(found["piece_presence"], expected[:, 0], rtol=1e-4, atol=1e-4)
 
-    def loss(params, key):
+    @jax.jit
+    @jax.grad
+    def slopes_of(params, key):
         changed = {**variables, "params": params}
         encoded = passes.encode(model, changed, on_device, key)
         return pretraining._bag_of_words_total(model, changed, on_device, encoded, key)
 
-    slopes = [jax.grad(loss)(variables["params"], jax.random.key(i)) for i in range(2)]
+    slopes = [slopes_of(variables["params"], jax.random.key(i)) for i in range(2)]
     kernels = [np.asarray(of["bag_of_words_head"]["kernel"]) for of in slopes]
     assert all(np.abs(of).max() > 0 for of in kernels) and not np.allclose(*kernels)  # dropout
     others = {name: of for name, of in slopes[0].items() if name != "bag_of_words_head"}
