@@ -31,7 +31,7 @@ help:
 	@echo "make pretrain      set up, prepare the embedded corpus, train, evaluate, export, summarise"
 	@echo "                   (PLATFORM=cpu leaves an accelerator unused on purpose)"
 	@echo "make fine-tune     after it: TASK=retrieval|captioning|qa|localization|segmentation, prepared, trained, evaluated"
-	@echo "make test          set up and run all quick tests, in 10 minutes"
+	@echo "make test          set up and run all quick tests, in a quarter of an hour"
 	@echo "make setup         only make .venv (ACCELERATOR=cpu|cuda12|cuda13|tpu)"
 	@echo "make setup-parity  add peers, the TPU compiler, the extras of video, speech, plots, words, search, beam, wandb, onnx, docs"
 	@echo "make test-parity   quick tests that need peers or extras (PyTorch, transformers, the TPU compiler)"
@@ -97,7 +97,7 @@ fine-tune: setup
 
 # Tests are quick or marked long. Every change runs the quick ones, `make test` and `make test-parity`,
 # and a few long ones that .ci/run chooses; all long ones run before a release. On two cores without
-# an accelerator `make test` takes less than 10 minutes.
+# an accelerator `make test` takes some 12 minutes.
 test: setup
 	$(RUN) -m pytest tests --ignore=tests/parity -m "not long" $(TWO_WORKERS)
 
