@@ -23,8 +23,8 @@ from videobert_jax.tasks import report
 
 RUNS = kitchen_runs.ROOT / "runs/benchmarks/kitchen"
 RECIPES = {"short": "configs/kitchen.py", "long": "configs/kitchen_long.py"}
-# (scoring of zero-shot labels, what retrieval ranks by), as chosen on `validation` or on splits of
-# the training videos; of labels the records have all figures.
+# (scoring of zero-shot labels, what retrieval ranks by); docs/results.md says how they were chosen.
+# Of labels the records have all figures.
 TOLD_BY = {"short": ("both", "towers"), "long": ("words_first", "both")}
 MOTION_VERBS = frozenset(verb for group in palette.MOTION_GROUPS for verb in group)
 

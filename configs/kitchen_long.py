@@ -3,8 +3,8 @@
 Few videos are told apart by whatever sets them apart. So the words of a caption are told by a
 linear map of the clips' features, which a thousand lines teach, with dropout in place of a ridge's
 penalty; and each clip that the tower reads is mixed with up to half of another example's, so that
-the joint space learns for longer before it knows its captions by heart. Chosen on `validation`
-(docs/results.md, What limits it).
+the joint space learns for longer before it knows its captions by heart. How both were chosen is in
+docs/results.md (What limits it).
 """
 
 import ml_collections

@@ -302,7 +302,10 @@ def test_without_the_head_there_are_no_words(context):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"scoring": "eyes"}, "'eyes' is none of cloze, joint_space, words, both, towers, wo"),
+        (
+            {"scoring": "eyes"},
+            "'eyes' is none of cloze, joint_space, words, both, towers, words_first, all",
+        ),
         ({"calibration": "much"}, "calibration 'much' is none of none, prior"),
         ({"scoring": "joint_space", "calibration": "prior"}, "'joint_space' has no prior"),
         ({"scoring": "words", "calibration": "prior"}, "'words' has no prior"),

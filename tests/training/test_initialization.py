@@ -264,6 +264,11 @@ def test_another_tokenizer_or_other_features_are_refused(tiny_run, tmp_path: pat
         check(["text_embedding"], "b" * 64, fakes.CONTRACT)
     with pytest.raises(ContractMismatch, match="'s3d'.*'random'"):
         check(["video_embedding"], "a" * 64, other)
+    check(["bag_of_words_head"], "a" * 64, other)  # of the tower's outputs
+    config = dataclasses.replace(bundle.config, bag_of_words_reads="features")
+    bundle = dataclasses.replace(bundle, config=config)
+    with pytest.raises(ContractMismatch, match="'s3d'.*'random'"):
+        check(["bag_of_words_head"], "a" * 64, other)
 
 
 @pytest.mark.parametrize(

@@ -21,21 +21,14 @@ RANKED_BY = {  # -> what the record says of it
 
 
 def require_heads(context: EvaluationContext, rank_by: str, what: str) -> None:
-    """Raises EvaluationError where the network lacks what `rank_by` needs, UntrainedHead where it
+    """Raises EvaluationError where there is no such way, UntrainedHead where a head that it asks
     was never trained."""
     if rank_by not in RANKED_BY:
         raise EvaluationError(f"rank_by {rank_by!r} is none of {', '.join(RANKED_BY)}.")
     if rank_by != WORDS:
         trained_heads.require(context, trained_heads.JOINT, what)
-    if rank_by == TOWERS:
-        return
-    if context.encodings.piece_presence is None:
-        raise EvaluationError(
-            f"rank_by {rank_by!r} needs a network with the bag-of-words head, and "
-            f"{context.bundle.name} has none; train with objectives.bag_of_words, or rank by "
-            f"{TOWERS!r}."
-        )
-    trained_heads.require(context, trained_heads.BAG_OF_WORDS, f"{what} by {rank_by}")
+    if rank_by != TOWERS:
+        trained_heads.require(context, trained_heads.BAG_OF_WORDS, f"{what} by {rank_by}")
 
 
 def of(
@@ -44,12 +37,11 @@ def of(
     rows: Int[np.ndarray, " n"],
     rank_by: str,
 ) -> Products:
-    """Of captions and clips, by one of RANKED_BY."""
+    """Of captions and clips, by one of RANKED_BY. Raises as `trained_heads.piece_presence`."""
     if rank_by == TOWERS:
         return of_towers(context, rows)
     captions = context.runner.sentences(context.split.texts(ids.tolist()))
-    presence = context.encodings.piece_presence
-    assert presence is not None  # `require_heads`
+    presence = trained_heads.piece_presence(context, f"rank_by {rank_by!r}", f"rank by {TOWERS!r}")
     words = word_presence.similarity(context.runner.tokenizer, captions, presence[rows])
     return words if rank_by == WORDS else similarity.mean(of_towers(context, rows), words)
 

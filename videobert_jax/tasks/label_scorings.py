@@ -70,12 +70,7 @@ def known_variants(context: EvaluationContext, chosen: Variant) -> list[Variant]
         trained_heads.require(context, _TOLD_BY[part], f"zero-shot classification by {part}")
     may = {part: trained_heads.may_ask(context, head) for part, head in _TOLD_BY.items()}
     trained = [of for of in VARIANTS if all(may[part] for part in PARTS[of.scoring])]
-    if context.encodings.piece_presence is not None:
-        return trained
     if chosen.by_words:
-        raise EvaluationError(
-            f"scoring {chosen.scoring!r} needs a network with the bag-of-words head, and "
-            f"{context.bundle.name} has none; train with objectives.bag_of_words, or take another "
-            "scoring."
-        )
-    return [of for of in trained if not of.by_words]
+        trained_heads.piece_presence(context, f"scoring {chosen.scoring!r}", "take another scoring")
+    has_words = context.encodings.piece_presence is not None
+    return [of for of in trained if has_words or not of.by_words]

@@ -4,9 +4,12 @@ A head that no objective taught answers at random, and nothing in a figure would
 refuse it, unless that is what is to be measured (`EvaluationContext.untrained_heads`).
 """
 
+import numpy as np
+from jaxtyping import Float
+
 from videobert_jax.objectives import config as objectives
 from videobert_jax.tasks.context import EvaluationContext
-from videobert_jax.tasks.errors import UntrainedHead
+from videobert_jax.tasks.errors import EvaluationError, UntrainedHead
 
 WORDS, MATCHING, JOINT = (
     objectives.HEADS[name] for name in ("masked_language", "matching", "contrastive")
@@ -32,3 +35,20 @@ def require(context: EvaluationContext, head: str, what: str) -> None:
         f"{' or '.join(taught_by)} is 0, and no trained one was taken over (init.modules). "
         "Evaluate a network that learnt it, or say --untrained-heads to measure it all the same."
     )
+
+
+def piece_presence(
+    context: EvaluationContext, asked: str, instead: str
+) -> Float[np.ndarray, "n w"]:
+    """How likely the caption of each encoded example has each piece, by the bag-of-words head.
+
+    Raises EvaluationError, saying what `asked` for it and what to do `instead`, where the network
+    has no such head.
+    """
+    found = context.encodings.piece_presence
+    if found is None:
+        raise EvaluationError(
+            f"{asked} needs a network with the bag-of-words head, and {context.bundle.name} has "
+            f"none; train with objectives.bag_of_words, or {instead}."
+        )
+    return found

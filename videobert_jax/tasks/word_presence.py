@@ -1,6 +1,6 @@
 """Labels and captions told apart by the words that a clip's caption is expected to have.
 
-By the heads of the bag-of-words objective, which see the clips alone and say of every piece how
+By the head of the bag-of-words objective, which sees the clips alone and says of every piece how
 likely the caption has it.
 """
 

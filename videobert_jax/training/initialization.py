@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from videobert_jax.models.bundle import ModelBundle
-from videobert_jax.models.config import ModelConfig, UnknownModule, module_names
+from videobert_jax.models.config import FEATURES, ModelConfig, UnknownModule, module_names
 from videobert_jax.schema import FeatureContract
 from videobert_jax.training import manifest
 from videobert_jax.training.config import InitConfig
@@ -17,12 +17,7 @@ from videobert_jax.training.state import TrainState
 from videobert_jax.weights.bert import Bert
 
 # Parts whose parameters mean something only with the tokenizer, or the features, they learnt from.
-OF_TOKENIZER = {
-    "text_embedding",
-    "masked_language_head",
-    "bag_of_words_head",
-    "decoder",
-}
+OF_TOKENIZER = {"text_embedding", "masked_language_head", "bag_of_words_head", "decoder"}
 OF_FEATURES = {"video_embedding", "masked_video_head"}
 _CONSTANTS = "constants/"
 _SHOWN = 8
@@ -93,7 +88,10 @@ def require_compatible(
             f"workdir {tokenizer_digest[:12]}: its piece ids would mean other words. Use a new "
             "--workdir, which takes the tokenizer over, or leave the text out of init.modules."
         )
-    if OF_FEATURES & set(names):
+    of_features = set(OF_FEATURES)
+    if bundle.config.bag_of_words_reads == FEATURES:
+        of_features |= {"bag_of_words_head"}
+    if of_features & set(names):
         contract.verify_against(
             bundle.contract, found="the dataset", expected=f"init.checkpoint {bundle.name}"
         )

@@ -40,8 +40,8 @@ RULES = (
         _LAYOUT,
         "embed_dim num_heads feed_forward_dim joint_dim bag_of_words_head bag_of_words_reads "
         "token_head answers clip_labels extra_heads masked_video_head visual_words.branching "
-        "visual_words.depth norm "
-        "unroll_layers text.num_layers text.vocabulary_size text.max_length text.input "
+        "visual_words.depth norm unroll_layers text.num_layers text.vocabulary_size "
+        "text.max_length text.input "
         "text.bert.embed_dim text.bert.num_heads text.bert.feed_forward_dim text.bert.num_layers "
         "video.num_layers video.feature_dim video.max_length cross.num_layers "
         "cross.share_directions decoder.num_layers",
