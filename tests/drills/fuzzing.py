@@ -116,6 +116,7 @@ class Bench:
             reader.read(self.folder)
             self._clear()
         self._listed = self._listing()
+        self._taken = _most_taken()
 
     def damage(self, case: int) -> list[pathlib.Path]:
         """Puts the damaged files of a case in place of the seed's; their paths."""
@@ -159,7 +160,8 @@ class Bench:
                 outcome.read += 1
             except reader.errors as error:
                 outcome.refused += 1
-                if any(isinstance(one, MemoryError) for one in _chain(error)):
+                ran_out = any(isinstance(one, MemoryError) for one in _chain(error))
+                if ran_out and not reader.refuses_sizes:
                     fault("memory", f"{error}")
                 elif not self._names_something(str(error)):
                     fault("unnamed", f"{type(error).__name__}: {error}")
@@ -167,6 +169,8 @@ class Bench:
                 fault("memory", f"{error}")
             except Exception as error:
                 fault("error", f"{type(error).__name__}: {error} ({_place(error)})")
+        if (taken := _most_taken() - self._taken) > reader.megabytes:
+            fault("memory", f"{taken} MB were taken")
         if seen:
             fault("executed", "; ".join(seen[:3]))
         return outcome
@@ -201,6 +205,11 @@ class Bench:
             if not folder.startswith(str(self.root / "written"))
             for name in names
         }
+
+
+def _most_taken() -> int:
+    """Megabytes of memory that this process has had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
 def limit_memory(megabytes: int) -> None:

@@ -6,6 +6,7 @@ container are right and the readers behind them are reached.
 """
 
 import ast
+import copy
 import gzip
 import io
 import json
@@ -130,21 +131,26 @@ def _node(value: Any, draw: random.Random) -> Any:
     if isinstance(value, dict | list):
         walk(value)
     if not places:
-        return draw.choice(_VALUES)
+        return _a_value(draw)
     node, key = draw.choice(places)
     kind = draw.randrange(6)
     if kind <= 2:
-        node[key] = draw.choice(_VALUES)
+        node[key] = _a_value(draw)
     elif kind == 3:
         del node[key]
     elif kind == 4 and isinstance(node, list):
-        node.insert(key, node[key])
+        node.insert(key, copy.deepcopy(node[key]))
     elif kind == 4:
         node[str(draw.choice(_VALUES))] = node.pop(key)
     else:
         other, place = draw.choice(places)
         node[key] = json.loads(json.dumps(other[place])) if _has(other, place) else None
     return value
+
+
+def _a_value(draw: random.Random) -> Any:
+    """One that no reader expects, of its own: lists of it are changed later, and case by case."""
+    return copy.deepcopy(draw.choice(_VALUES))
 
 
 def _has(node: Any, key: Any) -> bool:

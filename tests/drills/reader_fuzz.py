@@ -82,6 +82,7 @@ class _Drill:
     def __enter__(self) -> "_Drill":
         self._folder = tempfile.TemporaryDirectory(prefix="reader_fuzz_progress_")
         self.progress = os.path.join(self._folder.name, "progress")
+        self._said = pathlib.Path(self._folder.name) / "said"
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -121,15 +122,7 @@ class _Drill:
         the process."""
         process = self._process
         if process is None or process.poll() is not None:
-            process = self._process = subprocess.Popen(
-                [sys.executable, "-B", "-m", "tests.drills.reader_fuzz", "--worker", self.progress],
-                cwd=_ROOT,
-                env=os.environ | {"JAX_PLATFORMS": "cpu"},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
+            process = self._process = self._start()
         if process.stdin is None or process.stdout is None:
             raise OSError("no pipes to the process that reads")
         asked = {"reader": name, "seed": self.seed, "first": first, "behind": behind}
@@ -139,12 +132,28 @@ class _Drill:
             return behind - 1, json.loads(line)
         code, told = process.wait(), pathlib.Path(self.progress).read_text().splitlines()
         if code == 1 or not told:  # the harness itself
-            raise RuntimeError(f"{name}: its seed cannot be made or read; say --case 0")
+            raise RuntimeError(
+                f"{name}: its seed cannot be made or read; say --case 0. The process said last:\n"
+                + self._said.read_text(errors="replace")[-3000:]
+            )
         reached = json.loads(told[-1])
         kind = "time" if code == -signal.SIGALRM else "crash"
         fault = fuzzing.Fault(name, self.seed, reached["case"] + 1, kind, f"ended by {code}")
         reached["outcome"]["faults"].append(dataclasses.asdict(fault))
         return reached["case"] + 1, reached["outcome"]
+
+    def _start(self) -> subprocess.Popen:
+        """A process that reads; what it says of itself is in a file, of the last one only."""
+        with open(self._said, "w") as said:
+            return subprocess.Popen(
+                [sys.executable, "-B", "-m", "tests.drills.reader_fuzz", "--worker", self.progress],
+                cwd=_ROOT,
+                env=os.environ | {"JAX_PLATFORMS": "cpu"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+            )
 
 
 def _work(progress: pathlib.Path) -> int:
@@ -165,7 +174,7 @@ def _work(progress: pathlib.Path) -> int:
                 root = pathlib.Path(name) / f"{key[0]}_{key[1]}"
                 benches[key] = fuzzing.Bench(reader, root, key[1], watch)
             os.chdir(benches[key].root)  # where what runs in a file would write its canary
-            fuzzing.limit_memory(reader.megabytes)
+            fuzzing.limit_memory(reader.address_space)
             sum_of_all = fuzzing.Outcome()
             for case in range(asked["first"], asked["behind"]):
                 reached = {"case": case - 1, "outcome": dataclasses.asdict(sum_of_all)}

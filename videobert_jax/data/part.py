@@ -112,8 +112,10 @@ def errors_of(split: str, video: str) -> Iterator[None]:
 
 
 def check_video(name: str, segments: Sequence[Segment], known: set[str]) -> None:
-    """Raises ValueError on times that cannot be, and on a second video of a name; else adds it to
-    the known ones."""
+    """Raises ValueError on times that cannot be, on a name that is no text, and on a second video
+    of a name; else adds it to the known ones."""
+    if not isinstance(name, str):
+        raise ValueError(f"its name is of type {type(name).__name__}, expected a text")
     if name in known:
         raise ValueError("it was given twice; a split names each video once")
     check_segments(segments)

@@ -10,7 +10,7 @@ from typing import Any
 from videobert_jax.export import functions
 from videobert_jax.export.errors import ExportError
 from videobert_jax.export.flat import Program
-from videobert_jax.files import atomic, digests, json_values, storage
+from videobert_jax.files import atomic, digests, errors, json_values, storage
 from videobert_jax.models.bundle import ModelBundle
 
 FORMAT = "videobert_jax.programs"
@@ -111,9 +111,10 @@ def verify(folder: storage.Path, format_name: str) -> None:
     Raises ExportError where one is missing, or its digest is not that of the manifest.
     """
     value = read(folder, format_name)
-    for entry in (value["weights"], *value["functions"].values()):
-        file = folder / pathlib.PurePath(entry["file"]).name
-        require_file(file, entry, file_of(format_name))
+    with errors.of_form(folder / file_of(format_name), ExportError, "export anew"):
+        for entry in (value["weights"], *value["functions"].values()):
+            file = folder / pathlib.PurePath(entry["file"]).name
+            require_file(file, entry, file_of(format_name))
 
 
 def require_file(file: storage.Path, expected: dict[str, Any], where: str) -> None:

@@ -179,6 +179,12 @@ def read_config(folder: storage.Path) -> dict[str, Any]:
     wanted = {"name", "step", "digest", "model", "data", "statistics", "trained_on", "files"}
     if missing := sorted(wanted - set(config)):
         raise ExportError(f"{file}: the fields {missing} are missing; export the checkpoint anew.")
+    files = config["files"]
+    if not (isinstance(files, dict) and all(isinstance(of, dict) for of in files.values())):
+        raise ExportError(
+            f"{file}: files is {str(files)[:40]!r}, expected the bytes and sha256 of each by its "
+            "name; export the checkpoint anew."
+        )
     return config
 
 

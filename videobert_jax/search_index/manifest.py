@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import typing
 from typing import Any
 
 from videobert_jax.files import atomic, digests, errors, json_values
@@ -16,6 +17,7 @@ FORMAT = "videobert_jax.search_index"
 FORMAT_VERSION = 1
 AUTO, EXACT, APPROXIMATE = "auto", "exact", "approximate"
 KINDS = (AUTO, EXACT, APPROXIMATE)
+_Kind = typing.TypeVar("_Kind")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,14 +151,22 @@ def _from_json(fields: dict[str, Any]) -> Manifest:
     if strange := [name for name in named if pathlib.PurePath(name).name != name]:
         raise ValueError(f"{strange[0]!r:.80} is no name of a file in the index's folder")
     return Manifest(
-        maker=Maker(**{**maker, "contract": contract}),
-        windows=Windows(**fields["windows"]),
+        maker=_typed(Maker, {**maker, "contract": contract}),
+        windows=_typed(Windows, fields["windows"]),
         kind=fields["kind"],
-        files=tuple(File(**file) for file in fields["files"]),
-        vectors=Vectors(**vectors) if vectors is not None else None,
+        files=tuple(_typed(File, file) for file in fields["files"]),
+        vectors=_typed(Vectors, vectors) if vectors is not None else None,
         next_number=fields["next_number"],
         failures=tuple(fields["failures"]),
     )
+
+
+def _typed(kind: type[_Kind], fields: dict[str, Any]) -> _Kind:
+    """A dataclass of fields, each of the very type that it says: true is no number."""
+    for name, hint in typing.get_type_hints(kind).items():
+        if name in fields and type(fields[name]) not in (typing.get_args(hint) or (hint,)):
+            raise TypeError(f"{kind.__name__.lower()}.{name} is {fields[name]!r:.40}")
+    return kind(**fields)
 
 
 def _damaged(path: pathlib.Path, found: str) -> SearchIndexError:

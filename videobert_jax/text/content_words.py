@@ -23,6 +23,7 @@ from videobert_jax.files import atomic, digests, extras, json_values, versions
 from videobert_jax.text.tokenizer import Tokenizer
 
 FORMAT, FORMAT_VERSION = "videobert_jax.content_words", 1
+_MOST_CAPTIONS = 2**63
 _WORD = re.compile(r"[^\W_]+")
 _TOKEN = re.compile(r"[^\W_]+|[.,;:!?]")  # the tagger reads the marks that end a phrase
 _CONTENT_TAGS = ("NN", "VB")  # what the Penn Treebank's tags of nouns and verbs begin with
@@ -119,6 +120,11 @@ def load(path: str | os.PathLike) -> ContentWords:
                 f"{path}: format {form}, expected {(FORMAT, FORMAT_VERSION)}; {remedy}"
             )
         found = ContentWords(fields["captions"], fields["words"], fields["about"])
+        if not (type(found.captions) is int and 0 < found.captions < _MOST_CAPTIONS):
+            raise ContentWordsError(
+                f"{path}: counted over {found.captions!r:.40} captions, expected a whole number "
+                f"from 1 to {_MOST_CAPTIONS - 1}; {remedy}"
+            )
         if not all(type(n) is int and 0 < n <= found.captions for n in found.words.values()):
             raise ContentWordsError(
                 f"{path}: words of more captions than the {found.captions} there are, or of none; "

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int64
 
-from videobert_jax.files import extras, versions
+from videobert_jax.files import extras, json_values, versions
 from videobert_jax.schema import SPECIAL_PIECES
 from videobert_jax.text.errors import TokenizerError
 
@@ -235,7 +235,8 @@ def _vocabulary_of(fields: dict[str, Any], source: str) -> Vocabulary:
                 f"{source}: its {what} is {found!r}, expected {expected!r}; only BERT's WordPiece "
                 "can be taken over."
             )
-    added = [_part(entry, "content", str, source) for entry in fields.get("added_tokens") or []]
+    listed = _part({"added_tokens": [], **fields}, "added_tokens", list | None, source) or []
+    added = [_part(entry, "content", str, source) for entry in listed]
     if strange := sorted(set(added) - set(SPECIAL_PIECES)):
         raise TokenizerError(
             f"{source}: {strange[:5]} are added to the vocabulary, expected none but "
@@ -314,8 +315,8 @@ def _read_object(file: pathlib.Path) -> dict[str, Any]:
 
 def _object_of(content: bytes, source: str) -> dict[str, Any]:
     try:
-        fields = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        fields = json_values.parse(content)
+    except ValueError as error:
         raise TokenizerError(f"{source}: not JSON ({error}); fetch it again.") from error
     if not isinstance(fields, dict):
         raise TokenizerError(f"{source}: expected a JSON object, found {type(fields).__name__}.")

@@ -24,7 +24,8 @@ class Reader:
     file: the setting, or the video. sign: makes the digests that the seed holds
     those of its damaged files, half of the time, for what lies behind them. packages: without which
     there is no such reader. writes: whether reading writes below the folder. seconds, megabytes:
-    that a case may take.
+    that a case may take. refuses_sizes: whether a library of it answers sizes beyond a bound of its
+    own as if memory had run out; then that is no fault, and what it takes is measured.
     """
 
     name: str
@@ -39,6 +40,13 @@ class Reader:
     writes: bool = False
     seconds: int = 10
     megabytes: int = 512
+    refuses_sizes: bool = False
+
+    @property
+    def address_space(self) -> int:
+        """Megabytes beyond those taken before, at which a case ends. FFmpeg asks for up to 2 GiB at
+        a time and then fills what the file has."""
+        return max(self.megabytes, 6144) if self.refuses_sizes else self.megabytes
 
     @property
     def missing(self) -> list[str]:

@@ -39,6 +39,7 @@ READERS = [
         packages=("av",),
         seconds=20,
         megabytes=1024,
+        refuses_sizes=True,  # FFmpeg's
     ),
     Reader(
         "subtitle_track",
@@ -49,5 +50,6 @@ READERS = [
         packages=("av",),
         seconds=20,
         megabytes=1024,
+        refuses_sizes=True,  # FFmpeg's
     ),
 ]

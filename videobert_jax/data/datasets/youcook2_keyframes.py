@@ -12,6 +12,7 @@ into windows of whole sentences.
 import gzip
 import itertools
 import pathlib
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -132,7 +133,7 @@ def _read_transcripts(file: pathlib.Path) -> Iterator[dict[str, Any]]:
                 if len(line) == _LONGEST_LINE:
                     raise ValueError(f"a line of {_LONGEST_LINE:,} characters or more")
                 yield json_values.parse(line)
-    except (EOFError, OSError, ValueError) as error:
+    except (EOFError, OSError, ValueError, zlib.error) as error:
         raise index.DatasetError(f"{file}: damaged behind line {count} ({error})") from error
     if not count:
         raise index.DatasetError(

@@ -52,7 +52,10 @@ def number(value: Any) -> float:
     """Seconds. Raises ValueError where it is no finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{value!r} is no time")
-    found = float(value)
+    try:
+        found = float(value)
+    except OverflowError as error:  # a whole number of more than 308 digits
+        raise ValueError(f"{value!r:.40} is no time") from error
     if not math.isfinite(found):
         raise ValueError(f"{value!r} is no time")
     return found
