@@ -116,7 +116,6 @@ class Bench:
             reader.read(self.folder)
             self._clear()
         self._listed = self._listing()
-        self._taken = _most_taken()
 
     def damage(self, case: int) -> list[pathlib.Path]:
         """Puts the damaged files of a case in place of the seed's; their paths."""
@@ -137,9 +136,14 @@ class Bench:
         self.damage(case)
         if limit:
             signal.setitimer(signal.ITIMER_REAL, self.reader.seconds)
-        begun = time.monotonic()
+        begun, before = time.monotonic(), _most_held() if self.reader.refuses_sizes else 0
         outcome = self._read(case)
         outcome.slowest = round(time.monotonic() - begun, 3)
+        if self.reader.refuses_sizes:
+            taken = (_most_held(anew=False) - before) >> 10
+            if taken > self.reader.megabytes:
+                detail = f"{taken} MB were taken"
+                outcome.faults.append(Fault(self.reader.name, self.seed, case, "memory", detail))
         if limit:
             signal.setitimer(signal.ITIMER_REAL, 0)
         self._restore(case, outcome)
@@ -169,8 +173,6 @@ class Bench:
                 fault("memory", f"{error}")
             except Exception as error:
                 fault("error", f"{type(error).__name__}: {error} ({_place(error)})")
-        if (taken := _most_taken() - self._taken) > reader.megabytes:
-            fault("memory", f"{taken} MB were taken")
         if seen:
             fault("executed", "; ".join(seen[:3]))
         return outcome
@@ -207,9 +209,13 @@ class Bench:
         }
 
 
-def _most_taken() -> int:
-    """Megabytes of memory that this process has had at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+def _most_held(anew: bool = True) -> int:
+    """Kilobytes of memory that this process has held at most, since now where it begins anew."""
+    if anew:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")  # proc(5): the peak of resident memory becomes what there is
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
 
 
 def limit_memory(megabytes: int) -> None:

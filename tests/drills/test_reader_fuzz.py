@@ -1,6 +1,7 @@
 """Some damaged files for every reader, in this process; the drill that bites; and readers that a
 list would forget."""
 
+import json
 import pathlib
 import pickle
 import random
@@ -50,6 +51,16 @@ def test_damage_is_the_same_every_time_and_is_damage():
     )
     assert first == again != other
     assert sum(one != content for one in first) > 30
+
+
+def test_damage_of_a_case_does_not_depend_on_cases_before_it():
+    content = json.dumps({"a": [1, {"b": [2, 3]}], "c": {}}).encode()
+
+    def of(number):
+        return mutations.damaged("a.json", content, random.Random(f"0 {number}"))
+
+    alone = [of(number) for number in range(400)]
+    assert [of(number) for number in range(400)] == alone
 
 
 def _reader(read, raises=(errors.ArrayFileError,)) -> readers.Reader:

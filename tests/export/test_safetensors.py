@@ -10,7 +10,7 @@ import pytest
 import safetensors
 
 from tests import bundles
-from videobert_jax.export import formats, hugging_face, model_card, names
+from videobert_jax.export import formats, hugging_face, manifest, model_card, names
 from videobert_jax.export import safetensors as export
 from videobert_jax.files import extras
 from videobert_jax.models.bundle import ModelBundle
@@ -139,6 +139,31 @@ def test_damage_is_found_before_anything_is_parsed(folder, name):
     file.unlink()
     with pytest.raises(export.ExportError, match=rf"{name}: missing"):
         export.load_bundle(folder)
+
+
+@pytest.mark.parametrize("files", [1e308, ["model.safetensors"], {"model.safetensors": 7}])
+def test_files_of_another_form_are_named(folder, files):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "files": files}))
+    for read in (export.load_bundle, export.verify):
+        with pytest.raises(export.ExportError, match=r"config.json: files is .*expected the bytes"):
+            read(folder)
+
+
+@pytest.mark.parametrize("change", [{"functions": 7}, {"weights": {"file": 3}}])
+def test_a_manifest_of_programs_of_another_form_is_named(tmp_path, change):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"")
+    written = {
+        "format": manifest.FORMAT,
+        "format_version": manifest.FORMAT_VERSION,
+        "weights": {"file": weights.name, **manifest.identity(weights)},
+        "functions": {},
+        **change,
+    }
+    (tmp_path / "stablehlo.json").write_text(json.dumps(written))
+    with pytest.raises(export.ExportError, match="stablehlo.json: not of the form"):
+        manifest.verify(tmp_path, "stablehlo")
 
 
 def header_of(data: bytes) -> tuple[dict, bytes]:

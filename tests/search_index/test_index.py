@@ -9,6 +9,7 @@ import pytest
 from tests import bundles, fakes
 from tests.search_index import made
 from videobert_jax.export import safetensors
+from videobert_jax.files import digests
 from videobert_jax.inference.model import InputError, PretrainedModel
 from videobert_jax.search_index import Index, SearchIndexError, building, manifest, vectors
 
@@ -167,6 +168,30 @@ def test_a_damaged_manifest_or_shard_is_noticed(tmp_path):
         Index.open(tmp_path)
     path.write_text(path.read_text()[:100])
     with pytest.raises(SearchIndexError, match="is damaged .JSONDecodeError"):
+        Index.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("maker/dim", True, "maker.dim is True"),
+        ("windows/hop", "2", "windows.hop is '2'"),
+        ("files/0/number", 0.5, "file.number is 0.5"),
+        ("vectors/size", None, "vectors.size is None"),
+    ],
+)
+def test_a_manifest_of_other_types_is_refused_whoever_signed_it(tmp_path, place, value, message):
+    made.index(tmp_path, GIVEN, "exact")
+    path = tmp_path / manifest.FILE
+    fields = json.loads(path.read_text())
+    del fields["sha256"]
+    *parents, leaf = place.split("/")
+    node = fields
+    for name in parents:
+        node = node[int(name) if name.isdigit() else name]
+    node[leaf] = value
+    path.write_text(json.dumps({**fields, "sha256": digests.sha256_json(fields)}))
+    with pytest.raises(SearchIndexError, match=message):
         Index.open(tmp_path)
 
 

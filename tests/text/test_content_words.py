@@ -131,6 +131,7 @@ def test_files_give_the_same_words_back_and_others_are_refused(words, tmp_path):
     for damage, message in (
         ({"format": "other"}, "format .'other', 1., expected"),
         ({"words": {"onion": 9}}, "more captions than the 6"),
+        ({"captions": 10**40}, "counted over 1000.* captions, expected a whole number"),
         ({"words": ["onion"]}, "not a file of content words"),
     ):
         path.write_text(json.dumps({**fields, **damage}))

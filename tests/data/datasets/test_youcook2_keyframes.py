@@ -125,6 +125,8 @@ def test_stills_are_clips_of_their_video_in_the_order_of_time(tmp_path):
         ("keyframe_pairs.json", b'[{"key": ', "that are no JSON"),
         ("transcripts.jsonl.gz", b"", "the file is empty, expected one transcript a line"),
         ("transcripts.jsonl.gz", b"\x1f\x8b", "damaged behind line 0"),
+        # A header, and then a block of a kind that deflate does not have (RFC 1951, 3.2.3).
+        ("transcripts.jsonl.gz", b"\x1f\x8b\x08" + b"\0" * 7 + b"\x07", "invalid block type"),
         ("keyframe_i3d_kinetics400.npz", b"PK", "not a whole .npz archive"),
         ("transcripts.jsonl.gz", None, "missing there: transcripts.jsonl.gz; expected a folder"),
     ],
