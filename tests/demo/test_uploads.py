@@ -154,6 +154,7 @@ def status_of(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/") else 0
 
 
+@pytest.mark.long
 def test_two_hundred_hostile_uploads_leave_nothing_behind(page, film, tmp_path, monkeypatch):
     """None takes the page down, and no file is left inside its folder or beside it."""
     monkeypatch.chdir(tmp_path)

@@ -111,6 +111,7 @@ def test_arrangements_keep_the_batch_and_come_fastest_first(run):
     assert search.with_settings(run, flagged.settings).model.remat == flagged.run.model.remat
 
 
+@pytest.mark.long
 def test_changes_that_make_a_step_fit_do_and_cost_little(run):
     one = search.with_settings(run, {"mesh.data": 1})
     large = topologies.Target.device(2**40)

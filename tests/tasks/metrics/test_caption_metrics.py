@@ -221,6 +221,7 @@ def test_meteor_is_the_peers_program():
     assert meteor.examples[0] == pytest.approx(1.0) and 0.1 < meteor.examples[1] < 0.9
 
 
+@pytest.mark.long
 def test_meteor_of_draws_and_swaps_is_the_peers_of_their_captions(real_pairs):
     """Its program is given the captions of every draw, and of every swap of videos, anew."""
     texts, references = (list(side[:24]) for side in real_pairs)
