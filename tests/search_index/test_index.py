@@ -162,6 +162,8 @@ def test_a_damaged_manifest_or_shard_is_noticed(tmp_path):
     damage(shard)
     with pytest.raises(SearchIndexError, match=f"{shard.name}: its vectors are not those"):
         building.rebuild(tmp_path)
+    with pytest.raises(SearchIndexError, match="not readable: File name too long"):
+        building.shards.read(tmp_path, "x" * 300, "")
     path = tmp_path / manifest.FILE
     path.write_text(path.read_text().replace("/videos/3.mp4", "/videos/4.mp4"))
     with pytest.raises(SearchIndexError, match="is damaged .its content is not what was written"):

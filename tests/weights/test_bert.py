@@ -138,6 +138,7 @@ def test_what_config_does_not_say_is_as_in_the_first_bert(tmp_path, network):
         ({"hidden_act": "relu"}, "activation is gelu, its hidden_act relu"),
         ({"layer_norm_eps": 1e-5}, "norm_epsilon is 1e-12, its layer_norm_eps 1e-05"),
         ({"num_hidden_layers": 1}, r"text.num_layers is 2, its num_hidden_layers 1\. Say"),
+        ({"num_hidden_layers": 2**63}, rf"tensors cannot be the {2**63} layers of config.json"),
         ({"max_position_embeddings": 16}, "text.max_length is 32, its max_position_embeddings 16"),
         ({"hidden_act": "gelu_new"}, "hidden_act is 'gelu_new', expected gelu or relu"),
         ({"model_type": "roberta"}, "model_type is 'roberta', expected bert"),

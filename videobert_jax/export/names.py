@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from videobert_jax.export.errors import ExportError
 from videobert_jax.models import variables
 from videobert_jax.models.config import ModelConfig
 
@@ -25,7 +26,7 @@ _STATISTICS = "video_embedding"  # whose constants are the input statistics
 _LAYER = re.compile(r"(?P<stem>.+?)\.layers\.(?P<number>\d+)\.(?P<inner>.+)")
 
 
-class NamesError(ValueError):
+class NamesError(ExportError):
     """Tensors that are not those of the network that the settings describe."""
 
 

@@ -44,6 +44,8 @@ def read(folder: pathlib.Path, key: str, about: str) -> tuple[Float16[np.ndarray
         digest, made_by, clips = made["sha256"], made["about"], int(made["clips"])
     except FileNotFoundError as error:
         raise SearchIndexError(f"{path} is gone; index its file again.") from error
+    except OSError as error:  # a name too long, no permission
+        raise _damaged(path, f"not readable: {error.strerror}") from error
     except (*DAMAGE, safetensors.SafetensorError) as error:  # ArrayFileError is among them
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     if digest != digests.sha256_array(vectors):

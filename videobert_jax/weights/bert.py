@@ -186,6 +186,11 @@ def _checked(
     """
     arrays = _renamed(found, file)
     _tie_head(arrays, file)
+    if sizes.num_hidden_layers > len(arrays):  # before the names of so many are listed
+        raise WeightsError(
+            f"{file}: {len(arrays)} tensors cannot be the {sizes.num_hidden_layers} layers of "
+            f"{CONFIG_FILE}; put the files of one BERT together."
+        )
     expected = _shapes(sizes)
     if any(name.startswith(_HEAD) for name in arrays):
         expected |= _head_shapes(sizes)
