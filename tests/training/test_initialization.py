@@ -253,6 +253,7 @@ def test_another_tokenizer_or_other_features_are_refused(tiny_run, tmp_path: pat
         initialization.require_compatible(
             bundle,
             names,
+            bundle.config,
             tokenizer_digest=tokenizer,
             bundle_tokenizer_digest="a" * 64,
             contract=contract,
@@ -269,6 +270,38 @@ def test_another_tokenizer_or_other_features_are_refused(tiny_run, tmp_path: pat
     bundle = dataclasses.replace(bundle, config=config)
     with pytest.raises(ContractMismatch, match="'s3d'.*'random'"):
         check(["bag_of_words_head"], "a" * 64, other)
+
+
+@pytest.mark.parametrize(
+    ("names", "settings", "message"),
+    [
+        (["cross_encoder"], {"activation": "relu"}, "model.activation is 'relu', 'gelu' there"),
+        (["text_encoder"], {"norm_epsilon": 1e-5}, "model.norm_epsilon is 1e-05, 1e-06 there"),
+        (["bag_of_words_head"], {"bag_of_words_reads": "features"}, "reads is 'features', 'tower'"),
+        (["cross_encoder"], {"bag_of_words_reads": "features"}, None),
+        (["cross_encoder"], {"dropout_rate": 0.3, "remat": "dots"}, None),
+    ],
+)
+def test_networks_of_one_shape_that_compute_otherwise_are_refused(
+    tiny_run, names, settings, message
+):
+    bundle = bundle_of(tiny_run, params_of(7.0))
+
+    def check() -> None:
+        initialization.require_compatible(
+            bundle,
+            names,
+            dataclasses.replace(bundle.config, **settings),
+            tokenizer_digest="a" * 64,
+            bundle_tokenizer_digest="a" * 64,
+            contract=fakes.CONTRACT,
+        )
+
+    if message is None:
+        check()
+        return
+    with pytest.raises(initialization.InitializationError, match=message):
+        check()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,13 @@ from videobert_jax.weights.bert import Bert
 # Parts whose parameters mean something only with the tokenizer, or the features, they learnt from.
 OF_TOKENIZER = {"text_embedding", "masked_language_head", "bag_of_words_head", "decoder"}
 OF_FEATURES = {"video_embedding", "masked_video_head"}
+# Settings that change what is computed and no shape, with the part that they are of; None: of all.
+OF_SETTINGS: dict[str, str | None] = {
+    "activation": None,
+    "norm": None,
+    "norm_epsilon": None,
+    "bag_of_words_reads": "bag_of_words_head",
+}
 _CONSTANTS = "constants/"
 _SHOWN = 8
 
@@ -75,18 +82,28 @@ def takes_text(modules: Sequence[str], available: Sequence[str]) -> bool:
 def require_compatible(
     bundle: ModelBundle,
     names: Sequence[str],
+    model: ModelConfig,
     *,
     tokenizer_digest: str,
     bundle_tokenizer_digest: str,
     contract: FeatureContract,
 ) -> None:
     """Raises InitializationError, ContractMismatch where parameters would be read with another
-    tokenizer, or fed other features, than they learnt from."""
+    tokenizer, fed other features, or computed with otherwise, than they learnt from."""
     if OF_TOKENIZER & set(names) and tokenizer_digest != bundle_tokenizer_digest:
         raise InitializationError(
             f"init.checkpoint {bundle.name} has the tokenizer {bundle_tokenizer_digest[:12]}, this "
             f"workdir {tokenizer_digest[:12]}: its piece ids would mean other words. Use a new "
             "--workdir, which takes the tokenizer over, or leave the text out of init.modules."
+        )
+    if differing := [
+        f"model.{field} is {getattr(model, field)!r}, {getattr(bundle.config, field)!r} there"
+        for field, module in OF_SETTINGS.items()
+        if module in (None, *names) and getattr(model, field) != getattr(bundle.config, field)
+    ]:
+        raise InitializationError(
+            f"init.checkpoint {bundle.name} learnt as another network of the same shapes: "
+            f"{'; '.join(differing)}. Say the same, or leave the part out of init.modules."
         )
     of_features = set(OF_FEATURES)
     if bundle.config.bag_of_words_reads == FEATURES:

@@ -354,6 +354,7 @@ def require_initial(run: RunConfig, inputs: RunInputs, bundle: ModelBundle) -> N
     initialization.require_compatible(
         bundle,
         initialization.top_level_names(run.init.modules, available),
+        run.model,
         tokenizer_digest=inputs.tokenizer.digest,
         bundle_tokenizer_digest=digests.sha256_bytes(bundle.tokenizer_model),
         contract=inputs.contract,
