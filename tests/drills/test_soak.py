@@ -14,7 +14,7 @@ READ, SAVED = 320, 20
 )
 def test_open_files_and_threads_stay_what_they_were(tmp_path: pathlib.Path, half, count: int):
     held = soak.Held(False)
-    found = soak.measured(half(tmp_path, count, 0, held), held)
+    found = soak.measured(half(tmp_path, count, 0, held), held, 0)
     samples = [soak.Sample(*sample) for sample in found["samples"]]
     assert len(samples) == 10
     assert samples[-1].descriptors <= samples[0].descriptors
@@ -25,7 +25,7 @@ def test_open_files_and_threads_stay_what_they_were(tmp_path: pathlib.Path, half
 @pytest.mark.long
 def test_what_is_never_let_go_is_noticed(tmp_path: pathlib.Path):
     held = soak.Held(True)
-    found = soak.measured(soak.read(tmp_path, READ, 0, held), held)
+    found = soak.measured(soak.read(tmp_path, READ, 0, held), held, 0)
     assert found["grew"] == ["rss_bytes", "descriptors", "threads"]
     assert not found["passed"]
     held.release()
