@@ -126,7 +126,7 @@ class Bench:
             (self.folder / name).write_bytes(content)
         if self.reader.sign is not None and draw.random() < 0.7:
             with contextlib.suppress(
-                ValueError, KeyError, TypeError, AttributeError, RecursionError
+                ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError
             ):
                 self.reader.sign(self.folder, draw)
         return chosen

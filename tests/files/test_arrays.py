@@ -133,6 +133,15 @@ def test_a_list_of_words_is_read_in_either_form(tmp_path, dtype):
     assert found.tolist() == ["cut", "crème"]
 
 
+def test_characters_that_cannot_be_are_refused(tmp_path):
+    whole = tmp_path / "words.npy"
+    np.save(whole, np.array(["cut", "stir"], ">U4"))
+    assert arrays.read_npy(whole).tolist() == ["cut", "stir"]
+    whole.write_bytes(whole.read_bytes()[:-4] + b"\x00\x11\x00\x00")
+    with pytest.raises(arrays.ArrayFileError, match="words.npy.*the character 0x110000, beyond"):
+        arrays.read_npy(whole)
+
+
 def test_fields_and_newer_headers(tmp_path):
     fields = np.array([(1.5, "é", [1, 2])], [("start", "<f4"), ("時", "<U3"), ("at", "<i2", (2,))])
     with pytest.warns(UserWarning, match="format 3.0"):

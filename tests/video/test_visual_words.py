@@ -1,11 +1,14 @@
 """Visual words against plain NumPy: seeds, Lloyd's steps, the way down the tree, the file."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from tests import fakes
 from videobert_jax.sharding import mesh
@@ -184,6 +187,17 @@ def test_fewer_distinct_points_than_branches_make_fewer_words():
     assert words.about["figures"][1]["words"] == 4
     assert words.exists[words.assign(features)].all()
     assert words.about["figures"][1]["quantisation_error"] < 1e-3
+
+
+def test_a_file_of_another_depth_is_refused_before_its_levels_are_listed(tmp_path):
+    path = tmp_path / "words.safetensors"
+    visual_words.save(path, fit(planted(count=30)[0]))
+    with safe_open(path, "numpy") as file:
+        about = json.loads(file.metadata()["visual_words"])
+        tensors = {name: file.get_tensor(name) for name in ("centre", "level_1", "level_2")}
+    save_file(tensors, path, {"visual_words": json.dumps({**about, "depth": 2**63})})
+    with pytest.raises(visual_words.VisualWordsError, match="depth 9223372036854775808 and 3 tens"):
+        visual_words.load(path)
 
 
 def test_what_cannot_be_fitted_or_assigned_is_refused():

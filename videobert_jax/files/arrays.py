@@ -6,6 +6,7 @@ import io
 import os
 import pathlib
 import re
+import sys
 from typing import Any
 
 import numpy as np
@@ -72,8 +73,18 @@ def _read_stream(file: io.BufferedIOBase, size: int, objects: bool) -> np.ndarra
     buffers.element_count(shape, dtype, size - start)
     data = archives.read_all(file, size - start)
     array = buffers.over(data, shape, dtype, fortran=fortran)
+    if dtype.kind == "U":
+        _check_characters(data, dtype)
     array.flags.writeable = False
     return array
+
+
+def _check_characters(data: Any, dtype: np.dtype) -> None:
+    """Strings of NumPy are numbers of characters, of which Python cannot make any above U+10FFFF;
+    it says so by a SystemError."""
+    numbers = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+    if len(numbers) and (most := int(numbers.max())) > sys.maxunicode:
+        raise ArrayFileError(f"holds the character {most:#x}, beyond the last there is")
 
 
 def read_npy(path: str | os.PathLike, *, mapped: bool = False, objects: bool = False) -> np.ndarray:

@@ -248,6 +248,11 @@ def _load(path: str | os.PathLike) -> VisualWords:
             f"{path}: format {about.get('format')!r} version {about.get('format_version')!r}, "
             f"expected {FORMAT!r} version {FORMAT_VERSION}; {remedy}"
         )
+    if about["depth"] != len(tensors) - 1:  # before as many shapes are listed
+        raise VisualWordsError(
+            f"{path}: depth {about['depth']!r:.40} and {len(tensors)} tensors, expected a "
+            "centre and one a level; the file is damaged: fit the words anew"
+        )
     contract, branching = FeatureContract.from_json(about["contract"]), about["branching"]
     shapes: dict[str, tuple[int, ...]] = {
         f"level_{n}": (branching**n, contract.dim) for n in range(1, about["depth"] + 1)
