@@ -279,19 +279,27 @@ def test_another_tokenizer_or_other_features_are_refused(tiny_run, tmp_path: pat
         (["text_encoder"], {"norm_epsilon": 1e-5}, "model.norm_epsilon is 1e-05, 1e-06 there"),
         (["bag_of_words_head"], {"bag_of_words_reads": "features"}, "reads is 'features', 'tower'"),
         (["cross_encoder"], {"bag_of_words_reads": "features"}, None),
+        (
+            ["video_embedding"],
+            {"video": {"input_normalization": "none"}},
+            "input_normalization is 'none', 'standardize'",
+        ),
+        (["text_encoder"], {"video": {"input_normalization": "none"}}, None),
         (["cross_encoder"], {"dropout_rate": 0.3, "remat": "dots"}, None),
     ],
 )
 def test_networks_of_one_shape_that_compute_otherwise_are_refused(
     tiny_run, names, settings, message
 ):
+    settings = dict(settings)
     bundle = bundle_of(tiny_run, params_of(7.0))
+    video = dataclasses.replace(bundle.config.video, **settings.pop("video", {}))
 
     def check() -> None:
         initialization.require_compatible(
             bundle,
             names,
-            dataclasses.replace(bundle.config, **settings),
+            dataclasses.replace(bundle.config, video=video, **settings),
             tokenizer_digest="a" * 64,
             bundle_tokenizer_digest="a" * 64,
             contract=fakes.CONTRACT,

@@ -2,6 +2,7 @@
 published BERT."""
 
 import dataclasses
+import operator
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from videobert_jax.models.bundle import ModelBundle
 from videobert_jax.models.config import FEATURES, ModelConfig, UnknownModule, module_names
 from videobert_jax.schema import FeatureContract
-from videobert_jax.training import manifest
+from videobert_jax.training import manifest, resume_rules
 from videobert_jax.training.config import InitConfig
 from videobert_jax.training.state import TrainState
 from videobert_jax.weights.bert import Bert
@@ -19,12 +20,14 @@ from videobert_jax.weights.bert import Bert
 # Parts whose parameters mean something only with the tokenizer, or the features, they learnt from.
 OF_TOKENIZER = {"text_embedding", "masked_language_head", "bag_of_words_head", "decoder"}
 OF_FEATURES = {"video_embedding", "masked_video_head"}
-# Settings that change what is computed and no shape, with the part that they are of; None: of all.
-OF_SETTINGS: dict[str, str | None] = {
-    "activation": None,
-    "norm": None,
-    "norm_epsilon": None,
+# Settings of the model that change what is computed and no shape.
+OF_SETTINGS = ("norm", "bag_of_words_reads", *resume_rules.FUNCTION.split())
+# Those of one part, by which they are compared; others are of all.
+_PART_OF = {
     "bag_of_words_reads": "bag_of_words_head",
+    "text.bert.activation": "text_embedding",
+    "text.bert.norm_epsilon": "text_embedding",
+    "video.input_normalization": "video_embedding",
 }
 _CONSTANTS = "constants/"
 _SHOWN = 8
@@ -96,10 +99,15 @@ def require_compatible(
             f"workdir {tokenizer_digest[:12]}: its piece ids would mean other words. Use a new "
             "--workdir, which takes the tokenizer over, or leave the text out of init.modules."
         )
+    compared = {
+        name: (operator.attrgetter(name)(model), operator.attrgetter(name)(bundle.config))
+        for name in OF_SETTINGS
+        if _PART_OF.get(name) in (None, *names)
+    }
     if differing := [
-        f"model.{field} is {getattr(model, field)!r}, {getattr(bundle.config, field)!r} there"
-        for field, module in OF_SETTINGS.items()
-        if module in (None, *names) and getattr(model, field) != getattr(bundle.config, field)
+        f"model.{name} is {ours!r}, {theirs!r} there"
+        for name, (ours, theirs) in compared.items()
+        if ours != theirs
     ]:
         raise InitializationError(
             f"init.checkpoint {bundle.name} learnt as another network of the same shapes: "

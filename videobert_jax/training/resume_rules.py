@@ -32,6 +32,10 @@ def _rule(kind: Kind, why: str, names: str, prefix: str = "") -> Rule:
 
 
 _LAYOUT = "decides which parameters there are, or their shapes"
+# Of the model: what its parameters were learnt for, whichever run goes on with them.
+FUNCTION = (
+    "activation norm_epsilon text.bert.activation text.bert.norm_epsilon video.input_normalization"
+)
 _ORDER = "decides which examples a step takes, and in which order"
 RULES = (
     # What the network is.
@@ -50,8 +54,7 @@ RULES = (
     _rule(
         Kind.MUST_MATCH,
         "the parameters were learnt for the function that it is part of",
-        "activation norm_epsilon text.bert.activation text.bert.norm_epsilon "
-        "video.input_normalization",
+        FUNCTION,
         "model.",
     ),
     _rule(

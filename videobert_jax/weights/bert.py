@@ -8,7 +8,6 @@ of next sentences have no place in the network and are left.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import re
@@ -19,7 +18,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from videobert_jax.files import digests, tensors
+from videobert_jax.files import digests, json_values, tensors
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.text import word_pieces
 from videobert_jax.weights.errors import WeightsError
@@ -106,8 +105,8 @@ def _read_sizes(
 ) -> _Sizes:
     """What config.json says, compared with the settings. Raises WeightsError."""
     try:
-        fields = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
+        fields = json_values.parse(file.read_bytes())
+    except ValueError as error:
         raise WeightsError(f"{file}: not JSON ({error}); fetch it again.") from error
     if not isinstance(fields, dict):
         raise WeightsError(f"{file}: expected a JSON object, found {type(fields).__name__}.")
