@@ -132,14 +132,16 @@ class Bench:
         return chosen
 
     def run(self, case: int, limit: bool = False) -> Outcome:
-        """What becomes of a case. limit: ends the process where it takes too long."""
+        """What becomes of a case. limit: ends the process where it takes too long, and measures the
+        memory that it takes where the limits of a process do not bound it."""
         self.damage(case)
         if limit:
             signal.setitimer(signal.ITIMER_REAL, self.reader.seconds)
-        begun, before = time.monotonic(), _most_held() if self.reader.refuses_sizes else 0
+        measured = limit and self.reader.refuses_sizes
+        begun, before = time.monotonic(), _most_held() if measured else 0
         outcome = self._read(case)
         outcome.slowest = round(time.monotonic() - begun, 3)
-        if self.reader.refuses_sizes:
+        if measured:
             taken = (_most_held(anew=False) - before) >> 10
             if taken > self.reader.megabytes:
                 detail = f"{taken} MB were taken"
