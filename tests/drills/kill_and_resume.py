@@ -3,7 +3,8 @@ again: the final parameters, optimiser and figures must equal, bit for bit, thos
 killed.
 
     python -m tests.drills.kill_and_resume [--kills N] [--points NAME,...] [--processes 1,2]
-                                   [--seed N] [--shard I/N] [--results FILE] [--without-cutting]
+                                   [--platform gpu] [--seed N] [--shard I/N] [--results FILE]
+                                   [--without-cutting] [--without-determinism]
 
 A run is train.py in processes of their own on a small dataset of random features, with the settings
 of everything.py: packed rows, weighted sources, near-video order, stages, evaluations. A case is a
@@ -12,8 +13,10 @@ are 24, in the process that comes there; and once at a random moment, at which a
 the whole life of a start, or soon after a step. Where one process has killed itself the others
 follow within a moment, as they do when a machine is lost. A case whose point was not reached has
 failed. A case is a line of the results file at once, and one that passed at this commit is not run
-again. With --without-cutting the figures of steps that are taken again stay in metrics.jsonl: then
-cases must fail.
+again. With --platform gpu runs are of one process there, in bfloat16 and with `deterministic`.
+
+With --without-cutting the figures of steps that are taken again stay in metrics.jsonl: then
+cases must fail; so they must with --without-determinism on a GPU.
 """
 
 import functools
@@ -53,19 +56,27 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20, help="two a case")
     parser.add_argument("--points", default=",".join(kill_points.POINTS), help="in turn")
     parser.add_argument("--processes", default="1,2", help="numbers of them, in turn")
+    parser.add_argument("--platform", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument("--without-determinism", action="store_true", help="then cases must fail")
     given = parser.parse_args()
-    points, guarded = given.points.split(","), not given.without_cutting
+    points, cutting = given.points.split(","), not given.without_cutting
+    guarded = cutting and not given.without_determinism
     if unknown := set(points) - set(kill_points.POINTS):
         parser.error(f"--points: {', '.join(sorted(unknown))}; {', '.join(kill_points.POINTS)}")
     counts = [int(part) for part in given.processes.split(",")]
     about = {"seed": given.seed, "processes": given.processes, "guarded": guarded}
-    results = campaign.Results(given.results, {**about, "points": given.points})
+    about |= {"points": given.points, "platform": given.platform}
+    results = campaign.Results(given.results, about)
     with tempfile.TemporaryDirectory(prefix="kill_and_resume_") as name:
-        made = several.Runs(pathlib.Path(name), CONFIG, everything.NUM_STEPS)
+        made = several.Runs(
+            pathlib.Path(name), CONFIG, everything.NUM_STEPS, platform=given.platform
+        )
+        if given.platform == "gpu":
+            made.flags.append(f"--config.deterministic={not given.without_determinism}")
         write_near(made.dataset)
         near = made.dataset / NEAR
         made.flags.append(f"--config.data.sources.main.neighbours={near}")
-        case = functools.partial(_Case, made, points, counts, guarded)
+        case = functools.partial(_Case, made, points, counts, cutting)
         numbers = range(-(-given.kills // _KILLS_A_CASE))[given.shard]
         return several.take_cases(
             results, given, numbers, guarded, lambda number, drawn: case(number, drawn).run()
@@ -80,7 +91,7 @@ class _Case:
         made: several.Runs,
         points: Sequence[str],
         counts: Sequence[int],
-        guarded: bool,
+        cutting: bool,
         number: int,
         generator: random.Random,
     ) -> None:
@@ -89,7 +100,7 @@ class _Case:
         self.point = kill_points.POINTS[self.name]
         self.count = counts[(number + number // len(points)) % len(counts)]
         self.workdir, self.mark = made.folder / f"case_{number}", made.folder / f"mark_{number}"
-        self.always = [] if guarded else ["uncut"]
+        self.always = [] if cutting else ["uncut"]
 
     def run(self) -> dict[str, Any]:
         """The fields of the case's line."""

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -13,12 +14,16 @@ from typing import Any
 
 from tests.drills import campaign, two_stages
 from tests.integration import runs
-from videobert_jax.training import checkpoint_folder
+from videobert_jax.training import checkpoint_folder, hardware
 
 CONFIG = pathlib.Path(two_stages.__file__)
 NUM_STEPS = two_stages.NUM_STEPS
-# Little is optimised, since what these runs take is mostly the time of compiling them.
-_VARIABLES = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+# By platform. On CPU little is optimised, since what these runs take is mostly the time of compiling
+# them; on a GPU, of which several runs may each take a part, programs are those of users.
+_VARIABLES = {
+    "cpu": {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+    "gpu": {"JAX_PLATFORMS": "cuda,cpu", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+}
 _LONGEST_SECONDS = 900.0  # of a start that nothing happens to
 
 
@@ -49,12 +54,17 @@ class Start:
 
 @dataclasses.dataclass
 class Runs:
-    """Runs on one dataset, and the ends of those that nothing happened to."""
+    """Runs on one dataset, and the ends of those that nothing happened to.
+
+    platform: "gpu" for `deterministic` runs there, all with the programs that the first of them
+    compiled: another choice of autotuning would have other bits.
+    """
 
     folder: pathlib.Path
     config: pathlib.Path = CONFIG
     num_steps: int = NUM_STEPS
     flags: list[str] = dataclasses.field(default_factory=list)  # of every start
+    platform: str = "cpu"
     dataset: pathlib.Path = dataclasses.field(init=False)
     references: dict[int, Any] = dataclasses.field(default_factory=dict)
     seconds: dict[int, float] = dataclasses.field(default_factory=dict)
@@ -63,12 +73,15 @@ class Runs:
     def __post_init__(self) -> None:
         splits = {"train": 16, "validation": 8}
         self.dataset = campaign.write_dataset(self.folder / "dataset", splits)
+        if self.platform == "gpu":
+            self.flags += ["--config.platform=gpu", "--config.model.compute_dtype=bfloat16"]
 
     def start(
         self, workdir: pathlib.Path, count: int, *flags: str, faults: dict[int, list[str]] | None
     ) -> Start:
         """faults: of `train_with`, by process."""
         self.starts += 1
+        self._take_programs(workdir, count)
         started = Start([], [])
         for number, together in enumerate(runs.flags_of_processes(count)):
             arguments = [
@@ -85,11 +98,17 @@ class Runs:
                 devices=1,
                 log=log,
                 faults=["slow=0.1", *(faults or {}).get(number, [])],
-                variables=_VARIABLES,
+                variables=_VARIABLES[self.platform],
             )
             started.processes.append(process)
             started.logs.append(log)
         return started
+
+    def _take_programs(self, workdir: pathlib.Path, count: int) -> None:
+        """Those of the warm-up, where a deterministic run has none yet."""
+        made = self.folder / f"warm_up_{count}" / hardware.KEPT_PROGRAMS
+        if made.exists() and not (workdir / hardware.KEPT_PROGRAMS).exists():
+            shutil.copytree(made, workdir / hardware.KEPT_PROGRAMS)
 
     def to_the_end(
         self, workdir: pathlib.Path, count: int, *, faults: dict[int, list[str]] | None = None

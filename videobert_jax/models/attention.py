@@ -17,7 +17,11 @@ from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.layers import Dropout, Linear
 from videobert_jax.sharding.partitioning import constrain
 
-_FUSED = {"kernel": fused_attention.by_segments, "lengths": fused_attention.by_lengths}
+_FUSED = {
+    "kernel": fused_attention.by_segments,
+    "cudnn": fused_attention.by_cudnn,
+    "lengths": fused_attention.by_lengths,
+}
 
 
 class Segments(NamedTuple):

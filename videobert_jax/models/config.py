@@ -48,11 +48,12 @@ COMPUTE_DTYPES = ("float32", "bfloat16")
 REMAT_POLICIES = ("none", "dots", "full")
 INPUT_NORMALIZATIONS = ("none", "l2", "standardize")
 TEXT_INPUTS = ("pieces", "bert_vectors")
-ATTENTION_FORMS = ("auto", "dense", "kernel", "lengths")
+ATTENTION_FORMS = ("auto", "dense", "kernel", "cudnn", "lengths")
 # Slots of a row from which the scores of all its pairs cost a TPU more time in memory than flash
 # attention loses by lanes that are not filled: by the sizes of both, not measured.
 FLASH_ROW_LENGTH = 256
 TPU_LANES = 128  # of its vector unit
+CUDNN_HEAD_DIM = 128  # the largest that its attention takes on every GPU that it runs on
 TOWER, FEATURES = BAG_OF_WORDS_INPUTS = ("tower", "features")
 MASKED_VIDEO_HEADS = ("nce", "visual_words", "regression")
 
@@ -188,7 +189,7 @@ class ModelConfig:
         ):
             if not 0.0 <= rate < 1.0:
                 raise ValueError(f"model.{name}={rate} is outside [0, 1).")
-        if self.attention in ("kernel", "lengths") and self.attention_dropout_rate:
+        if self.attention in ("kernel", "cudnn", "lengths") and self.attention_dropout_rate:
             raise ValueError(
                 f"model.attention={self.attention!r} has no dropout, found "
                 f"model.attention_dropout_rate={self.attention_dropout_rate}; use 'dense', or 0."
@@ -206,15 +207,31 @@ class ModelConfig:
         Raises ValueError where the form that is set is another platform's.
         """
         form = self.attention
-        if form == "kernel" and platform != "tpu":
+        for alone, its in (("kernel", "tpu"), ("cudnn", "gpu")):
+            if form == alone and platform != its:
+                raise ValueError(
+                    f"model.attention={form!r} is for {its.upper()}s, found {platform}; use 'auto' or "
+                    "'dense'."
+                )
+        if form == "cudnn" and not self.suits_cudnn:
             raise ValueError(
-                f"model.attention='kernel' is for TPUs, found {platform}; use 'auto' or 'dense'."
+                f"model.attention='cudnn' takes bfloat16 and heads of up to {CUDNN_HEAD_DIM} in steps "
+                f"of 8, found model.compute_dtype={self.compute_dtype!r} and heads of "
+                f"{self.head_dim}; use 'auto' or 'dense'."
             )
+        if form == "auto" and platform == "gpu":
+            form = "cudnn" if self.suits_cudnn and not self.attention_dropout_rate else "dense"
         if form == "auto":
             filled = heads_fill_lanes(self.embed_dim // tensor, self.head_dim)
             kernel = platform == "tpu" and (filled or row_length >= FLASH_ROW_LENGTH)
             form = "kernel" if kernel and not self.attention_dropout_rate else "dense"
         return dataclasses.replace(self, attention=form)
+
+    @property
+    def suits_cudnn(self) -> bool:
+        """Whether cuDNN's attention takes heads of this size and type."""
+        fits = self.head_dim % 8 == 0 and self.head_dim <= CUDNN_HEAD_DIM
+        return fits and self.compute_dtype == "bfloat16"
 
     @property
     def padded_answers(self) -> int:

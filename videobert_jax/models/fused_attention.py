@@ -5,6 +5,7 @@ key comes out finite and means nothing: `attention.Attention` puts 0 in its plac
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -35,20 +36,67 @@ def by_segments(
     key_segments: Int[Array, "b k"],
 ) -> Float[Array, "b q n h"]:
     """Context of the queries by a kernel for TPUs, where queries see keys of their segment: one of
-    our own for packed rows, else jax's flash attention (Dao et al. 2022). On a mesh every device
-    takes its own blocks and heads.
+    our own for packed rows, else jax's flash attention (Dao et al. 2022).
     """
+    return _on_own_heads(_kernel, query, key, value, query_segments, key_segments)
+
+
+def by_cudnn(
+    query: Float[Array, "b q n h"],
+    key: Float[Array, "b k n h"],
+    value: Float[Array, "b k n h"],
+    query_segments: Int[Array, "b q"],
+    key_segments: Int[Array, "b k"],
+) -> Float[Array, "b q n h"]:
+    """Context of the queries by cuDNN's flash attention, on GPUs in bfloat16: which keys a query
+    sees is added to its scores, one value for all heads."""
+    return _on_own_heads(_cudnn, query, key, value, query_segments, key_segments)
+
+
+def _on_own_heads(
+    attend: Callable[..., Array],
+    query: Float[Array, "b q n h"],
+    key: Float[Array, "b k n h"],
+    value: Float[Array, "b k n h"],
+    query_segments: Int[Array, "b q"],
+    key_segments: Int[Array, "b k"],
+) -> Float[Array, "b q n h"]:
+    """On a mesh every device takes its own blocks and heads: XLA does not know how to split a
+    kernel, and would gather all blocks on every device."""
     head_dim = query.shape[-1]
     # Heads side by side, as their projections give them and our kernel takes them.
     q, k, v = (each.reshape(*each.shape[:2], -1) for each in (query, key, value))
-    kernel = functools.partial(_kernel, head_dim)
+    attend = functools.partial(attend, head_dim)
     if lays_out():
-        # XLA does not know how to split a kernel, and would gather all blocks on every device.
         heads = to_spec(("act_row", "act_length", "act_heads"))
         segments = to_spec(("act_row", "act_length"))
         specs = (heads, heads, heads, segments, segments)
-        kernel = jax.shard_map(kernel, in_specs=specs, out_specs=heads, check_vma=False)
-    return kernel(q, k, v, query_segments, key_segments).reshape(query.shape)
+        attend = jax.shard_map(attend, in_specs=specs, out_specs=heads, check_vma=False)
+    return attend(q, k, v, query_segments, key_segments).reshape(query.shape)
+
+
+def _cudnn(
+    head_dim: int,
+    query: Float[Array, "b q d"],
+    key: Float[Array, "b k d"],
+    value: Float[Array, "b k d"],
+    query_segments: Int[Array, "b q"],
+    key_segments: Int[Array, "b k"],
+) -> Float[Array, "b q d"]:
+    def even(values: Array) -> Array:  # of odd lengths it has no backward pass under a mask
+        return jnp.pad(values, ((0, 0), (0, values.shape[1] % 2)) + ((0, 0),) * (values.ndim - 2))
+
+    q, k, v = (
+        each.reshape(*each.shape[:2], -1, head_dim) for each in map(even, (query, key, value))
+    )
+    query_segments, key_segments = even(query_segments), even(key_segments)
+    allowed = query_segments[:, :, None] == key_segments[:, None, :]
+    allowed &= (query_segments != schema.NO_SEGMENT)[:, :, None]
+    # For every head by itself: under vmap jax takes no mask that heads share.
+    shape = len(q), q.shape[2], q.shape[1], k.shape[1]
+    allowed = jnp.broadcast_to(allowed[:, None], shape)
+    context = jax.nn.dot_product_attention(q, k, v, mask=allowed, implementation="cudnn")
+    return context[:, : query.shape[1]].reshape(query.shape)
 
 
 def _kernel(
