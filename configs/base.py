@@ -197,10 +197,9 @@ def model() -> ml_collections.ConfigDict:
     model.norm_epsilon = 1e-6  # added to the variance; BERT's is 1e-12
     model.dropout_rate = 0.1  # of embeddings and of every residual branch
     # "dense": all pairs of a row under a mask. "kernel": on TPU, by segments: our own where a row
-    # is one tile and heads fill 128 lanes, else flash attention. "cudnn": on GPU in
-    # bfloat16, flash attention under a mask. "lengths": rows of one example by their length, on GPU
-    # by cuDNN. "auto": on TPU the kernel, flash attention's for rows of 256 or more alone; on GPU
-    # cuDNN's; else dense
+    # is one tile and heads fill 128 lanes, else flash attention. "cudnn": on GPU in bfloat16, its
+    # flash attention under a mask. "lengths": rows of one example by their length, on GPU by cuDNN.
+    # "auto": on TPU the kernel, flash attention's for rows of 256 or more alone, else dense
     model.attention = "auto"
     model.attention_dropout_rate = 0.0  # of attention probabilities; 0 is the fast path
     model.compute_dtype = "bfloat16"  # of matmuls; params, softmax, norms, losses are float32

@@ -30,12 +30,21 @@ def config_of(tiny_model_config, form: str):
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    """The TPU's kernel, run as ordinary operations."""
+    """The TPU's kernel and cuDNN's, run as ordinary operations."""
     from jax.experimental import pallas
     from jax.experimental.pallas.ops.tpu import flash_attention
 
     call = functools.partial(pallas.pallas_call, interpret=True)
     monkeypatch.setattr(flash_attention.pl, "pallas_call", call)
+    attend = jax.nn.dot_product_attention
+
+    def instead(query, key, value, *, mask=None, implementation, **lengths):
+        if implementation == "cudnn":  # what it asks of a mask and of lengths
+            assert mask.shape == (len(query), query.shape[2], query.shape[1], key.shape[1])
+            assert query.shape[1] % 2 == key.shape[1] % 2 == 0
+        return attend(query, key, value, mask=mask, implementation="xla", **lengths)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", instead)
     jax.clear_caches()
 
 
@@ -93,7 +102,7 @@ def outputs_and_gradients(config, params, queries, keys, segments, *, swap: bool
 # Text of two tiles of flash attention and a part of one; rows of which our kernel joins three, and
 # rows that are too long for it.
 FORMS = [("flash", 140), ("rows", 40), ("rows", 140), ("wide_heads", 40), ("rows", 520)]
-FORMS += [("lengths", 140)]
+FORMS += [("cudnn", 13), ("lengths", 140)]
 
 
 def cases():
@@ -140,7 +149,7 @@ def test_a_form_is_dense_attention(tiny_model_config, interpreted, form, text_le
         assert (values[without] == 0).all() and np.abs(values[~without]).min(1).max() > 0
 
 
-@pytest.mark.parametrize("form", [*WIDTHS, "lengths"])
+@pytest.mark.parametrize("form", [*WIDTHS, "cudnn", "lengths"])
 def test_values_that_nobody_may_see_change_no_bit(tiny_model_config, interpreted, form):
     generator = np.random.default_rng(1)
     _, config = config_of(tiny_model_config, form)
@@ -227,3 +236,10 @@ def test_the_form_follows_platform_heads_and_row_length(tiny_model_config):
     assert said.on("tpu", 8, 1) == said
     with pytest.raises(ValueError, match="'kernel' is for TPUs, found cpu; use 'auto'"):
         said.on("cpu", 512, 1)
+    cudnn = dataclasses.replace(narrow, attention="cudnn", compute_dtype="bfloat16")
+    assert cudnn.on("gpu", 64, 1) == cudnn
+    with pytest.raises(ValueError, match="'cudnn' is for GPUs, found tpu; use 'auto'"):
+        cudnn.on("tpu", 64, 1)
+    for setting in ({"compute_dtype": "float32"}, {"num_heads": 8}):
+        with pytest.raises(ValueError, match="takes bfloat16 and heads of up to 128 in steps of 8"):
+            dataclasses.replace(cudnn, **setting).on("gpu", 64, 1)

@@ -8,7 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from videobert_jax.models.layers import LayerNorm, Linear, keep_mask
+from jax.test_util import check_grads
+
+from videobert_jax.models.layers import (
+    LayerNorm,
+    Linear,
+    dropped,
+    gelu,
+    keep_mask,
+    standardized,
+)
 
 
 @pytest.mark.parametrize("epsilon", [1e-12, 1e-6, 0.1])
@@ -31,6 +40,47 @@ def test_a_projection_is_that_of_each_place_where_a_side_has_none_too(length):
     kernel = np.asarray(nn.unbox(variables)["params"]["kernel"])
     expected = np.einsum("blnh,nhd->bld", values, kernel)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def drawn(*shape: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+
+
+def test_gradients_of_the_norm_are_differences_of_its_outputs():
+    values, scale, bias = drawn(2, 3, 8), 1 + drawn(8) ** 2, drawn(8)
+
+    def normed(*of: np.ndarray) -> jax.Array:
+        return standardized(*map(jnp.asarray, of), 0.1)
+
+    check_grads(normed, (values, scale, bias), order=1, modes=["rev"])
+
+
+def test_gradients_of_gelu_are_differences_of_its_outputs():
+    check_grads(lambda of: gelu(jnp.asarray(of)), (2 * drawn(4, 9),), order=1, modes=["rev"])
+
+
+def test_gradients_flow_where_nothing_was_dropped():
+    key, values = jax.random.key(3), drawn(6, 7)
+    outputs, backward = jax.vjp(lambda of: dropped(of, key, 0.25), values)
+    kept = np.asarray(keep_mask(key, 0.25, values.shape))
+    np.testing.assert_allclose(outputs, np.where(kept, values / 0.75, 0), rtol=1e-6)
+    np.testing.assert_allclose(backward(values)[0], outputs, rtol=1e-6)
+    assert 0 < kept.sum() < kept.size
+
+
+@pytest.mark.parametrize("layer", ["norm", "gelu", "dropout"])
+def test_a_layer_keeps_no_more_than_its_inputs_for_the_backward_pass(layer):
+    """And of the norm two numbers a place, scale and bias; of dropout, not even those."""
+    values, vector, key = drawn(16, 64).astype(jnp.bfloat16), drawn(64), jax.random.key(0)
+    layers = {
+        "norm": (lambda of: standardized(of, vector, vector, 1e-6), values.nbytes + 8 * 16 + 512),
+        "gelu": (gelu, values.nbytes),
+        "dropout": (lambda of: dropped(of, key, 0.1), key.nbytes),
+    }
+    function, most = layers[layer]
+    _, backward = jax.vjp(function, values)
+    kept = {id(leaf): leaf.nbytes for leaf in jax.tree.leaves(backward)}
+    assert 0 < sum(kept.values()) <= most
 
 
 def lowbias32_with_two_words(number: int, first: int, second: int) -> int:

@@ -213,25 +213,21 @@ class ModelConfig:
                     f"model.attention={form!r} is for {its.upper()}s, found {platform}; use 'auto' or "
                     "'dense'."
                 )
-        if form == "cudnn" and not self.suits_cudnn:
+        if form == "cudnn" and (
+            self.compute_dtype != "bfloat16"
+            or self.head_dim % 8
+            or self.head_dim > CUDNN_HEAD_DIM
+        ):
             raise ValueError(
                 f"model.attention='cudnn' takes bfloat16 and heads of up to {CUDNN_HEAD_DIM} in steps "
                 f"of 8, found model.compute_dtype={self.compute_dtype!r} and heads of "
                 f"{self.head_dim}; use 'auto' or 'dense'."
             )
-        if form == "auto" and platform == "gpu":
-            form = "cudnn" if self.suits_cudnn and not self.attention_dropout_rate else "dense"
         if form == "auto":
             filled = heads_fill_lanes(self.embed_dim // tensor, self.head_dim)
             kernel = platform == "tpu" and (filled or row_length >= FLASH_ROW_LENGTH)
             form = "kernel" if kernel and not self.attention_dropout_rate else "dense"
         return dataclasses.replace(self, attention=form)
-
-    @property
-    def suits_cudnn(self) -> bool:
-        """Whether cuDNN's attention takes heads of this size and type."""
-        fits = self.head_dim % 8 == 0 and self.head_dim <= CUDNN_HEAD_DIM
-        return fits and self.compute_dtype == "bfloat16"
 
     @property
     def padded_answers(self) -> int:
