@@ -18,8 +18,8 @@ from videobert_jax.training import checkpoint_folder, hardware
 
 CONFIG = pathlib.Path(two_stages.__file__)
 NUM_STEPS = two_stages.NUM_STEPS
-# By platform. On CPU little is optimised, since what these runs take is mostly the time of compiling
-# them; on a GPU, of which several runs may each take a part, programs are those of users.
+# By platform. On CPU little is optimised, since what these runs take is mostly the time of
+# compiling them; on a GPU, of which several runs may each take a part, programs are those of users.
 _VARIABLES = {
     "cpu": {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
     "gpu": {"JAX_PLATFORMS": "cuda,cpu", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},

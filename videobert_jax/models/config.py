@@ -210,17 +210,15 @@ class ModelConfig:
         for alone, its in (("kernel", "tpu"), ("cudnn", "gpu")):
             if form == alone and platform != its:
                 raise ValueError(
-                    f"model.attention={form!r} is for {its.upper()}s, found {platform}; use 'auto' or "
-                    "'dense'."
+                    f"model.attention={form!r} is for {its.upper()}s, found {platform}; use 'auto' "
+                    "or 'dense'."
                 )
         if form == "cudnn" and (
-            self.compute_dtype != "bfloat16"
-            or self.head_dim % 8
-            or self.head_dim > CUDNN_HEAD_DIM
+            self.compute_dtype != "bfloat16" or self.head_dim % 8 or self.head_dim > CUDNN_HEAD_DIM
         ):
             raise ValueError(
-                f"model.attention='cudnn' takes bfloat16 and heads of up to {CUDNN_HEAD_DIM} in steps "
-                f"of 8, found model.compute_dtype={self.compute_dtype!r} and heads of "
+                f"model.attention='cudnn' takes bfloat16 and heads of up to {CUDNN_HEAD_DIM} in "
+                f"steps of 8, found model.compute_dtype={self.compute_dtype!r} and heads of "
                 f"{self.head_dim}; use 'auto' or 'dense'."
             )
         if form == "auto":

@@ -93,7 +93,10 @@ class LayerNorm(nn.Module):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def standardized(
-    inputs: Float[Array, "*x d"], scale: Float[Array, " d"], bias: Float[Array, " d"], epsilon: float
+    inputs: Float[Array, "*x d"],
+    scale: Float[Array, " d"],
+    bias: Float[Array, " d"],
+    epsilon: float,
 ) -> Float[Array, "*x d"]:
     """Inputs of mean 0 and variance 1 along the last dimension, scaled and shifted, in float32.
 
@@ -164,9 +167,7 @@ class Dropout(nn.Module):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def dropped(
-    inputs: Float[Array, "*x"], key: Key[Array, ""], rate: float
-) -> Float[Array, "*x"]:
+def dropped(inputs: Float[Array, "*x"], key: Key[Array, ""], rate: float) -> Float[Array, "*x"]:
     """Inputs, 0 where `keep_mask` says so and larger elsewhere by what that takes of their mean.
 
     For the backward pass only the key is kept: the mask is drawn again where it is read.
