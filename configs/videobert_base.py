@@ -12,6 +12,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.text_length = 64
     config.data.video_length = 64
     config.data.vocabulary_size = 30_592
+    # For chips of 16 GB; "none" moves less where a chip has 24 (docs/results.md).
     config.model.remat = "dots"
     config.training.eval_every = 5000
     return config

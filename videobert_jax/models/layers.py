@@ -87,7 +87,7 @@ class LayerNorm(nn.Module):
         size = inputs.shape[-1:]
         scale = parameter(self, "scale", nn.initializers.ones_init(), ("norm",), size)
         bias = parameter(self, "bias", nn.initializers.zeros_init(), ("norm",), size)
-        normed = standardized(inputs, scale, bias, self.config.norm_epsilon)
+        normed: Any = standardized(inputs, scale, bias, self.config.norm_epsilon)
         return normed.astype(jnp.dtype(self.config.compute_dtype))
 
 
