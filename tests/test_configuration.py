@@ -52,7 +52,7 @@ def test_a_bad_override_says_what_is_wrong(config, key, text, message):
         ("data.masking.whole_pairs", "true", "no example would be whole; lower data.masking.text"),
         ("training.accumulation_steps", "2", "blocks_per_batch=1 is not divisible"),
         ("model.norm", "middle", "model.norm='middle' is none of pre, post"),
-        ("model.attention", "flash", "attention='flash' is none of auto, dense, kernel, cudnn, lengths"),
+        ("model.attention", "flash", "attention='flash' is none of auto, dense, kernel, cudnn"),
         ("model.norm_epsilon", "0", "model.norm_epsilon=0.0 is not above 0"),
         ("model.text.input", "words", "model.text.input='words' is none of pieces, bert_vectors"),
         ("model.text.bert.num_heads", "7", "bert.embed_dim=768 is not divisible by .*num_heads=7"),
