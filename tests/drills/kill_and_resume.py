@@ -13,7 +13,7 @@ are 24, in the process that comes there; and once at a random moment, at which a
 the whole life of a start, or soon after a step. Where one process has killed itself the others
 follow within a moment, as they do when a machine is lost. A case whose point was not reached has
 failed. A case is a line of the results file at once, and one that passed at this commit is not run
-again. With --platform gpu runs are of one process there, in bfloat16 and with `deterministic`.
+again. With --platform gpu a run is one process on a GPU, in bfloat16 and with `deterministic`.
 
 With --without-cutting the figures of steps that are taken again stay in metrics.jsonl: then
 cases must fail; so they must with --without-determinism on a GPU.
@@ -64,6 +64,8 @@ def main() -> int:
     if unknown := set(points) - set(kill_points.POINTS):
         parser.error(f"--points: {', '.join(sorted(unknown))}; {', '.join(kill_points.POINTS)}")
     counts = [int(part) for part in given.processes.split(",")]
+    if given.platform == "gpu" and set(counts) != {1}:
+        parser.error("--platform gpu takes --processes 1: a run there is one process")
     about = {"seed": given.seed, "processes": given.processes, "guarded": guarded}
     about |= {"points": given.points, "platform": given.platform}
     results = campaign.Results(given.results, about)

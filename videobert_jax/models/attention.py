@@ -1,7 +1,8 @@
 """Multi-head attention that stays inside an example and gives 0 where no key is allowed.
 
-It has three forms (`model.attention`): dense, which holds the scores of all pairs of a row and is
-alone in giving probabilities; by a kernel over segments; by the lengths of rows of one example.
+It has four forms (`model.attention`): dense, which holds the scores of all pairs of a row and is
+alone in giving probabilities; by a kernel over segments, on TPU or cuDNN's; by the lengths of rows
+of one example.
 """
 
 from typing import Any, NamedTuple
@@ -11,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from videobert_jax import schema
 from videobert_jax.models import fused_attention
 from videobert_jax.models.config import ModelConfig
+from videobert_jax.models.fused_attention import allowed_pairs
 from videobert_jax.models.layers import Dropout, Linear
 from videobert_jax.sharding.partitioning import constrain
 
@@ -49,14 +50,6 @@ def turned(allowed: Allowed) -> Bool[Array, "b k q"] | Segments:
     if isinstance(allowed, Segments):
         return Segments(allowed.key, allowed.query)
     return jnp.swapaxes(allowed, 1, 2)
-
-
-def allowed_pairs(
-    query_segments: Int[Array, "b q"], key_segments: Int[Array, "b k"]
-) -> Bool[Array, "b q k"]:
-    """True where query and key belong to the same example and neither is padding."""
-    query = query_segments[:, :, None]
-    return (query == key_segments[:, None, :]) & (query != schema.NO_SEGMENT)
 
 
 def attention_probabilities(
@@ -120,7 +113,7 @@ class Attention(nn.Module):
         query, (key, value) = _by_heads(self.query(queries)), projected
         if isinstance(allowed, Segments):
             context = _FUSED[self.config.attention](query, key, value, *allowed)
-            has_key = fused_attention.has_key(*allowed)
+            has_key = allowed_pairs(*allowed).any(-1)
         else:
             probabilities = attention_probabilities(query, key, allowed)
             self.sow("intermediates", "probabilities", probabilities)

@@ -20,12 +20,12 @@ _TILES = (512, 256, 128)  # scores held at a time along either side
 _NO_QUERY, _NO_KEY = -1, -2  # segments of padding, which is nobody's, its own neither
 
 
-def has_key(
+def allowed_pairs(
     query_segments: Int[Array, "b q"], key_segments: Int[Array, "b k"]
-) -> Bool[Array, "b q"]:
-    """True where a query has an allowed key."""
-    same = query_segments[:, :, None] == key_segments[:, None, :]
-    return same.any(-1) & (query_segments != schema.NO_SEGMENT)
+) -> Bool[Array, "b q k"]:
+    """True where query and key belong to the same example and neither is padding."""
+    query = query_segments[:, :, None]
+    return (query == key_segments[:, None, :]) & (query != schema.NO_SEGMENT)
 
 
 def by_segments(
@@ -48,8 +48,8 @@ def by_cudnn(
     query_segments: Int[Array, "b q"],
     key_segments: Int[Array, "b k"],
 ) -> Float[Array, "b q n h"]:
-    """Context of the queries by cuDNN's flash attention, on GPUs in bfloat16: which keys a query
-    sees is added to its scores, one value for all heads."""
+    """Context of the queries by cuDNN's flash attention (Dao et al. 2022), on GPUs in bfloat16:
+    which keys a query sees is added to its scores."""
     return _on_own_heads(_cudnn, query, key, value, query_segments, key_segments)
 
 
@@ -89,12 +89,9 @@ def _cudnn(
     q, k, v = (
         each.reshape(*each.shape[:2], -1, head_dim) for each in map(even, (query, key, value))
     )
-    query_segments, key_segments = even(query_segments), even(key_segments)
-    allowed = query_segments[:, :, None] == key_segments[:, None, :]
-    allowed &= (query_segments != schema.NO_SEGMENT)[:, :, None]
+    allowed = allowed_pairs(even(query_segments), even(key_segments))[:, None]
     # For every head by itself: under vmap jax takes no mask that heads share.
-    shape = len(q), q.shape[2], q.shape[1], k.shape[1]
-    allowed = jnp.broadcast_to(allowed[:, None], shape)
+    allowed = jnp.broadcast_to(allowed, (len(q), q.shape[2], q.shape[1], k.shape[1]))
     context = jax.nn.dot_product_attention(q, k, v, mask=allowed, implementation="cudnn")
     return context[:, : query.shape[1]].reshape(query.shape)
 
