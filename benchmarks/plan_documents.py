@@ -3,10 +3,8 @@
 import pathlib
 from typing import Any
 
-from videobert_jax import configuration
 from videobert_jax.training import hardware, topologies
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 _SIZES = (11, 16, 24, 40, 80)  # GiB of devices that people have
 _GPU, _MFU = "NVIDIA H100", 0.4
 
@@ -55,8 +53,9 @@ of any batch takes what one block takes, and a copy of the gradients.
 {table}
 ## Hours a recipe
 
-FLOPs of matrix products of all steps of a config, and how long they take one {gpu} at {mfu:.0%} of
-its data sheet's rate, which is an assumption, not a measurement.
+FLOPs of matrix products of all steps of a config, recomputed ones too, by
+`python -m benchmarks.plans hours`; and how long they take one {gpu} at {mfu:.0%} of its data sheet's
+rate, which is an assumption, not a measurement.
 
 {hours}
 """
@@ -71,6 +70,7 @@ def write(folder: pathlib.Path, records: list[dict[str, Any]]) -> None:
     """Writes both documents to a folder."""
     plans = [each["plan"] for each in records if each["document"] == "slices"]
     devices = [each["plan"] for each in records if each["document"] == "memory"]
+    hours = [each["plan"] for each in records if each["document"] == "hours"]
     (folder / "plans.md").write_text(
         _PLANS.format(
             table=_table(
@@ -98,7 +98,7 @@ def write(folder: pathlib.Path, records: list[dict[str, Any]]) -> None:
             ),
             hours=_table(
                 "config | remat | steps | examples a step | EFLOP | hours",
-                [row for made in devices if (row := _hours_row(made))],
+                [_hours_row(made) for made in hours],
             ),
         )
     )
@@ -214,19 +214,14 @@ def _memory_row(made: dict[str, Any]) -> list[str]:
     ]
 
 
-def _hours_row(made: dict[str, Any]) -> list[str] | None:
-    """What all steps of a config cost; None where its own blocks were not what was compiled."""
-    path = ROOT / "configs" / f"{made['config']}.py"
-    run = configuration.parse(configuration.load_file(str(path)))
-    if (run.data.block_size, run.model.remat) != (made["global_batch_size"], made["remat"]):
-        return None
-    flops = made["flops"] * run.data.blocks_per_batch * run.training.num_steps
-    rate = hardware.PEAK_FLOPS[_GPU] * _MFU
+def _hours_row(made: dict[str, Any]) -> list[str]:
+    """What all steps of a config cost."""
+    flops = made["flops"] * made["num_steps"]
     return [
         made["config"],
         made["remat"],
-        f"{run.training.num_steps:,}",
-        f"{run.data.global_batch_size:,}",
-        f"{flops / 1e18:,.0f}",
-        f"{flops / rate / 3600:,.0f}",
+        f"{made['num_steps']:,}",
+        f"{made['global_batch_size']:,}",
+        f"{flops / 1e18:,.1f}",
+        f"{flops / (hardware.PEAK_FLOPS[_GPU] * _MFU) / 3600:,.1f}",
     ]

@@ -2,12 +2,14 @@
 
     python -m benchmarks.plans slices [--only NAME] [--at_most N]
     python -m benchmarks.plans memory [--only NAME] [--at_most N]
+    python -m benchmarks.plans hours [--only NAME] [--at_most N]
     python -m benchmarks.plans write
 
 The first two compile what has not been compiled yet, the most telling first, and append a JSON
 line a finished plan to docs/plans.jsonl: they can be stopped and started again, and take minutes a
-plan. Each ends by writing the documents of what there is; `write` does only that. On slices a
-chip has one block; in memory a micro-batch is one block, of the sizes and policies below.
+plan. `hours` does so with what a step of each config's own batch computes, for which it is traced,
+in seconds. Each ends by writing the documents of what there is; `write` does only that. On slices
+a chip has one block; in memory a micro-batch is one block, of the sizes and policies below.
 """
 
 import argparse
@@ -19,8 +21,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks import plan_documents
+from benchmarks import layouts, plan_documents
+from videobert_jax import configuration
 from videobert_jax.cli import failures
+from videobert_jax.sharding import mesh as meshes
+from videobert_jax.training import abstract_step
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONFIGS = (
@@ -95,6 +100,12 @@ def memory_jobs() -> Iterator[Job]:
                 )
 
 
+def hours_jobs() -> Iterator[Job]:
+    """Operations of a step of each config."""
+    for config in CONFIGS:
+        yield Job("hours", config, ())
+
+
 def read(results: pathlib.Path) -> dict[str, dict[str, Any]]:
     """Finished plans by their job's key."""
     if not results.exists():
@@ -105,7 +116,8 @@ def read(results: pathlib.Path) -> dict[str, dict[str, Any]]:
 
 def in_order(finished: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Finished plans of one config after the other, whenever they were made."""
-    jobs = sorted([*slice_jobs(), *memory_jobs()], key=lambda job: CONFIGS.index(job.config))
+    every = [*slice_jobs(), *memory_jobs(), *hours_jobs()]
+    jobs = sorted(every, key=lambda job: CONFIGS.index(job.config))
     return [finished[job.key] for job in jobs if job.key in finished]
 
 
@@ -122,20 +134,40 @@ def compile_job(job: Job) -> dict[str, Any]:
     return {**record, "arguments": list(job.arguments), "plan": made}
 
 
+def trace_job(job: Job) -> dict[str, Any]:
+    """The record of a job of hours: a step of all blocks on one device, attention in its dense
+    form."""
+    run = configuration.parse(configuration.load_file(str(ROOT / "configs" / f"{job.config}.py")))
+    mesh = abstract_step.abstract_mesh(meshes.MeshConfig(1, 1, 1), 1)
+    made = {
+        "config": job.config,
+        "remat": run.model.remat,
+        "num_steps": run.training.num_steps,
+        "global_batch_size": run.data.global_batch_size,
+        "flops": abstract_step.build(run, mesh, layouts.FEATURE_DIM, "gpu").matmul_flops,
+    }
+    return {"key": job.key, "document": job.document, "config": job.config, "plan": made}
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("slices", "memory", "write"))
+    parser.add_argument("what", choices=("slices", "memory", "hours", "write"))
     parser.add_argument("--only", default="", help="jobs whose key holds this text")
     parser.add_argument("--at_most", type=int, default=10**6, help="so many new plans")
     parser.add_argument("--results", type=pathlib.Path, default=ROOT / "docs" / "plans.jsonl")
     parser.add_argument("--documents", type=pathlib.Path, default=ROOT / "docs")
     given = parser.parse_args(arguments)
-    jobs = {"slices": slice_jobs, "memory": memory_jobs, "write": lambda: iter(())}[given.what]()
+    jobs = {
+        "slices": slice_jobs,
+        "memory": memory_jobs,
+        "hours": hours_jobs,
+        "write": lambda: iter(()),
+    }[given.what]()
     finished = read(given.results)
     due = [job for job in jobs if job.key not in finished and given.only in job.key]
     for number, job in enumerate(due[: given.at_most], start=1):
         print(f"{number} of {len(due)}: {job.key}", file=sys.stderr, flush=True)
-        record = compile_job(job)
+        record = trace_job(job) if job.document == "hours" else compile_job(job)
         with given.results.open("a") as file:
             file.write(json.dumps(record) + "\n")
         finished[job.key] = record
