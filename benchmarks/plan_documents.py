@@ -54,8 +54,8 @@ of any batch takes what one block takes, and a copy of the gradients.
 ## Hours a recipe
 
 FLOPs of matrix products of all steps of a config, recomputed ones too, by
-`python -m benchmarks.plans hours`; and how long they take one {gpu} at {mfu:.0%} of its data sheet's
-rate, which is an assumption, not a measurement.
+`python -m benchmarks.plans hours`; and how long they take one {gpu} at {mfu:.0%} of its data
+sheet's rate, which is an assumption, not a measurement.
 
 {hours}
 """
