@@ -90,6 +90,20 @@ def test_flops_of_a_kernel_are_those_of_all_its_tiles():
     assert hardware.matmul_flops(gradient, *inputs) == 2 * (2 + 2 + 5) * pairs * 8
 
 
+def test_flops_of_cudnns_attention_are_those_of_its_products(monkeypatch):
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+    from videobert_jax.models import fused_attention
+
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91_000)  # there is none here
+    query, key = (jax.ShapeDtypeStruct((2, length, 3, 8), jnp.bfloat16) for length in (64, 32))
+    segments = (jax.ShapeDtypeStruct((2, length), jnp.int32) for length in (64, 32))
+    inputs, pairs = (query, key, key, *segments), 2 * 3 * 64 * 32
+    assert hardware.matmul_flops(fused_attention.by_cudnn, *inputs) == 2 * 2 * pairs * 8
+    gradient = jax.grad(lambda *inputs: fused_attention.by_cudnn(*inputs).sum().astype("float32"))
+    assert hardware.matmul_flops(gradient, *inputs) == 2 * (2 + 5) * pairs * 8
+
+
 def test_incomplete_process_flags_are_an_error():
     with pytest.raises(hardware.HardwareError, match="missing: --process_id"):
         hardware.start("cpu", "127.0.0.1:1234", 2)

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import pathlib
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from videobert_jax import configuration
-from videobert_jax.training import abstract_step, estimate, search, topologies
+from videobert_jax.training import abstract_step, estimate, plan, search, topologies
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CHIP = topologies.Target("v5e:4x4")
@@ -128,3 +129,10 @@ def test_changes_that_make_a_step_fit_do_and_cost_little(run):
         assert all(later > 0.98 * first for first, later in itertools.pairwise(costs))
     nothing = topologies.Target.device(2**10)
     assert search.fitting(one, 16, nothing, needed) == []
+
+
+@pytest.mark.parametrize("form", ["cudnn", "lengths"])
+def test_one_device_is_planned_with_a_form_of_attention_that_the_compiler_has(tiny_run, form):
+    model = dataclasses.replace(tiny_run.model, attention=form, compute_dtype="bfloat16")
+    run = plan.on_one_device(dataclasses.replace(tiny_run, model=model))
+    assert run.model.on("tpu", 64, 1).attention == "dense"

@@ -41,6 +41,13 @@ PEAK_FLOPS: dict[str, float] = {
 # Of the products whose rate is measured: as large as those of a large network, and so many.
 _SQUARE, _SQUARE_ON_CPU, _PRODUCTS, _TRIES = 8192, 512, 4, 4
 
+# Products as large as queries times keys in cuDNN's attention, which is one operation to jax:
+# scores and context; backward the scores again, and two for the gradients of either.
+_CUDNN_PRODUCTS = {
+    "dot_product_attention_fwd_wrapper": 2,
+    "dot_product_attention_bwd_wrapper": 5,
+}
+
 KEPT_PROGRAMS = "compiled"  # folder of a deterministic run's workdir
 _DEVICES = pathlib.Path("/dev")
 
@@ -280,6 +287,11 @@ def _flops(jaxpr: Any) -> float:
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
             total += _dot_flops(equation)
+            continue
+        if equation.primitive.name in _CUDNN_PRODUCTS:
+            query, key = (operand.aval.shape for operand in equation.invars[:2])  # [..., n, h]
+            products = _CUDNN_PRODUCTS[equation.primitive.name]
+            total += products * 2.0 * math.prod(query) * key[-3]
             continue
         inner = [_flops(body) for body in inner_jaxprs(equation)]
         if equation.primitive.name == "scan":

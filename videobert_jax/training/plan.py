@@ -193,9 +193,10 @@ def _roofline(
 
 
 def on_one_device(run: configuration.RunConfig) -> configuration.RunConfig:
-    """`run` on one device; attention by lengths, which only GPUs have, in its dense form, which
-    takes more memory."""
-    attention = "dense" if run.model.attention == "lengths" else run.model.attention
+    """`run` on one device; in the place of forms of attention that only GPUs have the dense one,
+    which takes more memory."""
+    of_gpus = run.model.attention in ("cudnn", "lengths")
+    attention = "dense" if of_gpus else run.model.attention
     return dataclasses.replace(
         run,
         mesh=meshes.MeshConfig(1, 1, 1),
