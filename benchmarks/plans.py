@@ -157,17 +157,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=pathlib.Path, default=ROOT / "docs" / "plans.jsonl")
     parser.add_argument("--documents", type=pathlib.Path, default=ROOT / "docs")
     given = parser.parse_args(arguments)
-    jobs = {
-        "slices": slice_jobs,
-        "memory": memory_jobs,
-        "hours": hours_jobs,
-        "write": lambda: iter(()),
-    }[given.what]()
+    jobs, make = {
+        "slices": (slice_jobs(), compile_job),
+        "memory": (memory_jobs(), compile_job),
+        "hours": (hours_jobs(), trace_job),
+        "write": ((), compile_job),
+    }[given.what]
     finished = read(given.results)
     due = [job for job in jobs if job.key not in finished and given.only in job.key]
     for number, job in enumerate(due[: given.at_most], start=1):
         print(f"{number} of {len(due)}: {job.key}", file=sys.stderr, flush=True)
-        record = trace_job(job) if job.document == "hours" else compile_job(job)
+        record = make(job)
         with given.results.open("a") as file:
             file.write(json.dumps(record) + "\n")
         finished[job.key] = record

@@ -1,6 +1,6 @@
 """Attention that never holds the scores of all pairs: by segments, or by the lengths of rows.
 
-Both give what `attention.attention_probabilities` times the values does. A query without an allowed
+All give what `attention.attention_probabilities` times the values does. A query without an allowed
 key comes out finite and means nothing: `attention.Attention` puts 0 in its place, with no gradient.
 """
 
@@ -28,54 +28,35 @@ def allowed_pairs(
     return (query == key_segments[:, None, :]) & (query != schema.NO_SEGMENT)
 
 
-def by_segments(
-    query: Float[Array, "b q n h"],
-    key: Float[Array, "b k n h"],
-    value: Float[Array, "b k n h"],
-    query_segments: Int[Array, "b q"],
-    key_segments: Int[Array, "b k"],
-) -> Float[Array, "b q n h"]:
-    """Context of the queries by a kernel for TPUs, where queries see keys of their segment: one of
-    our own for packed rows, else jax's flash attention (Dao et al. 2022).
+def _on_own_heads(attend: Callable[..., Array]) -> Callable[..., Array]:
+    """Context [b, q, n, h] of (query, key, value, query_segments, key_segments), by `attend`.
+
+    On a mesh every device takes its own blocks and heads: XLA does not know how to split a kernel,
+    and would gather all blocks on every device.
     """
-    return _on_own_heads(_kernel, query, key, value, query_segments, key_segments)
+
+    def context(
+        query: Float[Array, "b q n h"],
+        key: Float[Array, "b k n h"],
+        value: Float[Array, "b k n h"],
+        query_segments: Int[Array, "b q"],
+        key_segments: Int[Array, "b k"],
+    ) -> Float[Array, "b q n h"]:
+        # Heads side by side, as their projections give them and our kernel takes them.
+        q, k, v = (each.reshape(*each.shape[:2], -1) for each in (query, key, value))
+        of_device = functools.partial(attend, query.shape[-1])
+        if lays_out():
+            heads = to_spec(("act_row", "act_length", "act_heads"))
+            segments = to_spec(("act_row", "act_length"))
+            specs = (heads, heads, heads, segments, segments)
+            of_device = jax.shard_map(of_device, in_specs=specs, out_specs=heads, check_vma=False)
+        return of_device(q, k, v, query_segments, key_segments).reshape(query.shape)
+
+    return context
 
 
+@_on_own_heads
 def by_cudnn(
-    query: Float[Array, "b q n h"],
-    key: Float[Array, "b k n h"],
-    value: Float[Array, "b k n h"],
-    query_segments: Int[Array, "b q"],
-    key_segments: Int[Array, "b k"],
-) -> Float[Array, "b q n h"]:
-    """Context of the queries by cuDNN's flash attention (Dao et al. 2022), on GPUs in bfloat16:
-    which keys a query sees is added to its scores."""
-    return _on_own_heads(_cudnn, query, key, value, query_segments, key_segments)
-
-
-def _on_own_heads(
-    attend: Callable[..., Array],
-    query: Float[Array, "b q n h"],
-    key: Float[Array, "b k n h"],
-    value: Float[Array, "b k n h"],
-    query_segments: Int[Array, "b q"],
-    key_segments: Int[Array, "b k"],
-) -> Float[Array, "b q n h"]:
-    """On a mesh every device takes its own blocks and heads: XLA does not know how to split a
-    kernel, and would gather all blocks on every device."""
-    head_dim = query.shape[-1]
-    # Heads side by side, as their projections give them and our kernel takes them.
-    q, k, v = (each.reshape(*each.shape[:2], -1) for each in (query, key, value))
-    attend = functools.partial(attend, head_dim)
-    if lays_out():
-        heads = to_spec(("act_row", "act_length", "act_heads"))
-        segments = to_spec(("act_row", "act_length"))
-        specs = (heads, heads, heads, segments, segments)
-        attend = jax.shard_map(attend, in_specs=specs, out_specs=heads, check_vma=False)
-    return attend(q, k, v, query_segments, key_segments).reshape(query.shape)
-
-
-def _cudnn(
     head_dim: int,
     query: Float[Array, "b q d"],
     key: Float[Array, "b k d"],
@@ -83,6 +64,9 @@ def _cudnn(
     query_segments: Int[Array, "b q"],
     key_segments: Int[Array, "b k"],
 ) -> Float[Array, "b q d"]:
+    """cuDNN's flash attention (Dao et al. 2022), on GPUs in bfloat16: which keys a query sees is
+    added to its scores."""
+
     def even(values: Array) -> Array:  # of odd lengths it has no backward pass under a mask
         return jnp.pad(values, ((0, 0), (0, values.shape[1] % 2)) + ((0, 0),) * (values.ndim - 2))
 
@@ -96,7 +80,8 @@ def _cudnn(
     return context[:, : query.shape[1]].reshape(query.shape)
 
 
-def _kernel(
+@_on_own_heads
+def by_segments(
     head_dim: int,
     query: Float[Array, "b q d"],
     key: Float[Array, "b k d"],
@@ -104,6 +89,8 @@ def _kernel(
     query_segments: Int[Array, "b q"],
     key_segments: Int[Array, "b k"],
 ) -> Float[Array, "b q d"]:
+    """A kernel for TPUs, where queries see keys of their segment: one of our own for packed rows,
+    else jax's flash attention (Dao et al. 2022)."""
     if row_attention.takes(query.shape[2], head_dim, query.shape[1], key.shape[1]):
         return row_attention.attend(query, key, value, query_segments, key_segments, head_dim)
     query_segments = jnp.where(query_segments == schema.NO_SEGMENT, _NO_QUERY, query_segments)
