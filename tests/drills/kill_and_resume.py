@@ -66,6 +66,8 @@ def main() -> int:
     counts = [int(part) for part in given.processes.split(",")]
     if given.platform == "gpu" and set(counts) != {1}:
         parser.error("--platform gpu takes --processes 1: a run there is one process")
+    if given.platform == "cpu" and given.without_determinism:
+        parser.error("--without-determinism is of --platform gpu: on CPU nothing is taken away")
     about = {"seed": given.seed, "processes": given.processes, "guarded": guarded}
     about |= {"points": given.points, "platform": given.platform}
     results = campaign.Results(given.results, about)
