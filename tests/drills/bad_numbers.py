@@ -6,7 +6,7 @@ that never had the batches of those steps; parameters are finite in every checkp
 NaN, infinity and 1e30 (of clip features, which are float16, its largest number) appear in the clip
 features of whole batches, in those of one block, which one device holds, in the loss, and in the
 gradient. Features are spoilt behind the checks of the input. A case is a line of the results file
-at once, and one that passed at this commit is not run again. With --without-guard every update is
+at once, and one that passed with this code is not run again. With --without-guard every update is
 taken: then cases must fail, which shows that the drill bites.
 """
 
@@ -177,7 +177,7 @@ class Drill:
         return passed
 
     def done(self) -> set[tuple[str, str]]:
-        """Cases that passed at this commit."""
+        """Cases that passed with this code."""
         found = [line for line in self.results.lines() if line["passed"]]
         return {(line["place"], line["value"]) for line in found}
 

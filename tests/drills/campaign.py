@@ -3,8 +3,10 @@ where it was stopped."""
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import pathlib
+import subprocess
 import time
 from typing import Any
 
@@ -18,28 +20,55 @@ from videobert_jax.data.writer import DatasetWriter
 WORDS = "cut stir pour the onion carrot egg pan bowl slowly now into with salt".split()
 
 
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_RUN_BY_DRILLS = (
+    "videobert_jax",
+    "configs",
+    "train.py",
+    "tests/drills",
+    "tests/integration/runs.py",
+    "tests/fakes.py",
+)
+
+
+def code() -> str:
+    """Tells the code that drills run from any other; "unknown" outside of a repository. A commit of
+    documents, among which the results may be, changes nothing of it."""
+    asked = [("diff", "HEAD", "--", *_RUN_BY_DRILLS)]
+    asked += [("rev-parse", f"HEAD:{path}") for path in _RUN_BY_DRILLS]
+    try:
+        answers = [
+            subprocess.run(["git", *of], cwd=_ROOT, capture_output=True, check=True).stdout
+            for of in asked
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return hashlib.sha256(b"\n".join(answers)).hexdigest()[:16]
+
+
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """Lines of a file, each with the commit and with what the drill is `about`."""
+    """Lines of a file, each with the commit, its code and with what the drill is `about`."""
 
     path: pathlib.Path
     about: dict[str, Any]
     commit: str = dataclasses.field(default_factory=alternate.commit)
+    code: str = dataclasses.field(default_factory=code)
 
     def note(self, **fields: Any) -> dict[str, Any]:
         """Appends a line; what it says."""
         now = time.strftime("%FT%TZ", time.gmtime())
-        line = {"time": now, "commit": self.commit, **self.about, **fields}
+        line = {"time": now, "commit": self.commit, "code": self.code, **self.about, **fields}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         return line
 
     def lines(self) -> list[dict[str, Any]]:
-        """What is there of this commit and about the same."""
+        """What is there of this code and about the same."""
         if not self.path.exists():
             return []
-        wanted = {"commit": self.commit, **self.about}
+        wanted = {"code": self.code, **self.about}
         found = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
         return [line for line in found if wanted.items() <= line.items()]
 

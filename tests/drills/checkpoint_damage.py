@@ -7,7 +7,7 @@ take the one before, or restore the very bits that were saved; never others in s
 The checkpoints are a small state's, saved and restored by the run's own code, with every file that
 a run's have: arrays, orbax's metadata, data position, manifest. Cases go through all files and all
 kinds of damage in turn; where in a file it lies is drawn. A case is a line of the results file at
-once, and one that passed at this commit is not run again. With --without-verification nothing is
+once, and one that passed with this code is not run again. With --without-verification nothing is
 compared with the manifest: then cases must fail, which shows that the drill bites.
 """
 

@@ -10,7 +10,7 @@ that take the saved values' place in memory, until an error ends it; what it rep
 steps is cut off by the start that follows. The run is that of everything.py, without evaluations.
 All cases are taken by one process, so that programs are compiled once, with little optimisation;
 the drawn parameters of step 0 are kept, and copied for each case. A case is a line of the results
-file at once, and one that passed at this commit is not run again. With --without-position every
+file at once, and one that passed with this code is not run again. With --without-position every
 start takes its stage's batches from the first: then cases must fail.
 """
 

@@ -8,7 +8,7 @@ On the disk a call that changes files below the workdir fails, the first, the se
 (`faulty_files.c`, which needs a C compiler): from there on with "no space left" or "read-only file
 system", or once with "input/output error". In the bucket a request that writes is refused, once or
 from there on. The fault ends when the save has; then another save follows. A case is a line of the
-results file at once, and one that passed at this commit is not run again. With --without-removal
+results file at once, and one that passed with this code is not run again. With --without-removal
 nothing is removed after a failure: then cases must fail, which shows that the drill bites.
 """
 

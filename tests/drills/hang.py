@@ -8,7 +8,7 @@ A case is a fault of one process, after a step that is drawn: `frozen` (SIGSTOP)
 (SIGKILL), or `stuck` (its main thread waits in the input, the others go on). The loop is what a
 scheduler does: where one process ends otherwise than well, what is left of the others is ended
 after a while, and all are started again. A case is a line of the results file at once, and one that
-passed at this commit is not run again. With --without-guard nobody watches
+passed with this code is not run again. With --without-guard nobody watches
 (training.step_timeout_seconds=0): then cases must fail.
 """
 

@@ -12,7 +12,7 @@ run that is killed twice and then left to finish: once at a point of kill_points
 are 24, in the process that comes there; and once at a random moment, at which all are killed: of
 the whole life of a start, or soon after a step. Where one process has killed itself the others
 follow within a moment, as they do when a machine is lost. A case whose point was not reached has
-failed. A case is a line of the results file at once, and one that passed at this commit is not run
+failed. A case is a line of the results file at once, and one that passed with this code is not run
 again. With --platform gpu a run is one process on a GPU, in bfloat16 and with `deterministic`.
 
 With --without-cutting the figures of steps that are taken again stay in metrics.jsonl: then

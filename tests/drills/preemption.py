@@ -8,7 +8,7 @@ was never stopped.
 A case is a run of two stages with evaluations (two_stages.py) that is stopped three times, each
 time by SIGTERM to one process or to all: at a moment of the whole life of a start (so often while
 it starts and compiles), soon after a step, or soon after a step that is evaluated. A case is a line
-of the results file at once, and one that passed at this commit is not run again. With
+of the results file at once, and one that passed with this code is not run again. With
 --without-guard SIGTERM is left to the system: then cases must fail.
 """
 

@@ -8,7 +8,7 @@ A case is a valid seed with one or two files damaged (mutations.py), decided by 
 reader's name and the case's number. Cases run in a process whose memory cannot grow by more than
 the reader says (512 MiB as a rule), and that SIGALRM ends where a case takes too long; what crashes
 it or hangs is one fault, and the next process goes on behind it. Every 250 cases are a line of the
-results file; what is there of this commit and seed is not run again.
+results file; what is there of this code and seed is not run again.
 """
 
 import argparse
@@ -92,7 +92,7 @@ class _Drill:
             self._process.wait()
 
     def run(self, batches: Sequence[tuple[str, int, int]]) -> list[dict[str, Any]]:
-        """Faults of the batches, those of earlier runs at this commit included."""
+        """Faults of the batches, those of earlier runs with this code included."""
         done = {
             (line["reader"], line["first"], line["behind"]): line for line in self.results.lines()
         }

@@ -9,7 +9,7 @@ videos each, with packed rows and near videos; saves are made in the background 
 checkpointer, which deletes old ones. Resident memory may end 1 % above what it was after the first
 tenth, and by what TensorStore keeps of each save; open files not one above, threads by two, for
 TensorStore's pool has one more or less from time to time. Each half is a case, a line of the
-results file at once, and one that passed at this commit is not run again. With --without-release
+results file at once, and one that passed with this code is not run again. With --without-release
 what was read and opened is held: then cases must fail.
 """
 
