@@ -1,12 +1,13 @@
 """What each objective adds on the embedded corpus: left out of the recipe, or put into it.
 
-    python -m benchmarks.ablation --seeds 3 [--only contrastive,matching] [--json FILE]
+    python -m benchmarks.ablation --seeds 3 [--only cascade,matching] [--shard I/N] [--json FILE]
 
-A run takes 1,000 steps, three fifths of the recipe's, five minutes on one core, and is kept in
---workdir (kitchen_runs.py): a stopped ablation goes on where it was. A figure is the mean over the
-seeds and over the examples of all three tests; `adds` is its difference with and without the
-objective, in points of 100, with a 95 % interval. `ratio` is the recipe's mean over all figures by
-that of the best run without one of its objectives.
+A run takes 1,000 steps, three fifths of the recipe's, five minutes on one core and more. What its
+examples scored is a line of --scores at once (kept_scores.py); a run that has its line is not made
+again, and one that was stopped goes on in its folder in --workdir. So docs/ablation.jsonl alone
+gives the table. A figure is the mean over the seeds and over the examples of all three tests;
+`adds` is its difference with and without the objective, in points of 100, with a 95 % interval.
+`ratio` is the recipe's mean over all figures by that of the best run without one of its objectives.
 
 The corpus is drawn in 2D by one renderer: nothing here says anything about real cooking video.
 """
@@ -20,11 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import alternate, kitchen_runs
+from benchmarks import alternate, kept_scores, kitchen_runs
 from videobert_jax.cli import failures
 from videobert_jax.tasks import report
 
 RUNS = kitchen_runs.ROOT / "runs/benchmarks/ablation"
+SCORES = kitchen_runs.ROOT / "docs/ablation.jsonl"
 CONFIG = "configs/kitchen.py"
 RECIPE = "recipe"
 EVALUATIONS = (
@@ -111,20 +113,19 @@ def figures() -> dict[str, tuple[str, kitchen_runs.Score]]:
 
 def adds(
     of: Ablation,
-    recipe: Sequence[pathlib.Path],
-    changed: Sequence[pathlib.Path],
+    scores: kept_scores.KeptScores,
+    recipe: Sequence[kept_scores.Line],
+    changed: Sequence[kept_scores.Line],
     splits: Sequence[str] = kitchen_runs.TESTS,
 ) -> dict[str, dict[str, Any]]:
-    """Figure -> {with, without, adds, interval} of an objective over the examples of `splits`."""
+    """Figure -> {with, without, adds, interval} of an objective over the examples of `splits`.
+
+    recipe, changed: runs, one a seed.
+    """
     sides = (changed, recipe) if of.is_added else (recipe, changed)
     found = {}
-    for name, (task, score) in figures().items():
-        gathered = [
-            [kitchen_runs.mean_scores(score, task, split, runs) for split in splits]
-            for runs in sides
-        ]
-        having, lacking = (np.concatenate([scores for scores, _ in side]) for side in gathered)
-        videos = np.concatenate([videos for _, videos in gathered[0]])
+    for name in figures():
+        (having, videos), (lacking, _) = (scores.means(name, runs, splits) for runs in sides)
         value, low, high = kitchen_runs.contrast(having, lacking, videos, as_points=True)
         found[name] = {
             "with": float(having.mean()),
@@ -165,37 +166,66 @@ def _chosen(names: str) -> list[Ablation]:
     return [known[name] for name in wanted]
 
 
+def _about(of: Ablation, seed: int) -> dict[str, Any]:
+    """Settings of a run but for its files."""
+    return {**_EVERY, "seed": seed, **of.overrides}
+
+
+def _name(line: kept_scores.Line) -> str:
+    return f"{line['run']}-{line['about']['seed']}"
+
+
+def _make(
+    of: Ablation, seed: int, scores: kept_scores.KeptScores, arguments: argparse.Namespace
+) -> None:
+    """Trains and evaluates a run, and keeps what its examples scored."""
+    dataset, about = arguments.dataset.resolve(), _about(of, seed)
+    kitchen_runs.prepare(dataset)
+    files = {"data.path": dataset}
+    if of.file:
+        files[of.file] = kitchen_runs.file_of(dataset, of.file)
+    workdir = arguments.workdir.resolve() / f"{of.name}-{seed}"
+    kitchen_runs.train_and_evaluate(workdir, CONFIG, {**about, **files}, EVALUATIONS)
+    checkpoint = kitchen_runs.measured_checkpoint(workdir, EVALUATIONS)
+    hardware = alternate.hardware()
+    scores.add(of.name, about, workdir, checkpoint=checkpoint, hardware=hardware)
+
+
 def run(arguments: argparse.Namespace) -> int:
     if arguments.seeds < 1:
         raise alternate.BenchmarkError(f"--seeds={arguments.seeds}: expected 1 or more.")
     chosen = _chosen(arguments.only)
-    dataset = arguments.dataset.resolve()
-    kitchen_runs.prepare(dataset)
-    runs: dict[str, list[pathlib.Path]] = {}
-    for seed in range(arguments.seeds):  # a whole seed first: what is there early can be read
-        for of in (Ablation(RECIPE, {}), *chosen):
-            workdir = arguments.workdir.resolve() / f"{of.name}-{seed}"
-            overrides = {**_EVERY, "seed": seed, "data.path": dataset, **of.overrides}
-            if of.file:
-                overrides[of.file] = kitchen_runs.file_of(dataset, of.file)
-            kitchen_runs.train_and_evaluate(workdir, CONFIG, overrides, EVALUATIONS)
-            runs.setdefault(of.name, []).append(workdir)
-    results = {of.name: adds(of, runs[RECIPE], runs[of.name]) for of in chosen}
+    scores = kept_scores.KeptScores(arguments.scores, figures())
+    seeds = range(arguments.seeds)  # a whole seed first: what is there early can be read
+    wanted = [(of, seed) for seed in seeds for of in (Ablation(RECIPE, {}), *chosen)]
+    for of, seed in wanted[arguments.shard]:
+        if scores.find(of.name, _about(of, seed)) is None:
+            _make(of, seed, scores, arguments)
+    runs: dict[str, list[kept_scores.Line]] = {}
+    missing = []
+    for of, seed in wanted:
+        if (line := scores.find(of.name, _about(of, seed))) is not None:
+            runs.setdefault(of.name, []).append(line)
+        else:
+            missing.append(f"{of.name}-{seed}")
+    if missing:
+        print(f"{len(missing)} of {len(wanted)} runs are of other shards: {', '.join(missing)}")
+        return 0
+
+    def added(splits: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+        return {of.name: adds(of, scores, runs[RECIPE], runs[of.name], splits) for of in chosen}
+
+    results = added(kitchen_runs.TESTS)
     print(table(results))
+    every = [line for of_name in runs.values() for line in of_name]
     record = {
         "benchmark": "ablation",
         "ratio": _mean_ratio(results),
         "figures": results,
-        "figures_of_tests": {
-            split: {of.name: adds(of, runs[RECIPE], runs[of.name], [split]) for of in chosen}
-            for split in kitchen_runs.TESTS
-        },
+        "figures_of_tests": {split: added([split]) for split in kitchen_runs.TESTS},
         "seeds": arguments.seeds,
-        "checkpoints": {
-            workdir.name: kitchen_runs.measured_checkpoint(workdir, EVALUATIONS)
-            for of_name in runs.values()
-            for workdir in of_name
-        },
+        "checkpoints": {_name(line): line["checkpoint"] for line in every},
+        "commits": sorted({line["commit"] for line in every}),
         "notes": "drawn in 2D by one renderer; says nothing about real cooking video",
         "hardware": alternate.hardware(),
         "versions": alternate.versions(["flax", "optax"]),
@@ -213,6 +243,8 @@ def main() -> int:
     )
     parser.add_argument("--dataset", type=pathlib.Path, default=kitchen_runs.DATASET)
     parser.add_argument("--workdir", type=pathlib.Path, default=RUNS)
+    parser.add_argument("--scores", type=pathlib.Path, default=SCORES, help="appended to")
+    alternate.add_shard(parser, "runs")
     parser.add_argument("--json", help="file of the record")
     arguments = parser.parse_args()
     return failures.exit_code(lambda: run(arguments))

@@ -3,6 +3,7 @@
 Runs alternate because machines drift: what disturbs one of two neighbours disturbs the other.
 """
 
+import argparse
 import dataclasses
 import importlib.metadata
 import json
@@ -146,14 +147,31 @@ def versions(modules: Sequence[str]) -> dict[str, str]:
 
 
 def commit() -> str:
-    """Commit of the checkout, "-modified" behind it where files differ, or "unknown"."""
+    """Commit of the checkout, "-modified" behind it where files differ that are no documents, or
+    "unknown". Results that are appended to documents modify nothing that is measured."""
     try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=-modified"],
-            cwd=_ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        found, changed = (
+            subprocess.run(["git", *of], cwd=_ROOT, capture_output=True, text=True, check=True)
+            for of in (
+                ("rev-parse", "HEAD"),
+                ("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs"),
+            )
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return found.stdout.strip() + ("-modified" if changed.stdout else "")
+
+
+def add_shard(parser: argparse.ArgumentParser, of: str) -> None:
+    """Adds --shard, a slice of the things named `of`: all of them where it is not given."""
+    parser.add_argument(
+        "--shard", type=_shard, default="0/1", help=f"I/N: part I, from 0, of N of the {of}"
+    )
+
+
+def _shard(text: str) -> slice:
+    """Every n-th thing, from thing i on."""
+    part, _, count = text.partition("/")
+    if not (part.isdigit() and count.isdigit() and int(part) < int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected I/N with I from 0 to N - 1")
+    return slice(int(part), None, int(count))

@@ -91,21 +91,11 @@ def parser(
     made = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     path = pathlib.Path("build/drills") / results
     made.add_argument("--seed", type=int, default=0, help=f"of {seed_of}")
-    made.add_argument(
-        "--shard", type=_shard, default="0/1", help=f"I/N: part I, from 0, of N of the {shard_of}"
-    )
+    alternate.add_shard(made, shard_of)
     made.add_argument("--results", type=pathlib.Path, default=path, help="appended to")
     if guard:
         made.add_argument(f"--without-{guard}", action="store_true", help=without)
     return made
-
-
-def _shard(text: str) -> slice:
-    """Every n-th case, from case i on."""
-    part, _, count = text.partition("/")
-    if not (part.isdigit() and count.isdigit() and int(part) < int(count)):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected I/N with I from 0 to N - 1")
-    return slice(int(part), None, int(count))
 
 
 def write_dataset(
