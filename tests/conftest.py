@@ -45,7 +45,35 @@ LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class Passed:
+    """Appends the names of tests that pass to a file."""
+
+    def __init__(self, file: pathlib.Path) -> None:
+        self._file = file
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed:
+            with open(self._file, "a", encoding="utf-8") as file:
+                file.write(f"{report.nodeid}\n")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """So that what passed without peers and extras is not run again with them."""
+    parser.addoption("--passed-to", type=pathlib.Path, help="file for names of tests that pass")
+    parser.addoption("--but-passed", type=pathlib.Path, help="such a file: these are left out")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    file = config.getoption("--passed-to")
+    if file is not None and not hasattr(config, "workerinput"):  # workers report to the first
+        config.pluginmanager.register(Passed(file))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if (passed := config.getoption("--but-passed")) is not None:
+        names = set(passed.read_text(encoding="utf-8").splitlines())
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in names])
+        items[:] = [item for item in items if item.nodeid not in names]
     for item in items:
         if item.path.parent.name == "integration":  # whole runs, each of which compiles a step
             item.add_marker(pytest.mark.long)
