@@ -44,6 +44,8 @@ help:
 setup: $(INSTALLED)
 
 # uv installs in a tenth of the time; it ignores pip's own configuration, so pip is the fall-back.
+# Bytecode as pip makes it: else every process compiles what it imports, up to eight seconds of it,
+# where PYTHONDONTWRITEBYTECODE is set or .venv may not be written.
 $(INSTALLED): requirements.txt $(addprefix requirements-,$(addsuffix .txt,core train bert dev)) constraints.txt pyproject.toml $(wildcard requirements-$(ACCELERATOR).txt)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python {v[0]}.{v[1]} is too old: 3.11 or newer is needed. Install it and say: make $(MAKECMDGOALS) PYTHON=python3.11")'
 	@start=$$(date +%s); \
@@ -51,7 +53,7 @@ $(INSTALLED): requirements.txt $(addprefix requirements-,$(addsuffix .txt,core t
 	set -- -q -c constraints.txt -r requirements.txt -r requirements-dev.txt $(EXTRA); \
 	$(BIN)/pip install -q --disable-pip-version-check uv 2>/dev/null; \
 	echo "installing the requirements into .venv"; \
-	$(BIN)/uv pip install -p $(RUN) "$$@" || $(BIN)/pip install --disable-pip-version-check "$$@" || exit 1; \
+	$(BIN)/uv pip install -p $(RUN) --compile-bytecode "$$@" || $(BIN)/pip install --disable-pip-version-check "$$@" || exit 1; \
 	$(BIN)/uv pip install -q -p $(RUN) --no-deps -e . || $(BIN)/pip install -q --no-deps -e . || exit 1; \
 	touch $@; echo "installed in $$(( $$(date +%s) - start )) s"
 
