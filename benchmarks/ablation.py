@@ -14,6 +14,9 @@ The corpus is drawn in 2D by one renderer: nothing here says anything about real
 
 import argparse
 import dataclasses
+import functools
+import hashlib
+import json
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +25,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import alternate, kept_scores, kitchen_runs
+from configs import base
+from videobert_jax import configuration
 from videobert_jax.cli import failures
 from videobert_jax.tasks import report
 
@@ -166,9 +171,26 @@ def _chosen(names: str) -> list[Ablation]:
     return [known[name] for name in wanted]
 
 
-def _about(of: Ablation, seed: int) -> dict[str, Any]:
-    """Settings of a run but for its files."""
+def _settings(of: Ablation, seed: int) -> dict[str, Any]:
+    """What a run sets otherwise than the recipe, but for its files."""
     return {**_EVERY, "seed": seed, **of.overrides}
+
+
+def _about(of: Ablation, seed: int) -> dict[str, Any]:
+    """What the line of a run is told by, the recipe among it."""
+    return {**_settings(of, seed), "recipe": recipe_digest(CONFIG)}
+
+
+@functools.cache
+def recipe_digest(config: str) -> str:
+    """Tells what a config file sets otherwise than configs/base.py from what another sets."""
+    recipe, defaults = (
+        configuration.flat_settings(configuration.to_json(made))
+        for made in (configuration.load_file(str(kitchen_runs.ROOT / config)), base.get_config())
+    )
+    changed = {name: value for name, value in recipe.items() if defaults.get(name) != value}
+    text = json.dumps(changed, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _name(line: kept_scores.Line) -> str:
@@ -179,16 +201,16 @@ def _make(
     of: Ablation, seed: int, scores: kept_scores.KeptScores, arguments: argparse.Namespace
 ) -> None:
     """Trains and evaluates a run, and keeps what its examples scored."""
-    dataset, about = arguments.dataset.resolve(), _about(of, seed)
+    dataset = arguments.dataset.resolve()
     kitchen_runs.prepare(dataset)
-    files = {"data.path": dataset}
+    settings = {**_settings(of, seed), "data.path": dataset}
     if of.file:
-        files[of.file] = kitchen_runs.file_of(dataset, of.file)
+        settings[of.file] = kitchen_runs.file_of(dataset, of.file)
     workdir = arguments.workdir.resolve() / f"{of.name}-{seed}"
-    kitchen_runs.train_and_evaluate(workdir, CONFIG, {**about, **files}, EVALUATIONS)
+    kitchen_runs.train_and_evaluate(workdir, CONFIG, settings, EVALUATIONS)
     checkpoint = kitchen_runs.measured_checkpoint(workdir, EVALUATIONS)
     hardware = alternate.hardware()
-    scores.add(of.name, about, workdir, checkpoint=checkpoint, hardware=hardware)
+    scores.add(of.name, _about(of, seed), workdir, checkpoint=checkpoint, hardware=hardware)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -78,6 +78,16 @@ def test_a_run_is_found_by_its_settings_alone(scores, tmp_path):
     assert scores.find("recipe", {"seed": 0})["run"] == "recipe"
 
 
+def test_runs_of_another_recipe_are_told_by_it(tmp_path):
+    text = (kitchen_runs.ROOT / ablation.CONFIG).read_text()
+    digests = []
+    for number, changed in enumerate((text, text.replace("1e-3", "2e-3"), f"# so\n{text}")):
+        (tmp_path / f"{number}.py").write_text(changed)
+        digests.append(ablation.recipe_digest(str(tmp_path / f"{number}.py")))
+    assert digests[0] == digests[2] == ablation._about(ablation.ABLATIONS[0], 0)["recipe"]
+    assert digests[1] != digests[0]
+
+
 def test_runs_on_other_examples_are_not_compared(scores, tmp_path):
     added(scores, tmp_path / "recipe-0", "recipe", 1)
     write_run(tmp_path / "other", 1)
