@@ -31,6 +31,7 @@ from tests.integration import runs
 from videobert_jax.cli import failures
 from videobert_jax.data.block import BlockBuilder
 from videobert_jax.training import (
+    abstract_step,
     checkpoint_bundle,
     checkpoint_folder,
     guard,
@@ -88,10 +89,12 @@ class Fault:
             "features": [(BlockBuilder, "build", self._features(range(_BATCH)))],
             "one_block": [(BlockBuilder, "build", self._features([_BLOCK]))],
             "loss": [
+                (abstract_step, "made", abstract_step.made.__wrapped__),
                 (steps._Problem, "__init__", started),
                 (means.Means, "weighted", spoilt_loss),
             ],
             "gradient": [
+                (abstract_step, "made", abstract_step.made.__wrapped__),
                 (steps._Problem, "__init__", started),
                 (steps, "laid_out_for_update", spoilt_gradient),
             ],
@@ -105,7 +108,7 @@ class Fault:
 
     def acts(self) -> Any:
         """Whether it goes wrong at the step that is traced."""
-        if rollback.recorded(self.workdir):  # when the step is traced, which every opening does
+        if rollback.recorded(self.workdir):  # when the step is traced, here at every opening
             return False
         return (self.step >= self.first) & (self.step < self.first + BAD_STEPS)
 
