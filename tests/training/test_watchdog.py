@@ -6,6 +6,7 @@ import json
 import pathlib
 import threading
 
+import jax
 import pytest
 
 from tests.training.peers_in_memory import Store
@@ -175,6 +176,36 @@ def test_processes_leave_together_and_the_frozen_one_is_named(tmp_path: pathlib.
     said = capfd.readouterr().err
     assert "process 0" in said and "process 1" in said
     assert "Silent: process 2 (c), last heard at step 3" in said
+
+
+@pytest.mark.parametrize(
+    ("told", "error", "ends"),
+    [
+        ("hung", jax.errors.JaxRuntimeError("UNKNOWN: Connection closed by peer"), True),
+        ("place", jax.errors.JaxRuntimeError("UNKNOWN: Connection closed by peer"), False),
+        ("hung", ValueError("of its own"), False),
+    ],
+)
+def test_a_collective_that_the_others_left_ends_this_process_as_it_did_them(
+    told: str, error: Exception, ends: bool, tmp_path: pathlib.Path, capfd
+):
+    """The others saw that process 2 is silent, said so, and were gone before this one did."""
+    store, left = Store(3), list[int]()
+    for process in (1, 2):
+        store.member(process).tell(told, "now")
+    clock = wall_time.WallTime()
+    group = store.member(0)
+    with (
+        pytest.raises(type(error)),
+        Watchdog(tmp_path, clock, 1800.0, group, leave=left.append) as watch,
+        clock.spent_on(wall_time.STEP),
+    ):
+        watch.beat(4)
+        raise error
+    assert left == ([stopping.HUNG] if ends else [])
+    said = capfd.readouterr().err
+    assert ("process 0" in said and "ends with the others" in said and str(error) in said) == ends
+    assert (tmp_path / "hangs").exists() == ends
 
 
 def test_zero_waits_for_ever(tmp_path: pathlib.Path):

@@ -21,6 +21,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+
 from videobert_jax.files import atomic, stopping, storage
 from videobert_jax.training import peers, preemption, wall_time
 
@@ -88,8 +90,24 @@ class Watchdog:
                 threading.Thread(target=target, name=name, daemon=True).start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._closed.set()
+        if isinstance(error, jax.errors.JaxRuntimeError) and self._others_left():
+            place = self._place()
+            self._end(
+                f"process {self._number} ({place.host}) ends with the others, which left a "
+                f"collective {place}: {error}"
+            )
+
+    def _others_left(self) -> bool:
+        """Whether others said that they end a run that hangs: those that see it first leave this
+        process in a collective that then fails, and jax would abort it."""
+        if self._group is None or self._told_to_leave:
+            return self._told_to_leave
+        try:
+            return bool(self._group.told("hung"))
+        except RuntimeError:
+            return False
 
     def beat(self, step: int) -> None:
         """The main thread comes by, before this step."""
