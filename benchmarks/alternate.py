@@ -149,17 +149,25 @@ def versions(modules: Sequence[str]) -> dict[str, str]:
 def commit() -> str:
     """Commit of the checkout, "-modified" behind it where files differ that are no documents, or
     "unknown". Results that are appended to documents modify nothing that is measured."""
-    try:
-        found, changed = (
-            subprocess.run(["git", *of], cwd=_ROOT, capture_output=True, text=True, check=True)
-            for of in (
-                ("rev-parse", "HEAD"),
-                ("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs"),
-            )
-        )
-    except (OSError, subprocess.CalledProcessError):
+    answers = of_git(
+        ("rev-parse", "HEAD"),
+        ("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs"),
+    )
+    if answers is None:
         return "unknown"
-    return found.stdout.strip() + ("-modified" if changed.stdout else "")
+    found, changed = answers
+    return found.decode().strip() + ("-modified" if changed else "")
+
+
+def of_git(*asked: Sequence[str]) -> list[bytes] | None:
+    """What git answers to each of these at the root of the checkout, None where that is none."""
+    try:
+        return [
+            subprocess.run(["git", *each], cwd=_ROOT, capture_output=True, check=True).stdout
+            for each in asked
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def add_shard(parser: argparse.ArgumentParser, of: str) -> None:

@@ -46,16 +46,17 @@ class KeptScores:
                 grouped = [[video, len(list(each))] for video, each in itertools.groupby(of)]
                 videos.setdefault(figure, {})[split] = grouped
         before = self._lines()
-        if before and before[0]["videos"] != json.loads(json.dumps(videos)):
+        if before and before[0]["videos"] != videos:
             raise alternate.BenchmarkError(
                 f"{workdir} was evaluated on other examples than the runs in {self.path}; remove "
                 "that file, or name another with --scores."
             )
         line = {"run": name, "about": dict(about), "commit": alternate.commit(), **told}
+        line["bits"] = bits
         with open(self.path, "a", encoding="utf-8") as file:
-            for each in ([] if before else [{"videos": videos}]) + [{**line, "bits": bits}]:
+            for each in ([] if before else [{"videos": videos}]) + [line]:
                 file.write(json.dumps(each) + "\n")
-        return {**line, "bits": bits}
+        return line
 
     def means(
         self, figure: str, runs: Sequence[Line], splits: Sequence[str]

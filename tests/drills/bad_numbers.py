@@ -85,19 +85,16 @@ class Fault:
                 tree = jax.tree.unflatten(structure, leaves)
             return laid_out(tree, model, rule)
 
+        # A step that is traced anew at every opening, and says when.
+        traced = [
+            (abstract_step, "made", abstract_step.made.__wrapped__),
+            (steps._Problem, "__init__", started),
+        ]
         patches: dict[str, list[tuple[Any, str, Any]]] = {
             "features": [(BlockBuilder, "build", self._features(range(_BATCH)))],
             "one_block": [(BlockBuilder, "build", self._features([_BLOCK]))],
-            "loss": [
-                (abstract_step, "made", abstract_step.made.__wrapped__),
-                (steps._Problem, "__init__", started),
-                (means.Means, "weighted", spoilt_loss),
-            ],
-            "gradient": [
-                (abstract_step, "made", abstract_step.made.__wrapped__),
-                (steps._Problem, "__init__", started),
-                (steps, "laid_out_for_update", spoilt_gradient),
-            ],
+            "loss": [*traced, (means.Means, "weighted", spoilt_loss)],
+            "gradient": [*traced, (steps, "laid_out_for_update", spoilt_gradient)],
         }
         for where, name, replaced in patches[self.place]:
             self._patches.enter_context(mock.patch.object(where, name, replaced))

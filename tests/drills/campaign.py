@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-import subprocess
 import time
 from typing import Any
 
@@ -20,7 +19,6 @@ from videobert_jax.data.writer import DatasetWriter
 WORDS = "cut stir pour the onion carrot egg pan bowl slowly now into with salt".split()
 
 
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
 _RUN_BY_DRILLS = (
     "videobert_jax",
     "configs",
@@ -36,12 +34,7 @@ def code() -> str:
     documents, among which the results may be, changes nothing of it."""
     asked = [("diff", "HEAD", "--", *_RUN_BY_DRILLS)]
     asked += [("rev-parse", f"HEAD:{path}") for path in _RUN_BY_DRILLS]
-    try:
-        answers = [
-            subprocess.run(["git", *of], cwd=_ROOT, capture_output=True, check=True).stdout
-            for of in asked
-        ]
-    except (OSError, subprocess.CalledProcessError):
+    if (answers := alternate.of_git(*asked)) is None:
         return "unknown"
     return hashlib.sha256(b"\n".join(answers)).hexdigest()[:16]
 

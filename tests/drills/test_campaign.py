@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import alternate
 from tests import repository
 from tests.drills import campaign
 
@@ -14,7 +15,7 @@ def checkout(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib
     """A repository with a file at every path that drills run."""
     paths = campaign._RUN_BY_DRILLS
     files = [path if path.endswith(".py") else f"{path}/code.py" for path in paths]
-    monkeypatch.setattr(campaign, "_ROOT", tmp_path)
+    monkeypatch.setattr(alternate, "_ROOT", tmp_path)
     return repository.create(tmp_path, files)
 
 
@@ -40,5 +41,5 @@ def test_a_drill_goes_on_behind_a_commit_of_documents_alone(checkout: pathlib.Pa
 def test_what_is_in_no_repository_is_of_unknown_code(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(campaign, "_ROOT", tmp_path)
+    monkeypatch.setattr(alternate, "_ROOT", tmp_path)
     assert campaign.code() == "unknown"

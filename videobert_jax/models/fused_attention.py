@@ -52,6 +52,8 @@ def _on_own_heads(attend: Callable[..., Array]) -> Callable[..., Array]:
             of_device = jax.shard_map(of_device, in_specs=specs, out_specs=heads, check_vma=False)
         return of_device(q, k, v, query_segments, key_segments).reshape(query.shape)
 
+    context.__name__ = context.__qualname__ = attend.__name__
+    context.__doc__ = attend.__doc__
     return context
 
 

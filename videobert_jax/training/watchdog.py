@@ -102,11 +102,9 @@ class Watchdog:
     def _others_left(self) -> bool:
         """Whether others said that they end a run that hangs: those that see it first leave this
         process in a collective that then fails, and jax would abort it."""
-        if self._group is None or self._told_to_leave:
-            return self._told_to_leave
         try:
-            return bool(self._group.told("hung"))
-        except RuntimeError:
+            return self._told_to_leave or bool(self._group and self._group.told("hung"))
+        except RuntimeError:  # nobody serves what was said
             return False
 
     def beat(self, step: int) -> None:
