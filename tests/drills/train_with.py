@@ -15,6 +15,7 @@ takes, from block K on, the blocks COUNT behind.
 import contextlib
 import dataclasses
 import functools
+import gc
 import pathlib
 import signal
 import sys
@@ -120,6 +121,7 @@ FAULTS = {
 
 
 def main() -> int:
+    gc.set_threshold(50_000, 20, 50)  # as conftest.py, and why
     end = sys.argv.index("--")
     faults, sys.argv[1:] = sys.argv[1:end], sys.argv[end + 1 :]
     with contextlib.ExitStack() as stack:
