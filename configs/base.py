@@ -333,8 +333,8 @@ def training() -> ml_collections.ConfigDict:
             "log_every": 50,  # steps
             "save_every": 1000,  # steps
             "eval_every": 0,  # steps; 0: never during training
-            # comma-separated tasks of eval.py that are then measured, where the validation split
-            # of the first source's dataset and the network allow them
+            # comma-separated tasks of eval.py that are then measured on the first 256 examples of
+            # the validation split of the first source's dataset, where these and the network allow
             "eval_tasks": "retrieval",
             # TASK/FIGURE of those, such as retrieval/text_to_video_R1: the step where it is best
             # is saved, and kept whatever its age, as WORKDIR@best; "" keeps none

@@ -30,5 +30,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.training.save_every = 200
     config.training.eval_every = 200
     config.training.eval_tasks = "captioning"
-    config.training.best_metric = "captioning/CIDEr"
+    config.training.best_metric = "captioning/CIDEr_D"
     return config

@@ -41,5 +41,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.training.eval_every = 640
     config.training.eval_tasks = "captioning"
     # chosen on the videos that are reported: WORKDIR@best is no result
-    config.training.best_metric = "captioning/CIDEr"
+    config.training.best_metric = "captioning/CIDEr_D"
     return config

@@ -57,6 +57,9 @@ def test_features_are_extracted_share_by_share_and_read_as_a_layout(
     codes = [run(*words, *options, "--shard", f"{i}/2") for i in (1, 2)]
     assert sorted(codes) == [0, 1] and stand_in[0] == ("s3d_kinetics", pathlib.Path("w.pth"))
     assert "broken.mp4: VideoError" in capsys.readouterr().out
+    (told,) = (tmp_path / "f").glob("failures*")  # of the share that is not whole
+    assert told.name == f"failures-{codes.index(1) + 1}-of-2.jsonl"
+    assert json.loads(told.read_text())["video"].endswith("broken.mp4")
     source = importers.open_source("npy", tmp_path / "f")
     assert source.names == [f"film_{n}" for n in range(4)] and source.contract.stride_seconds == 0.4
     assert source.features("film_0").shape == (50, 2)
@@ -98,12 +101,17 @@ def test_videos_and_transcripts_become_a_dataset(stand_in, videos, tmp_path, cap
     assert "begins at 30 s" in reasons["film_1"] and "expected WebVTT" in reasons["film_2"]
     assert dataset.contract == importers.open_source("npy", tmp_path / "set.features").contract
     assert run(*words) == 0 and "complete already" in capsys.readouterr().out
+    assert run(*words, "--validation-fraction", 0.5) == 2
+    assert "made with --validation-fraction 0.0, asked for is" in capsys.readouterr().err
     other = ("--output", tmp_path / "other", "--validation-fraction", 0.5, "--platform", "cpu")
     assert run("prepare", "videos", "--videos", videos, *other) == 0
     splits = index.open_dataset(tmp_path / "other").splits
     assert set(splits) == {"train", "validation"}
     assert run("prepare", "videos", "--output", tmp_path / "x") == 2
     assert "takes --videos DIR" in capsys.readouterr().err
+    percent = ("--output", tmp_path / "x", "--validation-fraction", 10)
+    assert run("prepare", "videos", "--videos", videos, *percent) == 2
+    assert "--validation-fraction 10.0: expected 0 or more, below 1" in capsys.readouterr().err
 
 
 def test_tracks_and_speech_are_the_transcripts_of_videos_without_files(

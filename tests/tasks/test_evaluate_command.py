@@ -139,6 +139,9 @@ def test_a_further_split_is_named_by_what_follows_test():
         ),
         (["--split=test,test"], EvaluationError, "twice"),
         (["--split=tset"], index.DatasetError, "no split 'tset'"),
+        (["--limit=0"], EvaluationError, "--limit=0: expected 1 or more"),
+        (["--shortlist=-1"], EvaluationError, "--shortlist=-1: expected 0 or more"),
+        (["--seed=-1"], EvaluationError, "--seed=-1: expected 0 or more"),
         (["--dataset=nowhere"], index.DatasetError, "videobert prepare"),
         (
             ["--task=zero_shot_classification", "--template=dataset"],

@@ -21,6 +21,7 @@ from videobert_jax.tasks.errors import EvaluationError
 HELP = "mean figures of results on several folds of a dataset"
 _FOLD = re.compile(r"_fold_(\d+)")  # of the name of a fold's protocol
 _EQUAL = ("task", "templates", "ties", "averaging")
+_VIDEOS = ("num_videos", "num_absent_videos", "num_left_out")  # of a fold: all that it has
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,13 +85,14 @@ def _average(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _compared(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What results of different folds have alike; the dataset's name, and the protocol's but for
-    the fold."""
+    """What results of different folds have alike: the dataset's name, the protocol's but for the
+    fold, and the number of videos, of which some may be absent."""
     alike = {key: record.get(key) for key in _EQUAL}
     return alike | {
         "dataset": record["dataset"]["name"],
         "split": record["dataset"]["split"],
         "protocol": _FOLD.sub("_fold_N", record["protocol"]),
+        "number of videos": sum(record.get(count, 0) for count in _VIDEOS),
     }
 
 

@@ -129,6 +129,7 @@ def _add_what_is_asked(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates, prints a table a task and writes the records. Always 0; raises what is wrong."""
+    task_options.require_counts(arguments)
     if arguments.predictions is not None:
         score_predictions(arguments)
         return 0

@@ -2,7 +2,7 @@
 
 Clip features of video files: STEM.npy, float16 [clips, dim], a video, and contract.json, which says
 how they were made (`prepare` reads that with --layout=npy). Stopped, it goes on where it was.
-What failed is named in failures.jsonl.
+What failed is named in failures.jsonl, of a share in failures-I-of-N.jsonl.
 """
 
 import argparse
@@ -59,14 +59,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     number, count = _shard(arguments.shard)
     videos = corpus.shard_of(corpus.find(arguments.videos), number - 1, count)
+    told_in = corpus.failures_file(number, count)
     failures = corpus.extract_corpus(
-        extractor(arguments), videos, arguments.output, arguments.stills
+        extractor(arguments), videos, arguments.output, arguments.stills, told_in
     )
     print(f"{arguments.output}: features of {len(videos) - len(failures)} of {len(videos)} videos")
     for failure in failures[:20]:
         print(f"  {failure['video']}: {failure['reason']}")
     if len(failures) > 20:
-        print(f"  and {len(failures) - 20} more, in {arguments.output / corpus.FAILURES_FILE}")
+        print(f"  and {len(failures) - 20} more, in {arguments.output / told_in}")
     return 1 if failures else 0
 
 

@@ -46,10 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{output}: {len(names) - len(failures):,} of {len(names):,} videos, {clips:,} new clips")
     for field in source.asserted:
         print(f"  {field} is as you asserted it: {getattr(source.contract, field)}")
+    told_in = output / "failures.jsonl"
+    told_in.unlink(missing_ok=True)  # of a run before
     if failures:
         text = "\n".join(json.dumps(failure, ensure_ascii=False) for failure in failures)
-        atomic.write_text(output / "failures.jsonl", text + "\n")
-        print(f"  {len(failures)} were refused: {output / 'failures.jsonl'} says why")
+        atomic.write_text(told_in, text + "\n")
+        print(f"  {len(failures)} were refused: {told_in} says why")
     return 1 if failures else 0
 
 

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from typing import Any
 
 from videobert_jax import extensions, schema
-from videobert_jax.cli import extract, features_options, transcripts
+from videobert_jax.cli import extract, features_options, prepared_before, transcripts
 from videobert_jax.data import importers, index, transcript_files, video_ids, writer
 from videobert_jax.data.datasets import annotated, evaluated_ids, narration, videos
 from videobert_jax.files import extras
@@ -59,6 +59,11 @@ NAMES = sorted([*DATASETS, *ANNOTATED, "videos"])
 MODULE_NAMES = ("NAME",)
 _MANY_FILES = ("activitynet_captions", "hirest", "msrvtt_qa", "how2qa")
 _OWN = ("annotations", *dict.fromkeys(name for own in ANNOTATED.values() for name in own))
+# What a dataset is made of; other options say how it is written.
+_ASKED = (
+    *(*_OWN, "features", "transcripts", "evaluation_ids", "keep_overlap", "allow_missing"),
+    *("videos", "validation_fraction", "backbone"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -156,6 +161,7 @@ def run(arguments: argparse.Namespace) -> int:
             "another --output"
         )
     if is_complete:
+        prepared_before.require_alike(output, dataset, arguments, _ASKED)
         print(f"{output} is complete already; nothing to do")
     for split in dataset.splits.values():
         protocol = dataset.metadata.get("protocols", {}).get(split.name)
@@ -188,7 +194,8 @@ def _prepare_at_url(arguments: argparse.Namespace) -> int:
 
 def _prepare(arguments: argparse.Namespace) -> index.Dataset | None:
     name, source = arguments.name, arguments.source
-    given = [option for option in (*_OWN, "features", "layout") if getattr(arguments, option)]
+    options = (*_OWN, "features", "layout")
+    given = [option for option in options if getattr(arguments, option) is not None]
     if name == "videos":
         return _own_videos(arguments, given)
     if _is_annotated(arguments):
@@ -250,6 +257,8 @@ def _own_videos(arguments: argparse.Namespace, given: list[str]) -> index.Datase
             "videos takes --videos DIR, --transcripts DIR and --backbone; of features that are "
             "there already make a dataset of the field, or import them"
         )
+    if not 0.0 <= (fraction := arguments.validation_fraction) < 1.0:
+        raise index.DatasetError(f"--validation-fraction {fraction}: expected 0 or more, below 1")
     extras.require("av", "video")
     from videobert_jax.video import corpus
 
@@ -270,6 +279,7 @@ def _own_videos(arguments: argparse.Namespace, given: list[str]) -> index.Datase
         arguments.output,
         arguments.validation_fraction,
         [*told, *failures],
+        prepared_before.asked(arguments, _ASKED),
     )
 
 
@@ -315,6 +325,7 @@ def _annotated(arguments: argparse.Namespace, given: list[str]) -> index.Dataset
         evaluated_ids.read(arguments.evaluation_ids),
         arguments.keep_overlap,
         arguments.allow_missing,
+        prepared_before.asked(arguments, _ASKED),
     )
     if arguments.transcripts is not None:
         narration.add_splits(corpus, arguments.transcripts)

@@ -1,4 +1,4 @@
-"""Options of evaluation that only one task has."""
+"""Options of evaluation that only one task has, and what numbers may be."""
 
 import argparse
 
@@ -13,6 +13,15 @@ from videobert_jax.tasks import (
     retrieval,
     step_localization,
 )
+from videobert_jax.tasks.errors import EvaluationError
+
+
+def require_counts(arguments: argparse.Namespace) -> None:
+    """Raises EvaluationError on numbers of eval.py that count nothing."""
+    for name, least in (("limit", 1), ("seed", 0), ("shortlist", 0)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise EvaluationError(f"--{name}={value}: expected {least} or more")
 
 
 def add_retrieval(parser: argparse.ArgumentParser) -> None:

@@ -60,7 +60,8 @@ def _describe(plan: WritingPlan, splits, has_statistics: bool, files) -> dict[st
     metadata = dict(plan.metadata)
     identity = {
         "contract": plan.contract.to_json(),
-        "metadata": metadata,
+        # how it was asked for makes no other dataset
+        "metadata": {key: value for key, value in metadata.items() if key != index.ASKED},
         "splits": {name: fields["digest"] for name, fields in splits.items()},
         "statistics": [files[f]["sha256"] for f in sorted(files) if f.startswith("statistics")],
     }

@@ -46,6 +46,7 @@ EXAMPLE_COLUMNS = {
     "caption_hash": np.uint32,
 }
 VIDEO_COLUMNS = {"num_clips": np.int32, "record_start": np.int64}
+ASKED = "asked"  # of metadata: options of the command that made the dataset
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # fastest for random access
 _OPENED_AT_A_TIME = 32  # shards, when a dataset is opened
 
@@ -144,7 +145,8 @@ class Dataset:
     `contract` of its clip features, its `splits` by name. `statistics` is None where no split named
     train* has clip features.
 
-    metadata is free; known keys: "regime", "label_surface_forms", "templates", "notes".
+    metadata is free; known keys: "regime", "label_surface_forms", "templates", "notes",
+    and ASKED, which is not in the digest.
     """
 
     path: pathlib.Path

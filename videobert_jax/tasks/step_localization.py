@@ -381,10 +381,9 @@ def _protocol(context: EvaluatedSplit, searches: Sequence[_Search]) -> str:
     others = len(searches[0].videos) - 1
     parts = [
         *([f"{named}."] if named else []),
-        f"steps of {len(searches)} videos; a dynamic programme puts each step of the video's task "
-        "once, in order, at the seconds that score most together, each second by the clip nearest "
-        "to its middle; found: inside one of its true segments (floor of the start to ceil of the "
-        "end).",
+        "A dynamic programme puts each step of a video's task once, in order, at the seconds that "
+        "score most together, each second by the clip nearest to its middle; found: inside one of "
+        "its true segments (floor of the start to ceil of the end).",
     ]
     if not procedures.has_tasks(context.dataset):
         parts.append("Each video is a task of its own, with its own steps in their order.")

@@ -33,7 +33,6 @@ SUFFIXES = (
     ".3gp",
 )
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-FAILURES_FILE = "failures.jsonl"
 _AHEAD = 2  # batches that are decoded before they are needed
 _PROGRESS_SECONDS = 5.0
 
@@ -94,11 +93,20 @@ class _Video:
     decoded: bool = False
 
 
+def failures_file(number: int = 1, count: int = 1) -> str:
+    """Of a share of the videos, 1 to `count`: each has its own, for several may be under way."""
+    return "failures.jsonl" if count == 1 else f"failures-{number}-of-{count}.jsonl"
+
+
 def extract_corpus(
-    extractor: ClipExtractor, videos: Sequence[pathlib.Path], output: pathlib.Path, stills: bool
+    extractor: ClipExtractor,
+    videos: Sequence[pathlib.Path],
+    output: pathlib.Path,
+    stills: bool,
+    told_in: str = failures_file(),
 ) -> list[dict[str, Any]]:
     """Failures, each with "video", "stage" and "reason"; writes `STEM.npy` float16 [clips, c] a
-    video, with contract.json beside them, and the failures to failures.jsonl.
+    video, with contract.json beside them, and the failures to the file `told_in`.
 
     Files that are there are kept. `stills`: of each clip the middle frame alone, repeated. Raises
     ContractMismatch where the folder holds features of another contract.
@@ -113,9 +121,9 @@ def extract_corpus(
     run.extract(stills)
     if run.failures:
         text = "\n".join(json.dumps(failure, ensure_ascii=False) for failure in run.failures)
-        atomic.write_text(output / FAILURES_FILE, text + "\n")
-    elif (output / FAILURES_FILE).exists():
-        (output / FAILURES_FILE).unlink()  # of a run before, whose videos are whole now
+        atomic.write_text(output / told_in, text + "\n")
+    else:
+        (output / told_in).unlink(missing_ok=True)  # of a run before, whose videos are whole now
     return run.failures
 
 

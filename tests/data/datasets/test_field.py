@@ -3,6 +3,7 @@ at hand, and what becomes of absent and damaged features and of videos that are 
 
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -154,6 +155,26 @@ def test_annotations_and_features_become_a_dataset(tmp_path, capsys):
     assert not (tmp_path / "set" / assembly.FAILURES_FILE).exists()
 
 
+def test_a_finished_dataset_is_not_taken_for_one_of_other_options(tmp_path, capsys):
+    features, written = made_features(tmp_path / "f", NAMES), tmp_path / "set" / "dataset.json"
+    assert prepare(tmp_path, features) == 0
+    digest, before = index.open_dataset(tmp_path / "set").digest, written.read_bytes()
+    (tmp_path / "moved").mkdir()
+    assert prepare(tmp_path, features.rename(tmp_path / "moved" / "f")) == 0  # by its name
+    assert "nothing to do" in capsys.readouterr().out
+    listed = tmp_path / "others.txt"
+    listed.write_text("video_00001\n")
+    assert prepare(tmp_path, tmp_path / "moved" / "f", "--evaluation-ids", listed) == 2
+    message = capsys.readouterr().err
+    assert "made with --evaluation-ids (not given), asked for is --evaluation-ids oth" in message
+    assert written.read_bytes() == before
+    shutil.rmtree(tmp_path / "set")
+    assert prepare(tmp_path, tmp_path / "moved" / "f", "--allow-missing") == 0
+    assert index.open_dataset(tmp_path / "set").digest == digest  # nothing was missing
+    assert prepare(tmp_path, tmp_path / "moved" / "f", "--output", tmp_path / "x", "--fold=0") == 2
+    assert "youcook2 does not take --fold" in capsys.readouterr().err
+
+
 def test_absent_features_stop_it_or_are_counted(tmp_path, capsys):
     features = made_features(tmp_path / "f", NAMES[1:3])
     assert prepare(tmp_path, features) == 2
@@ -240,12 +261,14 @@ def test_made_files_of_the_other_forms(tmp_path):
     (tmp_path / "MSRVTT_data.json").write_text(json.dumps(content))
     (tmp_path / "test.csv").write_text("key,vid_key,video_id,sentence\nret0,msr2,video2,a clip\n")
     files = tmp_path / "MSRVTT_data.json", tmp_path / "test.csv"
-    expected = {"9k": ["video0", "video1"], "7k": ["video0"], "full": ["video0"]}
+    expected = {"9k": ["video0", "video1"], "7k": ["video0", "video1"], "full": ["video0"]}
     for training, names in expected.items():
         corpus = msrvtt.read(*files, training)
         assert [video.name for video in corpus.splits["train"]] == names
     assert len(corpus.splits["train"][0].segments) == 2
     assert corpus.protocols["test_1ka"] == "msrvtt_csv_1"
+    with pytest.raises(index.DatasetError, match="give --test-csv MSRVTT_JSFUSION_test.csv"):
+        msrvtt.read(files[0])  # it would train on the test
     assert corpus.protocols["validation"] == "msrvtt_full_validation"
 
 

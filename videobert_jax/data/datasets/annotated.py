@@ -92,11 +92,13 @@ class Corpus:
 class Choices:
     """evaluation_ids: videos that no training split may have, beside the corpus' own evaluation
     splits. keep_overlap: leave them in, for whoever evaluates on nothing of it. allow_missing:
-    build without the videos whose features are absent."""
+    build without the videos whose features are absent. asked: option -> what was given, to tell
+    the dataset from others that would be made at the same place."""
 
     evaluation_ids: Collection[str] = ()
     keep_overlap: bool = False
     allow_missing: bool = False
+    asked: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def segments_of(
@@ -160,6 +162,7 @@ def write(
             "asserted_contract": list(source.asserted),
             "overlap_removed": removed,
             "overlap_kept": choices.keep_overlap,
+            index.ASKED: dict(choices.asked),
         }
         | ({"label_surface_forms": corpus.surface_forms} if corpus.surface_forms else {})
         | ({"task_steps": corpus.task_steps} if corpus.task_steps else {}),

@@ -8,7 +8,11 @@ from videobert_jax.data import datasets, index, video_ids
 from videobert_jax.data.datasets.annotated import AnnotatedVideo, Corpus
 from videobert_jax.data.segments import Segment
 
-TRAINING = {"7k": ("train",), "9k": ("train", "validate", "test"), "full": ("train",)}
+TRAINING = {
+    "7k": ("train", "validate"),
+    "9k": ("train", "validate", "test"),
+    "full": ("train",),
+}
 WHOLE_CLIP = 3600.0  # seconds; a sentence tells of its whole clip: the features say where that ends
 
 _CLIP = re.compile(r"(?:video|msr)?(\d+)")  # JSFusion writes msr7010, MSRVTT-QA 7010
@@ -32,9 +36,10 @@ def read(
     """MSRVTT_data.json (`videos [{video_id, split}]`, `sentences [{video_id, caption}]`) and the
     1k-A test (csv with video_id and sentence: MSRVTT_JSFUSION_test.csv).
 
-    training: "9k" all but the 1k-A test (Gabeur et al. 2020), "7k" the official training videos
-    (Miech et al. 2019), "full" the official split in three. Every sentence of a clip is an example.
-    Raises DatasetError on other forms.
+    training: "9k" all but the 1k-A test (Gabeur et al. 2020), "7k" the official training and
+    validation videos, 7,010 (Miech et al. 2019), "full" the official split in three. Every sentence
+    of a clip is an example. Raises DatasetError on other forms, and on "9k" without the test that
+    it leaves out.
     """
     corpus = Corpus("msrvtt", f"MSR-VTT (Xu et al. 2016), training {training}", {}, {})
     tested: set[str] = set()
@@ -59,6 +64,11 @@ def _add_captions(corpus: Corpus, content: dict[str, Any], training: str, tested
         raise index.DatasetError("MSRVTT_data.json: no videos or no sentences; expected both lists")
     if training not in TRAINING:
         raise index.DatasetError(f"--training={training}: expected one of {', '.join(TRAINING)}")
+    if training == "9k" and not tested:
+        raise index.DatasetError(
+            "--training=9k is all clips but those of the 1k-A test: give --test-csv "
+            "MSRVTT_JSFUSION_test.csv, or --training=7k or full"
+        )
     split_of = {video_ids.canonical(v["video_id"]): v["split"] for v in content["videos"]}
     captions: dict[str, list[str]] = {}
     for sentence in content["sentences"]:

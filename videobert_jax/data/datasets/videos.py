@@ -2,6 +2,7 @@
 
 import hashlib
 import pathlib
+import types
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,12 +21,13 @@ def write(
     output: pathlib.Path,
     validation_fraction: float,
     failures: Iterable[dict[str, Any]] = (),
+    asked: Mapping[str, str] = types.MappingProxyType({}),
 ) -> index.Dataset:
     """The dataset of all videos of `source`, with `failures.jsonl` where something was left out.
 
     `said`: the file of a video's transcript, whose sentences are its examples. Without one, or with
     a damaged one, runs of 16 seconds are, without captions. `validation_fraction` of the videos,
-    chosen by a hash of their names, make the split `validation`.
+    chosen by a hash of their names, make the split `validation`. asked: as of annotated.Choices.
     """
     told = list(failures)
 
@@ -39,7 +41,11 @@ def write(
         output,
         NAME,
         source.contract,
-        metadata={"regime": "text_video", "notes": "videos of one's own with their transcripts"},
+        metadata={
+            "regime": "text_video",
+            "notes": "videos of one's own with their transcripts",
+            index.ASKED: dict(asked),
+        },
         num_videos={split: len(names) for split, names in splits.items()},
     )
     for split, names in splits.items():
