@@ -302,7 +302,7 @@ def optimizer() -> ml_collections.ConfigDict:
             "b1": 0.9,
             "b2": 0.98,
             "eps": 1e-6,
-            "clip_norm": 1.0,
+            "clip_norm": 1.0,  # of all gradients together; 0: they are not clipped
             # Learning rate of a layer: times this to the power of what stands above it, so that
             # heads have all of it and embeddings least; 1 all alike. ELECTRA (Clark et al. 2020)
             # has 0.8, 0.9 for its large model

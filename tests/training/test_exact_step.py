@@ -1,5 +1,6 @@
 """The exact step: bit for bit the same on every mesh, and up to rounding the ordinary one."""
 
+import dataclasses
 import os
 import pathlib
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from tests import fakes
 from videobert_jax import configuration, schema
+from videobert_jax.models.config import BertConfig
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.sharding import partitioning
@@ -115,6 +117,21 @@ def test_it_is_the_ordinary_step_up_to_rounding(reference: Any):
         found.params,
         expected.params,
     )
+
+
+def test_a_frozen_bert_is_whole_where_devices_hold_its_parts():
+    run, mesh = settings(), meshes.create_mesh(meshes.MeshConfig(1, 2, 1), jax.devices()[:2])
+    network = configuration.resolve_model(run, vocabulary_size=300, feature_dim=fakes.FEATURE_DIM)
+    bert = BertConfig(48, 2, 40, 1, "relu", 1e-12)
+    text = dataclasses.replace(network.text, num_layers=0, input="bert_vectors", bert=bert)
+    model = VideoBert(dataclasses.replace(network, text=text, norm="post"))
+    frozen = dataclasses.replace(run.optimizer, frozen=("text_tower",))
+    rule = optimizer.create_rule(frozen, run.training.num_steps, model)
+    step = abstract_step.of(run, model, rule, mesh, fakes.PACKED_SHAPE)
+    constants = manifest.named_leaves(step.state.constants)
+    assert any("fsdp" in str(leaf.sharding.spec) for leaf in constants.values())
+    assert "text_encoder" in rule.frozen and "text_encoder" not in step.state.params
+    assert step.traced is not None
 
 
 def test_accumulation_is_the_same_program():

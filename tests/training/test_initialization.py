@@ -284,6 +284,8 @@ def test_another_tokenizer_or_other_features_are_refused(tiny_run, tmp_path: pat
             {"video": {"input_normalization": "none"}},
             "input_normalization is 'none', 'standardize'",
         ),
+        (["masked_video_head"], {"video": {"input_normalization": "none"}}, "input_normalization"),
+        (["bag_of_words_head"], {"video": {"input_normalization": "none"}}, None),  # of the tower
         (["text_encoder"], {"video": {"input_normalization": "none"}}, None),
         (["cross_encoder"], {"dropout_rate": 0.3, "remat": "dots"}, None),
     ],

@@ -91,12 +91,12 @@ class VideoEmbedding(nn.Module):
     def mix(
         self, features: Float[Array, "b v c"], real: Bool[Array, "b v"]
     ) -> Float[Array, "b v c"]:
-        """While training, every row's clips with a share of the next row's.
+        """While training, every row's clips with a share of the row's before.
 
         The share is uniform in [0, input_mixing_rate], one a row. Mixup (Zhang et al. 2018) of
         the inputs alone: what is to be told of a row stays its own, so that few videos are told
         by what they show rather than by what sets them apart. Rows come shuffled, so that the
-        next one is any.
+        one before is any.
         """
         rate = self.config.video.input_mixing_rate
         if rate == 0.0 or not self.has_rng("dropout"):

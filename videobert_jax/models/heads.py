@@ -1,6 +1,7 @@
 """Heads: pieces, clips, matching and the joint space. They see gathered positions only."""
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -229,4 +230,19 @@ class JointHead(nn.Module):
         self.log_scale = parameter(self, "log_scale", init, (), ())
 
     def scale(self) -> Float[Array, ""]:
-        return jnp.minimum(jnp.exp(self.log_scale), MAXIMUM_SCALE)
+        return jnp.exp(_within_limit(self.log_scale))
+
+
+def with_limited_scale(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters by module, the logarithm of the scale of similarities at its limit where an update
+    brought it beyond (CLIP, Radford et al. 2021, section 2.5): there it would have no gradient, and
+    stay for good."""
+    if "joint_head" not in params:
+        return params
+    head = params["joint_head"]
+    return {**params, "joint_head": {**head, "log_scale": _within_limit(head["log_scale"])}}
+
+
+def _within_limit(log_scale: Float[Array, ""]) -> Float[Array, ""]:
+    limit = math.log(MAXIMUM_SCALE)
+    return jnp.where(log_scale > limit, limit, log_scale)  # at the limit the gradient is whole

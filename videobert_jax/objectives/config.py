@@ -33,6 +33,13 @@ EXTRA_SETTING = "objectives.extra"
 EXTRA_NAMES = ("weight", "total")  # what a module of another package offers as an objective
 
 
+def _require_temperature(objective: str, temperature: float) -> None:
+    if not temperature > 0:
+        raise ValueError(
+            f"objectives.{objective}.temperature={temperature}; expected more than 0, such as 0.07."
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class MaskedLanguageConfig:
     weight: float
@@ -42,6 +49,9 @@ class MaskedLanguageConfig:
 class MaskedVideoConfig:
     weight: float
     temperature: float
+
+    def __post_init__(self) -> None:
+        _require_temperature("masked_video", self.temperature)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,11 +126,7 @@ class TokenContrastiveConfig:
     chunks: int
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ValueError(
-                f"objectives.token_contrastive.temperature={self.temperature}; expected more than "
-                "0, such as 0.07."
-            )
+        _require_temperature("token_contrastive", self.temperature)
         if self.chunks < 1:
             raise ValueError(
                 f"objectives.token_contrastive.chunks={self.chunks}; expected 1 or more."

@@ -33,7 +33,7 @@ def draw_uniform(key: Key[Array, ""], rows: int, examples: int) -> Mismatch:
     low = 1 if rows > 1 else 0
     shift = jax.random.randint(row_key, (), low, max(rows, low + 1))
     rotation = (
-        jax.random.randint(segment_key, (), 0 if rows > 1 else examples - 1, examples)
+        jax.random.randint(segment_key, (), 0 if rows > 1 else 1, examples)
         if examples > 1
         else jnp.zeros((), jnp.int32)
     )

@@ -20,6 +20,17 @@ class OptimizerConfig:
     spike_factor: float
 
     def __post_init__(self) -> None:
+        for name in ("learning_rate", "warmup_steps", "weight_decay", "clip_norm"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"optimizer.{name}={getattr(self, name)} is less than 0.")
+        for name in ("b1", "b2"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(
+                    f"optimizer.{name}={getattr(self, name)} is outside [0, 1); Adam's moments "
+                    "keep so much of what they were."
+                )
+        if not self.eps > 0:
+            raise ValueError(f"optimizer.eps={self.eps}; expected more than 0, such as 1e-8.")
         if self.spike_factor and self.spike_factor <= 1.0:
             raise ValueError(
                 f"optimizer.spike_factor={self.spike_factor} would skip every other update; give a "

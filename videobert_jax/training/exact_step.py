@@ -114,8 +114,10 @@ class _Step:
         self.config, self.layouts = config, layouts
         self.apart = functools.partial(_apart, state.step >= 0)
         self.params = shards.gathered(state.params, layouts.params)
-        frozen = {name: self.params[name] for name in sorted(rule.frozen)}
-        self.given = {"params": frozen, "constants": state.constants}  # what never learns
+        # What never learns; a frozen module of no layers has no parameters.
+        frozen = {name: self.params[name] for name in sorted(rule.frozen & self.params.keys())}
+        constants = shards.gathered(state.constants, layouts.constants)
+        self.given = {"params": frozen, "constants": constants}
         self.count = batch.example_ids.shape[0]
         self.turns = jnp.where(state.step >= 0, self.count, 0)
         first = jax.lax.axis_index(meshes.BLOCK_AXES) * self.count
@@ -286,7 +288,7 @@ class _Step:
         ) -> Any:
             trainable = rule.trainable(before)
             updates, opt_state = rule.update(gradients, opt_state, trainable, norm)
-            updated: Any = optax.apply_updates(trainable, updates)
+            updated = rule.applied(updates, trainable)
             average = rule.averaged(ema, {**before, **updated})
             rate = jnp.asarray(rule.schedule(step), jnp.float32)
             return updates, updated, opt_state, average, rate

@@ -22,12 +22,12 @@ OF_TOKENIZER = {"text_embedding", "masked_language_head", "bag_of_words_head", "
 OF_FEATURES = {"video_embedding", "masked_video_head"}
 # Settings of the model that change what is computed and no shape.
 OF_SETTINGS = ("norm", "bag_of_words_reads", *resume_rules.FUNCTION.split())
-# Those of one part, by which they are compared; others are of all.
+# Those of one part, by which they are compared; others are of all. What is done to features is of
+# every part that reads them.
 _PART_OF = {
-    "bag_of_words_reads": "bag_of_words_head",
-    "text.bert.activation": "text_embedding",
-    "text.bert.norm_epsilon": "text_embedding",
-    "video.input_normalization": "video_embedding",
+    "bag_of_words_reads": {"bag_of_words_head"},
+    "text.bert.activation": {"text_embedding"},
+    "text.bert.norm_epsilon": {"text_embedding"},
 }
 _CONSTANTS = "constants/"
 _SHOWN = 8
@@ -99,10 +99,14 @@ def require_compatible(
             f"workdir {tokenizer_digest[:12]}: its piece ids would mean other words. Use a new "
             "--workdir, which takes the tokenizer over, or leave the text out of init.modules."
         )
+    of_features = set(OF_FEATURES)
+    if bundle.config.bag_of_words_reads == FEATURES:
+        of_features |= {"bag_of_words_head"}
+    parts_of = {**_PART_OF, "video.input_normalization": of_features}
     compared = {
         name: (operator.attrgetter(name)(model), operator.attrgetter(name)(bundle.config))
         for name in OF_SETTINGS
-        if _PART_OF.get(name) in (None, *names)
+        if name not in parts_of or parts_of[name] & set(names)
     }
     if differing := [
         f"model.{name} is {ours!r}, {theirs!r} there"
@@ -113,9 +117,6 @@ def require_compatible(
             f"init.checkpoint {bundle.name} learnt as another network of the same shapes: "
             f"{'; '.join(differing)}. Say the same, or leave the part out of init.modules."
         )
-    of_features = set(OF_FEATURES)
-    if bundle.config.bag_of_words_reads == FEATURES:
-        of_features |= {"bag_of_words_head"}
     if of_features & set(names):
         contract.verify_against(
             bundle.contract, found="the dataset", expected=f"init.checkpoint {bundle.name}"

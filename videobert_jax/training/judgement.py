@@ -3,7 +3,9 @@
 import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float
 
 from videobert_jax.models.videobert import VideoBert
@@ -52,16 +54,29 @@ def next_state(
     opt_state: Any,
     average: Any,
 ) -> TrainState:
-    """The state behind a step, whose number counts in any case.
+    """The state behind a step, whose number counts in any case, for the schedule too.
 
     trainable, updated: the parameters that learn, as they are and as the update has them.
     """
     chosen = functools.partial(guard.chosen, allowed)
+    opt_state = _counted(chosen(opt_state, state.opt_state), opt_state)
     return TrainState(
         step=state.step + 1,
         params={**state.params, **chosen(updated, trainable)},
         constants=state.constants,
-        opt_state=chosen(opt_state, state.opt_state),
+        opt_state=opt_state,
         ema=chosen(average, state.ema),
         window=window,
+    )
+
+
+def _counted(chosen: Any, updated: Any) -> Any:
+    """The chosen state of the optimizer, its schedule one step on as the update has it: one that
+    stood still would lag behind the step for good, and its last rates never come."""
+
+    def is_count(node: Any) -> bool:
+        return isinstance(node, optax.ScaleByScheduleState)
+
+    return jax.tree.map(
+        lambda old, new: new if is_count(new) else old, chosen, updated, is_leaf=is_count
     )

@@ -19,7 +19,8 @@ class Means:
 
     def mean(self, name: str, total: Float[Array, ""]) -> Float[Array, ""]:
         """Mean of an objective, 0 where nothing of it is in the batch."""
-        return total / jnp.maximum(self.weights[name], 1.0)
+        weight = self.weights[name]
+        return total / jnp.where(weight > 0, weight, 1.0)
 
     def weighted(self, totals: Totals) -> Float[Array, ""]:
         """Sum of the objectives' means, each times its weight in the config."""

@@ -1,6 +1,7 @@
 """AdamW with warm-up and cosine; its decay mask and rates of layers go by logical axis names."""
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -14,8 +15,10 @@ from videobert_jax.training import state
 from videobert_jax.training.config import OptimizerConfig
 from videobert_jax.training.update_rule import UpdateRule, outside
 
-# A leaf decays iff it is a matrix, and the axes say so: biases and norms have none of these
-# names. The number of dimensions does not say it, for scanned layers stack biases into matrices.
+# A leaf decays iff it is a matrix with one of these axes, which biases and norms do not have: the
+# number of dimensions does not say it, for scanned layers stack biases into matrices. Two matrices
+# have neither and do not decay: centroids of visual words, which are what was clustered, and the
+# linear bag of words over features, which dropout keeps small.
 DECAYED_AXES = ("embed", "joint", "extra")
 
 
@@ -108,7 +111,7 @@ def _create_rule(
     schedule = learning_rate(config, num_steps)
     frozen = frozenset(module_names(config.frozen, network.modules))
     transformations = [
-        clip(config.clip_norm),
+        clip(config.clip_norm or math.inf),
         optax.adamw(
             schedule,
             b1=config.b1,

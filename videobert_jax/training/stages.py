@@ -204,7 +204,9 @@ def carry_over(before: TrainState, stage: Stage) -> tuple[TrainState, str]:
 
     Leaves of the optimizer and of the moving average go on where both stages have them, but for the
     schedule's step; others begin as they would in a new run, the average from the parameters. So
-    does the guard's window: another loss has another size.
+    does the guard's window: another loss has another size. Moments that begin are not corrected for
+    their bias, since Adam's count is one for all and goes on: an update is 0.7 times as large at
+    first, and up to 1.6 times around the 14th step (b2 0.98), for which a stage has its warm-up.
     """
     had, wanted = (_changing(whole) for whole in (before, stage.step.state))
     carried, structs = manifest.named_leaves(had), manifest.named_leaves(wanted)

@@ -46,7 +46,7 @@ def train_step(
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """(next state, metrics) of one global batch.
 
-    An update that `guard` does not allow leaves params, average and optimizer as they were
+    An update that `guard` does not allow leaves params, average and moments as they were
     (`update_skipped` 1) and the step counts. An objective's metric is its mean, NaN where its
     weight is 0. `tokens` are those that are no padding, `model_flops` what they need.
     """
@@ -61,7 +61,7 @@ def train_step(
     trainable = rule.trainable(before)
     gradient_norm = optax.tree.norm(gradients)
     updates, opt_state = rule.update(gradients, state.opt_state, trainable, gradient_norm)
-    updated: Any = optax.apply_updates(trainable, updates)
+    updated = rule.applied(updates, trainable)
     rate = jnp.asarray(rule.schedule(state.step), jnp.float32)
     allowed, window, metrics = judgement.of_update(
         problem.means,

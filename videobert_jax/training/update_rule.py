@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from videobert_jax.models import heads
 from videobert_jax.training import guard
 
 
@@ -46,6 +47,10 @@ class UpdateRule:
         parts. gradient_norm: of the whole gradients, by which they are clipped."""
         optimizer = optax.with_extra_args_support(self.optimizer)
         return optimizer.update(gradients, opt_state, params, gradient_norm=gradient_norm)
+
+    def applied(self, updates: Any, params: Any) -> Any:
+        """What is trainable, with its updates."""
+        return heads.with_limited_scale(optax.apply_updates(params, updates))
 
     def window(self) -> Any:
         """The guard's window with which a run or stage begins; None without spike_factor."""
