@@ -39,3 +39,18 @@ def test_a_step_that_is_yet_to_come_has_given_nothing_of_what_is_left_out_before
     assert left_out.given_before(parts, FIRST, 12) == 2
     assert left_out.batch_of(parts, FIRST, 12) == 5
     assert left_out.stretches(parts, FIRST, 12, 12) == (range(5, 5),)
+
+
+def test_a_batch_that_was_left_out_never_comes_again():
+    """By a list of the batches that are left, out of which each time those that were taken from
+    some step on are struck, whatever was struck before, and of steps before or behind."""
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        left, parts = list(range(200)), []
+        for _ in range(random.integers(1, 6)):
+            step, batches = int(random.integers(FIRST, END)), int(random.integers(1, 8))
+            parts.append(LeftOut(step, batches))
+            del left[step - FIRST : step - FIRST + batches]
+        own = left_out.of_stage([LeftOut(3, 9), *parts, LeftOut(END, 4)], FIRST, END)
+        found = [left_out.batch_of(own, FIRST, step) for step in range(FIRST, END)]
+        assert found == left[: END - FIRST], parts

@@ -15,7 +15,13 @@ import pytest
 from tests.integration import runs
 from videobert_jax.cli import main
 from videobert_jax.data.block import BlockBuilder
-from videobert_jax.training import checkpoint_bundle, checkpoint_folder, rollback
+from videobert_jax.training import (
+    checkpoint_bundle,
+    checkpoint_folder,
+    lease,
+    rollback,
+    run_under_way,
+)
 
 BATCH = runs.SETTINGS["data.blocks_per_batch"]
 SETTINGS = {
@@ -65,6 +71,7 @@ def test_a_run_goes_back_and_ends_as_if_the_bad_batches_had_never_been(
     assert record["positions"] == [{"train": [7 * 32, 10 * 32]}]
     assert [line["step"] for line in runs.figures(gone)] == list(range(1, 17))
     assert not any(line["update_skipped"] for line in runs.figures(gone))
+    assert [path.name for path in (gone / "leases").iterdir()] == ["1.json"]  # it is one start
 
     def without(self: BlockBuilder, k: int):
         return build(self, k if k < 7 * BATCH else k + 3 * BATCH)
@@ -96,6 +103,23 @@ def test_what_was_left_out_stays_so_when_the_run_is_killed_and_goes_on(
     assert runs.figures(tmp_path) == runs.figures(gone)
     (record,) = json.loads((tmp_path / "rollbacks.json").read_text())["rollbacks"]
     assert record["finished"] and record["deleted_steps"] == [9]
+
+
+def test_a_start_that_was_followed_deletes_nothing_of_the_later_one(
+    tiny_dataset: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    spoil(monkeypatch, 7, 8, 9)
+    leave = run_under_way.RunUnderWay.leave
+
+    def followed(training: run_under_way.RunUnderWay) -> None:
+        leave(training)
+        lease.take(tmp_path)
+
+    monkeypatch.setattr(run_under_way.RunUnderWay, "leave", followed)
+    with pytest.raises(lease.LeaseError, match="was started again while this process"):
+        runs.train(tmp_path, tiny_dataset, **SETTINGS)
+    assert checkpoint_folder.manifest_steps(tmp_path) == [3, 6, 9]
+    assert not (tmp_path / rollback.ROLLBACKS_FILE).exists()
 
 
 def test_a_run_that_stays_bad_goes_back_as_often_as_it_may_and_ends_with_finite_parameters(

@@ -11,6 +11,22 @@ class LeftOut(NamedTuple):
     batches: int
 
 
+def of_stage(left_out: Sequence[LeftOut], first_step: int, end: int) -> tuple[LeftOut, ...]:
+    """Those of the stage of these steps, oldest first, each at the step that it is before by now:
+    what was left out later, at an earlier step, brought all batches behind so much nearer."""
+    found: list[LeftOut] = []
+    for new in left_out:
+        if first_step <= new.step < end:
+            found = [
+                each._replace(step=max(new.step, each.step - new.batches))
+                if each.step > new.step
+                else each
+                for each in found
+            ]
+            found.append(new)
+    return tuple(found)
+
+
 def batch_of(left_out: Sequence[LeftOut], first_step: int, step: int) -> int:
     """The number, from 0 in its stage, of the batch that a step of the run takes."""
     return step - first_step + sum(each.batches for each in left_out if each.step <= step)

@@ -173,7 +173,7 @@ def _builders(
         ]
         builders.append(_builder(stage, sources, of_stage, tokenizer, words, given, lists))
         end = first_step + stage.training.num_steps
-        own = [each for each in left if first_step <= each.step < end]
+        own = left_out.of_stage(left, first_step, end)
         batches = left_out.given_before(own, first_step, end)
         given = builders[-1].blocks_given(batches * stage.data.blocks_per_batch)
         first_step = end

@@ -12,6 +12,7 @@ import socket
 import time
 
 from videobert_jax.files import atomic, storage
+from videobert_jax.training import processes
 from videobert_jax.training.checkpoint_errors import CheckpointError
 
 LEASES = "leases"
@@ -56,6 +57,19 @@ def take(workdir: storage.Path) -> Lease:
         except FileExistsError:
             continue  # another start was faster, and is the one before this
         return Lease(workdir, number)
+
+
+def require_last(held: Lease | None) -> None:
+    """Raises LeaseError in every process where the run was started once more since. held: what the
+    first process has."""
+    said = ""
+    if held is not None:
+        try:
+            held.require_last()
+        except LeaseError as error:
+            said = str(error)
+    if said := processes.texts_of_all(said.encode())[0].decode():
+        raise LeaseError(said)
 
 
 def _path(workdir: storage.Path, number: int) -> storage.Path:

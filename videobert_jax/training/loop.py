@@ -21,6 +21,7 @@ from videobert_jax.training import (
     goodput,
     initialization,
     inputs,
+    lease,
     metric_writers,
     peers,
     preemption,
@@ -105,18 +106,20 @@ def _take_all(
     start: _Start, left: Sequence[LeftOut], stop: Callable[[int], bool] | None, *, begins: bool
 ) -> TrainResult:
     """All steps, opened anew after each time that the run goes back."""
+    held: lease.Lease | None = None
     while True:
         with start.attended.clock.spent_on(wall_time.START):
-            training = _opened(start, left, begins=begins)
+            training = _opened(start, left, held, begins=begins)
         try:
             result = training.take_steps(stop)
         except rollback.DivergenceError as error:
             training.leave()
+            lease.require_last(training.lease)  # what would be deleted may be a later start's
             start.attended.signal.release()  # the newest checkpoint is the state that goes on
             leaves_out, most = training.leaves_out(error), start.run.training.max_rollbacks
             made = rollback.roll_back(start.workdir, error, leaves_out, most)
             say(f"{error} {made}")
-            left, begins = (*left, *made.left_out), False
+            left, held, begins = (*left, *made.left_out), training.lease, False
         except BaseException:
             training.checkpointer.abandon()
             raise
@@ -125,7 +128,9 @@ def _take_all(
             return result
 
 
-def _opened(start: _Start, left: Sequence[LeftOut], *, begins: bool) -> RunUnderWay:
+def _opened(
+    start: _Start, left: Sequence[LeftOut], held: lease.Lease | None, *, begins: bool
+) -> RunUnderWay:
     """The run with its inputs, and with its state on the devices."""
     run, workdir = start.run, start.workdir
     init, published = run.init, None  # a run that goes on needs what it began with no more
@@ -144,7 +149,7 @@ def _opened(start: _Start, left: Sequence[LeftOut], *, begins: bool) -> RunUnder
     if published is not None:
         inputs.require_bert(opened, published)
     training = RunUnderWay(
-        run, start.accepted, workdir, mesh, opened, start.evaluators, start.attended, left
+        run, start.accepted, workdir, mesh, opened, start.evaluators, start.attended, left, held
     )
     try:
         training.begin(initial, published)

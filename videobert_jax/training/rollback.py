@@ -84,7 +84,7 @@ def read(workdir: storage.Path) -> tuple[Rollback, ...]:
 
 
 def left_out(rollbacks: Sequence[Rollback]) -> tuple[LeftOut, ...]:
-    """What all rollbacks together leave out."""
+    """What all rollbacks together leave out, oldest first, at the steps of when they were."""
     return tuple(part for each in rollbacks for part in each.left_out)
 
 

@@ -68,7 +68,9 @@ class RunUnderWay:
         evaluators: Sequence[evaluation.Evaluator],
         attended: Attended,
         left: Sequence[LeftOut],
+        held: lease.Lease | None,
     ) -> None:
+        """held: the lease of this start, where it opens the run once more."""
         self.times, self.clock = attended.times, attended.clock
         self.signal, self.watch = attended.signal, attended.watch
         self.run, self.config, self.workdir = run, accepted.config, workdir
@@ -83,7 +85,7 @@ class RunUnderWay:
             casts="parameter_dtypes" in accepted.allowed,
         )
         self.accepted, self.data_changes = accepted, list[str]()
-        self.lease: lease.Lease | None = None  # of process 0, once the processes agree
+        self.lease = held  # of process 0, once the processes agree
         self.state: Any = None
         self.start = 0
 
@@ -91,7 +93,7 @@ class RunUnderWay:
         """Restores the newest verified step, or makes the state of step 0; says which."""
         data = configuration.flat_settings(self.stages[0].data_state(0))
         processes.require_agreement("the data", data)
-        if jax.process_index() == 0:
+        if jax.process_index() == 0 and self.lease is None:
             self.lease = lease.take(self.workdir)
             self.times.open(self.lease)
         with self.clock.spent_on(wall_time.RESTORE):

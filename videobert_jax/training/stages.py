@@ -187,7 +187,7 @@ def create(
     named = zip(run.in_stages().items(), inputs.builders, strict=True)
     for number, ((name, stage), builder) in enumerate(named):
         end = first_step + stage.training.num_steps
-        own = tuple(each for each in left if first_step <= each.step < end)
+        own = left_out.of_stage(left, first_step, end)
         created.append(Stage(number, name, first_step, stage, model, mesh, builder, own))
         first_step = end
     return tuple(created)

@@ -50,7 +50,8 @@ class UpdateRule:
 
     def applied(self, updates: Any, params: Any) -> Any:
         """What is trainable, with its updates."""
-        return heads.with_limited_scale(optax.apply_updates(params, updates))
+        updated: Any = optax.apply_updates(params, updates)
+        return heads.with_limited_scale(updated)
 
     def window(self) -> Any:
         """The guard's window with which a run or stage begins; None without spike_factor."""
