@@ -1,7 +1,9 @@
-"""A run whose texts are transcripts: what is opened, read, written and remembered."""
+"""What a run opens, reads, writes and remembers; of most tests its texts are transcripts."""
 
+import contextlib
 import dataclasses
 import pathlib
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 from tests import bundles, fakes
 from videobert_jax import configuration
 from videobert_jax.data import data_state, writer
-from videobert_jax.training import inputs, run_record
+from videobert_jax.files import atomic
+from videobert_jax.training import changed_settings, inputs, run_record
 
 TINY = str(pathlib.Path(__file__).resolve().parents[2] / "configs" / "tiny.py")
 SAID, WRITTEN = "hello and welcome to my kitchen", "cut the onion"
@@ -36,6 +39,18 @@ def configured(dataset: pathlib.Path, transcripts: str) -> ml_collections.Config
     config.data.text_length = config.data.target_length = 32
     config.data.sources.main.transcripts = transcripts
     return config
+
+
+def write_record(workdir: pathlib.Path, config: dict[str, Any], opened: inputs.RunInputs) -> None:
+    run_record.write(
+        workdir,
+        config,
+        model=opened.model,
+        contract=opened.contract,
+        trained_on=opened.trained_on,
+        answers=opened.answers,
+        clip_labels=opened.clip_labels,
+    )
 
 
 def test_transcripts_are_read_and_captions_written(dataset, tmp_path):
@@ -88,19 +103,44 @@ def test_a_run_that_goes_on_keeps_the_heads_that_it_took_over(dataset, tmp_path)
     run = settings(dataset, "narration")
     begun = inputs.open_inputs(run, tmp_path, None, None, begins=True)
     trained_on = {**begun.trained_on, "heads": ["answer_head"], "video_names": ["soup"]}
-    run_record.write(
-        tmp_path,
-        configuration.to_json(configured(dataset, "narration")),
-        model=begun.model,
-        contract=begun.contract,
-        trained_on=trained_on,
-        answers=(),
-        clip_labels=(),
-    )
+    config = configuration.to_json(configured(dataset, "narration"))
+    write_record(tmp_path, config, dataclasses.replace(begun, trained_on=trained_on))
     gone_on = inputs.open_inputs(run, tmp_path, None, None, begins=False).trained_on
     assert gone_on["heads"] == sorted({"answer_head", *begun.trained_on["heads"]})
     assert gone_on["video_names"] == ["soup", "stew"]
     assert gone_on["datasets"] == begun.trained_on["datasets"]
+
+
+@pytest.mark.parametrize("begun_before", [False, True])
+def test_a_start_that_was_killed_between_the_files_of_its_record_begins_anew(
+    dataset, tmp_path, monkeypatch, begun_before
+):
+    run, config = settings(dataset, ""), configuration.to_json(configured(dataset, ""))
+    opened = inputs.open_inputs(run, tmp_path, None, None, begins=True)
+    if begun_before:  # and ended before a step was saved; its features were made otherwise
+        other = dataclasses.replace(opened.contract, backbone="s3d")
+        write_record(tmp_path, config, dataclasses.replace(opened, contract=other))
+    write, written = atomic.write_json, []
+
+    def killed_after(number: int) -> None:
+        def write_json(path: pathlib.Path, value: Any) -> None:
+            if len(written) == number:
+                raise KeyboardInterrupt
+            write(path, value)
+            written.append(path.name)
+
+        written.clear()
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr(atomic, "write_json", write_json)
+            write_record(tmp_path, config, opened)
+
+    for number in range(4):
+        killed_after(number)
+        assert len(written) == min(number, 3)
+        changed_settings.accept(tmp_path, config)
+        again = inputs.open_inputs(run, tmp_path, None, None, begins=True)
+        assert again.tokenizer.model == opened.tokenizer.model
+    assert run_record.read(tmp_path).contract == opened.contract
 
 
 def test_transcripts_that_cannot_be_used_are_said(dataset, tmp_path):

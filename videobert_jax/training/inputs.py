@@ -82,7 +82,11 @@ def open_inputs(
         if begins
         else _recorded(workdir, main.contract)
     )
-    tokenizer = _tokenizer(run, workdir, sources, initial, bert)
+    tokenizer = (
+        _begun_tokenizer(run, workdir, sources, initial, bert)
+        if begins
+        else tokenizers.Tokenizer(run_record.read(workdir).tokenizer_model)
+    )
     model = configuration.resolve_model(
         run, vocabulary_size=tokenizer.size, feature_dim=main.contract.dim
     )
@@ -248,7 +252,7 @@ def _path_of(run: RunConfig):
     return path_of
 
 
-def _tokenizer(
+def _begun_tokenizer(
     run: RunConfig,
     workdir: storage.Path,
     sources: Sources,
@@ -256,10 +260,9 @@ def _tokenizer(
     bert: Bert | None,
 ) -> tokenizers.Tokenizer:
     """The workdir's tokenizer; else that of init.bert; else that of init.checkpoint, where its text
-    parts are taken over; else one trained on the captions."""
+    parts are taken over; else one trained on the captions. The record of an earlier start, which
+    may have been killed while it wrote that, is not asked: none of its steps was saved."""
     path = workdir / run_record.TOKENIZER_FILE
-    if (workdir / run_record.RUN_FILE).is_file():
-        return tokenizers.Tokenizer(run_record.read(workdir).tokenizer_model)
     if jax.process_index() == 0 and not path.is_file():
         if bert is not None:
             model = new_tokenizer(run, sources, bert.vocabulary)

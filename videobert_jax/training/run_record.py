@@ -138,7 +138,8 @@ def write(
     answers: Sequence[str],
     clip_labels: Sequence[str],
 ) -> None:
-    """Writes config.json, run.json and contract.json; tokenizer.model must be there."""
+    """Writes contract.json, run.json and config.json; tokenizer.model must be there. Before a step
+    is saved none of them is read but config.json, which therefore comes last."""
     tokenizer_sha256 = digests.sha256_bytes((workdir / TOKENIZER_FILE).read_bytes())
     atomic.write_json(workdir / CONTRACT_FILE, contract.to_json())
     atomic.write_json(
