@@ -1,13 +1,15 @@
 """A bucket, emulated on this machine, in the place of a disk: files, leases, checkpoints, a run."""
 
+import http
 import json
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.training.test_checkpoint import DATA_STATE, equal, mesh_of, state_on, structs_of
-from videobert_jax.files import atomic, storage
+from videobert_jax.files import atomic, growing, storage
 from videobert_jax.files.growing import GrowingFile
 from videobert_jax.training import (
     checkpoint,
@@ -19,6 +21,8 @@ from videobert_jax.training import (
 
 pytest.importorskip("gcsfs", reason='gcsfs is not installed: pip install "videobert-jax[gcs]"')
 pytest.importorskip("gcp_storage_emulator", reason="the emulator comes with make setup-parity")
+from gcp_storage_emulator import server
+
 from tests import buckets
 
 URL = f"gs://{buckets.BUCKET}"
@@ -88,6 +92,50 @@ def test_what_grows_is_there_after_a_sync_and_goes_on_behind_it(folder: storage.
     second = GrowingFile(path)
     second.write(b"3\n")
     second.close()
+    assert path.read_bytes() == b"1\n2\n3\n"
+
+
+class Refusals:
+    """Requests that write, which the bucket refuses as long as `left` is above 0."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left, handle = 0, server.Router.handle
+
+        def refusing(router: Any, method: str) -> None:
+            if method == "POST" and self.left > 0:
+                self.left -= 1
+                buckets.refuse(router._request_handler, http.HTTPStatus.FORBIDDEN)
+            else:
+                handle(router, method)
+
+        monkeypatch.setattr(server.Router, "handle", refusing)
+
+
+@pytest.fixture
+def refusals(monkeypatch: pytest.MonkeyPatch) -> Refusals:
+    return Refusals(monkeypatch)
+
+
+def test_what_an_upload_in_the_background_failed_to_bring_a_sync_brings(
+    folder: storage.Path, refusals: Refusals, monkeypatch: pytest.MonkeyPatch
+):
+    path = folder / "metrics.jsonl"
+    file = GrowingFile(path)
+    file.write(b"1\n")
+    file.sync()
+    monkeypatch.setattr(growing, "_SECONDS", 0.0)
+    refusals.left = 1
+    file.write(b"2\n")
+    file.flush()  # a run goes on
+    file.sync()
+    assert refusals.left == 0 and path.read_bytes() == b"1\n2\n"
+    refusals.left = 2
+    file.write(b"3\n")
+    file.flush()
+    with pytest.raises(OSError, match="denied"):
+        file.sync()  # a checkpoint does not count without
+    assert path.read_bytes() == b"1\n2\n"
+    file.close()
     assert path.read_bytes() == b"1\n2\n3\n"
 
 

@@ -29,7 +29,7 @@ class GrowingFile:
         self._content = bytearray(path.read_bytes() if path.exists() else b"")
         self._uploader = concurrent.futures.ThreadPoolExecutor(1, "upload")
         self._upload: concurrent.futures.Future | None = None
-        self._uploaded_bytes, self._uploaded_at = len(self._content), time.monotonic()
+        self._uploaded_bytes, self._begun_at = len(self._content), time.monotonic()
 
     def write(self, content: bytes) -> int:
         """Adds bytes; they are in the file after `flush` or, in a bucket, `sync`."""
@@ -45,20 +45,17 @@ class GrowingFile:
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._write_waiting(self._file)
-        elif self._upload is not None and self._upload.done():
-            failed, self._upload = self._upload.exception() is not None, None
-            self._uploaded_bytes = -1 if failed else self._uploaded_bytes
-        elif self._upload is None and time.monotonic() - self._uploaded_at > _SECONDS:
-            self._begin_upload()
+        elif time.monotonic() - self._begun_at > _SECONDS and (
+            self._upload is None or self._upload.done()
+        ):
+            self._upload = self._begin_upload()
 
     def sync(self) -> None:
         """Returns once all that was written is in the file."""
         if self._file is not None:
             self._write_waiting(self._file)
-            return
-        self._finish_upload()
-        self._begin_upload()
-        self._finish_upload()
+        else:
+            self._begin_upload().result()
 
     def close(self) -> None:
         """Syncs and lets go of the file."""
@@ -72,13 +69,12 @@ class GrowingFile:
         while self._waiting:  # a disk that fills up takes a part
             del self._waiting[: file.write(bytes(self._waiting))]
 
-    def _begin_upload(self) -> None:
-        if len(self._content) > self._uploaded_bytes:
-            self._uploaded_bytes, self._uploaded_at = len(self._content), time.monotonic()
-            content = bytes(self._content)
-            self._upload = self._uploader.submit(lambda: self._path.write_bytes(content))
+    def _begin_upload(self) -> concurrent.futures.Future:
+        """Behind one that is under way; where that fails, this one brings what it did not."""
+        self._begun_at = time.monotonic()
+        return self._uploader.submit(self._upload_whole, bytes(self._content))
 
-    def _finish_upload(self) -> None:
-        upload, self._upload = self._upload, None
-        if upload is not None:
-            upload.result()
+    def _upload_whole(self, content: bytes) -> None:
+        if len(content) > self._uploaded_bytes:
+            self._path.write_bytes(content)
+            self._uploaded_bytes = len(content)
