@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from tests.training.test_checkpoint import DATA_STATE, equal, mesh_of, state_on, structs_of
+from tests.training.test_run_under_way import under_way
+from videobert_jax.configuration import RunConfig
 from videobert_jax.files import atomic, growing, storage
 from videobert_jax.files.growing import GrowingFile
 from videobert_jax.training import (
@@ -18,6 +20,7 @@ from videobert_jax.training import (
     checkpoint_verification,
     lease,
 )
+from videobert_jax.training.run_under_way import RunUnderWay
 
 pytest.importorskip("gcsfs", reason='gcsfs is not installed: pip install "videobert-jax[gcs]"')
 pytest.importorskip("gcp_storage_emulator", reason="the emulator comes with make setup-parity")
@@ -161,6 +164,40 @@ def test_a_later_start_takes_the_workdir(folder: storage.Path):
     second.require_last()
     with pytest.raises(lease.LeaseError, match="started again"):
         first.require_last()
+
+
+def test_figures_are_those_of_the_later_start(
+    folder: storage.Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(growing, "_SECONDS", 0.0)
+    path = folder / "metrics.jsonl"
+    first = GrowingFile(path, before_upload=lease.take(folder).require_last)
+    first.write(b"first\n")
+    first.sync()
+    second = GrowingFile(path, before_upload=lease.take(folder).require_last)
+    second.write(b"second\n")
+    second.sync()
+    first.write(b"first again\n")
+    first.flush()  # to an upload in the background
+    with pytest.raises(lease.LeaseError, match="started again"):
+        first.sync()
+    assert path.read_bytes() == b"first\nsecond\n"
+
+
+def test_a_start_that_ends_since_it_was_followed_uploads_no_figures(
+    folder: storage.Path, tiny_run: RunConfig
+):
+    later = b'{"step": 1}\n'
+
+    def be_followed(start: Any) -> None:
+        start.reporter.evaluated(1, "retrieval", {"R1": 0.5}, 0.0)
+        lease.take(folder)
+        atomic.write_bytes(folder / "metrics.jsonl", later)
+        start._require_last()
+
+    with pytest.raises(lease.LeaseError, match="started again"):
+        RunUnderWay.take_steps(under_way(tiny_run, folder, be_followed), None)
+    assert (folder / "metrics.jsonl").read_bytes() == later
 
 
 def opened(folder: storage.Path, keep: int = 3) -> checkpoint.Checkpointer:

@@ -5,6 +5,7 @@ import contextlib
 import io
 import pathlib
 import time
+from collections.abc import Callable
 
 from videobert_jax.files import storage
 
@@ -19,9 +20,12 @@ class GrowingFile:
     lost with the process is what came after the last of them.
     """
 
-    def __init__(self, path: storage.Path) -> None:
-        """Goes on behind what the file holds."""
-        self._path = path
+    def __init__(
+        self, path: storage.Path, before_upload: Callable[[], None] = lambda: None
+    ) -> None:
+        """Goes on behind what the file holds. before_upload: called before each upload; where it
+        raises, nothing is uploaded, and `sync` raises it."""
+        self._path, self._before_upload = path, before_upload
         self._file: io.FileIO | None = None
         if isinstance(path, pathlib.Path):
             self._file, self._waiting = io.FileIO(path, "ab"), bytearray()
@@ -76,5 +80,6 @@ class GrowingFile:
 
     def _upload_whole(self, content: bytes) -> None:
         if len(content) > self._uploaded_bytes:
+            self._before_upload()
             self._path.write_bytes(content)
             self._uploaded_bytes = len(content)

@@ -7,7 +7,7 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from tensorboard.compat.proto import event_pb2 as _event_pb2
@@ -54,17 +54,19 @@ def open_writers(
     evaluates_again: bool = False,
     wandb_project: str = "",
     config: Mapping[str, Any] | None = None,
+    before_upload: Callable[[], None] = lambda: None,
 ) -> MetricWriter:
     """All writers of a run as one; figures that are not finite reach them as None.
 
     Each goes on where an earlier start of the run left off, and takes what it wrote beyond
     `restored_step` for unsaid: those steps are taken, and written, again. evaluates_again: so is
-    what evaluators found at that very step. config: the settings, for those who show them. Raises
+    what evaluators found at that very step. config: the settings, for those who show them.
+    before_upload: called before each upload to a bucket, which is not made where it raises. Raises
     MetricsError, MissingExtra.
     """
     writers: list[MetricWriter] = [
-        _LinesWriter(workdir, restored_step, evaluates_again),
-        _TensorBoardWriter(workdir, restored_step),
+        _LinesWriter(workdir, restored_step, evaluates_again, before_upload),
+        _TensorBoardWriter(workdir, restored_step, before_upload),
     ]
     if wandb_project:
         writers.append(_WandbWriter(workdir, wandb_project, config or {}))
@@ -112,10 +114,16 @@ def _finite(value: float | None) -> float | None:
 class _LinesWriter:
     """A JSON object a line, appended to WORKDIR/metrics.jsonl."""
 
-    def __init__(self, workdir: storage.Path, restored_step: int, evaluates_again: bool) -> None:
+    def __init__(
+        self,
+        workdir: storage.Path,
+        restored_step: int,
+        evaluates_again: bool,
+        before_upload: Callable[[], None],
+    ) -> None:
         path = workdir / METRICS_FILE
         _truncate(path, restored_step, evaluates_again)
-        self._lines = GrowingFile(path)
+        self._lines = GrowingFile(path, before_upload)
 
     def write(self, step: int, figures: Mapping[str, float | None]) -> None:
         line = json.dumps({"step": step, **figures}, allow_nan=False) + "\n"
@@ -155,11 +163,16 @@ class _TensorBoardWriter:
     """Event files in WORKDIR/tensorboard, by TensorBoard's own record writer: its EventFileWriter,
     like every other one, imports TensorFlow where that is installed (3-7 s)."""
 
-    def __init__(self, workdir: storage.Path, restored_step: int) -> None:
+    def __init__(
+        self,
+        workdir: storage.Path,
+        restored_step: int,
+        before_upload: Callable[[], None],
+    ) -> None:
         folder = workdir / TENSORBOARD
         storage.make_folder(folder)
         name = f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
-        self._file = GrowingFile(folder / name)
+        self._file = GrowingFile(folder / name, before_upload)
         self._events = record_writer.RecordWriter(self._file)
         self._write_event(file_version="brain.Event:2")
         # tells TensorBoard to forget what an earlier start wrote from this step on

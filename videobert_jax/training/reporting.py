@@ -1,16 +1,24 @@
 """What a run says while it runs, one step late, so that no step waits for its own figures."""
 
+import contextlib
 import dataclasses
 import pathlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 
 from videobert_jax.data.device_feed import FeedReport
 from videobert_jax.files import storage
-from videobert_jax.training import metric_writers, metrics, wall_time
+from videobert_jax.training import (
+    checkpoint_folder,
+    lease,
+    metric_writers,
+    metrics,
+    save_failures,
+    wall_time,
+)
 from videobert_jax.training.config import TrainingConfig
 from videobert_jax.training.rollback import DivergenceError
 
@@ -38,9 +46,11 @@ class Reporter:
         restored_step: int,
         config: Mapping[str, Any],
         failed_saves: Callable[[], int] = lambda: 0,
+        before_upload: Callable[[], None] = lambda: None,
     ) -> None:
         """clock: of the run, whose intervals are reported. config: its settings as JSON.
-        failed_saves: how many there were since the start."""
+        failed_saves: how many there were since the start. before_upload: called before each upload
+        of figures to a bucket; a LeaseError of it keeps that from being made."""
         self._failed_saves = failed_saves
         self._settings, self._clock = settings, clock
         self._before: _Dispatched | None = None
@@ -53,6 +63,7 @@ class Reporter:
                 evaluates_again=settings.evaluates_at(restored_step),
                 wandb_project=settings.wandb_project,
                 config=config,
+                before_upload=before_upload,
             )
 
     def dispatched(
@@ -86,6 +97,24 @@ class Reporter:
         """Returns once what was reported is in the workdir."""
         if self._writer is not None:
             self._writer.sync()
+
+    @contextlib.contextmanager
+    def synced_on_error(self) -> Iterator[None]:
+        """Context that an error leaves when what led there is in the workdir, unless that is a
+        later start's now. What keeps it from being there is said: the error itself goes on."""
+        try:
+            yield
+        except lease.LeaseError:
+            raise
+        except BaseException:
+            try:
+                self.sync()
+            except Exception as error:  # each store has errors of its own
+                checkpoint_folder.say(
+                    f"{metric_writers.METRICS_FILE} lacks figures of the last steps: "
+                    f"{save_failures.explained(error)}"
+                )
+            raise
 
     def close(self) -> None:
         """Closes the files, and says where the time went."""

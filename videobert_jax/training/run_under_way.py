@@ -155,21 +155,19 @@ class RunUnderWay:
             restored_step=self.start,
             config=self.config,
             failed_saves=lambda: self.checkpointer.failed_saves,
+            before_upload=self._require_last,
         )
         self.profile = reporting.Profile(self.workdir, settings)
-        try:
+        with self.reporter.synced_on_error():
             step, asked = self._take_stages(
                 lambda step: self._point(step) or (stop is not None and stop(step))
             )
-        except BaseException:
-            self.reporter.sync()  # what led there is in the workdir
-            raise
-        self.reporter.flush()
-        with self.clock.spent_on(wall_time.PROFILE):
-            self.profile.close(self.state)
-        if not asked:
-            asked = not self._finish()
-        self._require_saved(step)
+            self.reporter.flush()
+            with self.clock.spent_on(wall_time.PROFILE):
+                self.profile.close(self.state)
+            if not asked:
+                asked = not self._finish()
+            self._require_saved(step)
         self.reporter.close()
         if not asked:
             say(f"{self.workdir}: finished, all {step} steps are taken")
@@ -179,7 +177,8 @@ class RunUnderWay:
         return TrainResult(step, False, self.workdir)
 
     def leave(self) -> None:
-        """Ends what writes, so that the workdir can be opened anew."""
+        """Ends what writes, so that the workdir can be opened anew. Raises LeaseError."""
+        self._require_last()
         self.checkpointer.close()
         self.reporter.close()
 
@@ -311,9 +310,13 @@ class RunUnderWay:
 
     def _before_writing(self) -> None:
         """A step that counts has its figures beside it, and is of the last start of the run."""
+        self._require_last()
+        self.reporter.sync()
+
+    def _require_last(self) -> None:
+        """Raises LeaseError where the workdir is a later start's."""
         if self.lease is not None:
             self.lease.require_last()
-        self.reporter.sync()
 
     def _write_record(self, *, resumed: bool) -> None:
         if resumed:  # what the model is and was trained on stays as it was first written
