@@ -4,11 +4,14 @@ import contextlib
 import json
 import pathlib
 import random
+import time
+import types
 from collections.abc import Iterator
 
 import pytest
 
 from videobert_jax.cli import summarize
+from videobert_jax.files import atomic
 from videobert_jax.training import goodput, lease, run_record, wall_time
 
 
@@ -197,11 +200,61 @@ def test_a_real_thread_records_and_ends(tmp_path: pathlib.Path, monkeypatch: pyt
     assert goodput.read(tmp_path)["starts"][0]["ended"]
 
 
+class OutageError(Exception):
+    """As a store of its own makes them: no OSError."""
+
+
+@pytest.mark.parametrize("where, name", [(lease, "_last"), (atomic, "write_json")])
+def test_an_outage_of_the_store_neither_ends_the_records_nor_fails_a_run_that_is_done(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    where: types.ModuleType,
+    name: str,
+):
+    asked: list[object] = []
+
+    def unavailable(*given: object, **_: object) -> None:
+        asked.append(given)
+        raise OutageError("503")
+
+    monkeypatch.setattr(goodput, "RECORD_SECONDS", 0.01)
+    times = goodput.Goodput(wall_time.WallTime())
+    times.open(lease.take(tmp_path))
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, unavailable)
+            begun = len(asked)
+            for _ in _until(lambda begun=begun: len(asked) > begun + 2):
+                pass
+        before = goodput.read(tmp_path)["wall_seconds"]
+        for _ in _until(lambda before=before: goodput.read(tmp_path)["wall_seconds"] > before):
+            pass
+    monkeypatch.setattr(where, name, unavailable)
+    times.close()
+    assert capsys.readouterr().out.count("goodput.json could not be written (503)") == 1
+
+
+def test_a_start_that_was_followed_ends_its_records(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(goodput, "RECORD_SECONDS", 0.01)
+    times = goodput.Goodput(wall_time.WallTime())
+    times.open(lease.take(tmp_path))
+    lease.take(tmp_path)
+    for _ in _until(lambda: times._closed.is_set()):
+        pass
+    recorded = (tmp_path / "goodput.json").read_bytes()
+    times.close()
+    assert (tmp_path / "goodput.json").read_bytes() == recorded
+
+
 def _until(condition) -> Iterator[None]:
     for _ in range(10_000):
         if condition():
             return
         yield
+        time.sleep(0.001)
     raise AssertionError("it never came")
 
 

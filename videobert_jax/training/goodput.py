@@ -168,23 +168,22 @@ class Goodput:
             self._record()
 
     def _record(self) -> None:
-        """Writes the file, if this is the last start. A disk that is full is said once: the run
-        itself ends at its next save, if it is still full then."""
+        """Writes the file, if this is the last start. What keeps it from being written is said
+        once, and ends no run: the next time may be better, and so may the next save."""
         if self._lease is None:
             return
         try:
             self._lease.require_last()
-        except lease.LeaseError:
-            return  # the loop finds it, too, before it saves
-        with self._lock:
-            self._update()
-            fields = _as_json([*self._earlier, self._start])
-            try:
+            with self._lock:
+                self._update()
+                fields = _as_json([*self._earlier, self._start])
                 atomic.write_json(self._lease.workdir / GOODPUT_FILE, fields, indent=None)
-            except OSError as error:
-                if not self._failed:
-                    metrics.show(f"{GOODPUT_FILE} could not be written ({error})")
-                self._failed = True
+        except lease.LeaseError:
+            self._closed.set()  # the loop finds it, too, before it saves
+        except Exception as error:  # each store has errors of its own
+            if not self._failed:
+                metrics.show(f"{GOODPUT_FILE} could not be written ({error})")
+            self._failed = True
 
 
 def read(workdir: storage.Path) -> dict[str, Any] | None:
