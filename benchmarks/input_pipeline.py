@@ -33,7 +33,7 @@ import numpy as np
 from benchmarks import alternate, remote_input
 from videobert_jax import configuration
 from videobert_jax.cli import failures
-from videobert_jax.data import block, device_feed, index, order, part, pipeline
+from videobert_jax.data import block, device_feed, index, order, part, pipeline, shard_file
 from videobert_jax.data.writer import DatasetWriter, Segment
 from videobert_jax.files import extras
 from videobert_jax.models.videobert import VideoBert
@@ -181,7 +181,7 @@ def _rate(batches: Iterator, expected: int) -> float:
 def raw_read_rate(split: index.Split, threads: int) -> float:
     """Examples a second of which the records' bytes are read, in the order of our blocks."""
     shards = zip(split.shard_paths, split.shard_records, strict=True)
-    readers = [index.open_shard(path, count) for path, count in shards]
+    readers = [shard_file.open_shard(path, count) for path, count in shards]
     records_each = -(-CLIPS // 16)
 
     def read(k: int) -> None:

@@ -25,7 +25,7 @@ import jax
 from benchmarks import alternate
 from configs import base
 from videobert_jax import configuration
-from videobert_jax.data import index
+from videobert_jax.data import shard_file
 from videobert_jax.data.device_feed import DeviceFeed
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.text import tokenizer as tokenizers
@@ -89,7 +89,7 @@ class _LateReader:
         return records
 
 
-_OPEN_SHARD = index.open_shard
+_OPEN_SHARD = shard_file.open_shard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +137,7 @@ def one_process(task: Task) -> Rates:
         run.data.prefetch,
     )
     examples, begin, before = 0, 0.0, (0, 0)
-    with mock.patch.object(index, "open_shard", latency.open_shard), feed:
+    with mock.patch.object(shard_file, "open_shard", latency.open_shard), feed:
         for number, (batch, _) in enumerate(feed):
             jax.block_until_ready(batch)
             if number == _SKIPPED - 1:

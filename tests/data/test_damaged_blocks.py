@@ -1,13 +1,17 @@
 """Damaged features and lost shards: seen when a block is built, and never taken for data."""
 
+import errno
+import pathlib
 import shutil
+import types
 
 import numpy as np
 import pytest
 
 from tests.data import blocks, drawn
 from tests.drills import data_damage
-from videobert_jax.data import block, index, shards, writer
+from videobert_jax.data import block, index, shard_file, shards, writer
+from videobert_jax.files import storage
 
 
 def test_damaged_features_count_for_nothing(tmp_path, contract, tokenizer):
@@ -96,7 +100,7 @@ def test_a_storage_that_blips_is_asked_again_and_damage_is_not(copied_path, monk
                 raise RuntimeError(says[0])
             return reader.read(numbers)
 
-    monkeypatch.setattr(index, "open_shard", lambda path, count: Blips())
+    monkeypatch.setattr(shard_file, "open_shard", lambda path, count: Blips())
     opened._open.clear()
     place = np.array([0]), np.array([0])
     (record,) = opened.read(0, [0], *place)
@@ -110,6 +114,79 @@ def test_a_storage_that_blips_is_asked_again_and_damage_is_not(copied_path, monk
     asked.clear()
     says[0] = "Corrupted Riegeli/records file: chunk data hash mismatch"
     assert opened.read(0, [0], *place) == [None] and len(asked) == 2  # the whole call, and the one
+
+
+class _Away:
+    """A shard whose storage is away, in one of three ways, until it is waited for often enough."""
+
+    def __init__(self, shard: pathlib.Path, how: str, monkeypatch: pytest.MonkeyPatch):
+        self._shard, self._kept, self._how = shard, shard.with_name("kept"), how
+        self._size, self.waits, self.comes_back_at = storage.size, [], 3
+        monkeypatch.setattr(storage, "size", self._size_of)
+        monkeypatch.setattr(shards, "time", types.SimpleNamespace(sleep=self._wait))
+        if how != "stale":
+            shard.rename(self._kept)
+        if how == "unreadable":
+            shard.mkdir()  # what array_record opens, and cannot read
+
+    def _size_of(self, path):
+        if self._how == "stale":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return self._size(path)
+
+    def _wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        if len(self.waits) != self.comes_back_at:
+            return
+        if self._how == "unreadable":
+            self._shard.rmdir()
+        if self._how != "stale":
+            self._kept.rename(self._shard)
+        self._how = "back"
+
+
+class _Gone:
+    """The reader of a shard that was open when its storage went away."""
+
+    def read(self, numbers):
+        raise RuntimeError("pread() failed: Input/output error")
+
+
+@pytest.mark.parametrize("was_open", [False, True])
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("missing", "the shard is missing.*see whether its storage is there"),
+        ("unreadable", "cannot be opened .*Is a directory.*see whether the storage answers"),
+        ("stale", "cannot be opened .*Stale file handle.*see whether the storage answers"),
+    ],
+)
+def test_a_shard_that_does_not_open_is_asked_for_again(
+    how, said, was_open, copied_path, monkeypatch
+):
+    split = index.open_dataset(copied_path).split("train")
+    place = np.array([0]), np.array([0])
+    expected = shards.Shards(split).read(0, [0], *place)
+    away = _Away(split.shard_paths[0], how, monkeypatch)
+    asked = shards.Shards(split)
+    if was_open:
+        asked._open[0] = _Gone()
+    assert asked.read(0, [0], *place) == expected
+    assert away.waits == [0.0, 0.1, 0.5]
+    away = _Away(split.shard_paths[0], how, monkeypatch)
+    away.comes_back_at = None
+    with pytest.raises(index.DatasetError, match=rf"asked 4 times .*{split.name}.*{said}"):
+        shards.Shards(split).read(0, [0], *place)
+    assert sum(away.waits) == 2.6
+
+
+def test_a_shard_that_is_damaged_as_a_whole_is_not_asked_for_again(copied_path, monkeypatch):
+    shard = (split := index.open_dataset(copied_path).split("train")).shard_paths[0]
+    monkeypatch.delattr(shards, "time")  # nothing waits
+    for content in (shard.read_bytes()[:-10], shard.read_bytes()[: 1 << 12], b""):
+        shard.write_bytes(content)
+        with pytest.raises(index.DatasetError, match=r"0 readable records.*truncated or damaged"):
+            shards.Shards(split).read(0, [0], np.array([0]), np.array([0]))
 
 
 def test_a_shard_lost_while_training_is_named(copied_path, tokenizer):

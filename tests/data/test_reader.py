@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.data import drawn
-from videobert_jax.data import index, reader, shards
+from videobert_jax.data import index, reader, shard_file, shards
 
 FIRST, COUNTS = np.array([0, 3, 14, 30, 0, 8]), np.array([1, 13, 3, 10, 5, 20])  # of each video
 
@@ -43,8 +43,8 @@ def test_calls_for_records_wait_together(dataset, monkeypatch):
             meeting.wait(timeout=20)
             return self._shard.read(numbers)
 
-    opened = index.open_shard
-    monkeypatch.setattr(index, "open_shard", Meeting)
+    opened = shard_file.open_shard
+    monkeypatch.setattr(shard_file, "open_shard", Meeting)
     out, _ = read(split, 9)
     assert calls == [1] * 9  # the runs lie in nine records, and each is read once
     assert np.isfinite(out).all()
@@ -61,6 +61,6 @@ def test_a_shard_that_is_not_given_is_named_whichever_call_meets_it(dataset, mon
         def read(self, numbers):
             raise RuntimeError("HTTP 503")
 
-    monkeypatch.setattr(index, "open_shard", Silent)
+    monkeypatch.setattr(shard_file, "open_shard", Silent)
     with pytest.raises(index.DatasetError, match=r"array_record.* cannot be read.*\(HTTP 503\)"):
         read(split, 4)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.data import drawn
-from videobert_jax.data import index, verify, writer
+from videobert_jax.data import index, shard_file, verify, writer
 from videobert_jax.files import digests
 
 SHARD = "drawn-train.array_record-00000-of-00003"
@@ -58,7 +58,7 @@ def test_reading_a_flipped_record_raises(copied_path):
     content[place + 5] ^= 16
     shard.write_bytes(content)
     split = index.open_dataset(copied_path, check_shards=False).splits["train"]
-    reader = index.open_shard(shard, split.shard_records[0])
+    reader = shard_file.open_shard(shard, split.shard_records[0])
     with pytest.raises(RuntimeError, match="hash mismatch"):
         reader.read([1])
     assert len(reader.read([0])) == 1

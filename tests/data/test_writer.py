@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.data import drawn
-from videobert_jax.data import index, part, writer
+from videobert_jax.data import index, part, shard_file, writer
 from videobert_jax.files import digests
 
 
@@ -29,7 +29,7 @@ def test_every_clip_comes_back_from_the_place_the_index_says(dataset):
     for name in drawn.VIDEO_CLIPS:
         split = dataset.splits[name]
         readers = [
-            index.open_shard(*row)
+            shard_file.open_shard(*row)
             for row in zip(split.shard_paths, split.shard_records, strict=True)
         ]
         assert len(readers) > 1 or name == "test"

@@ -31,7 +31,7 @@ from tests import fakes
 from tests.data import blocks
 from tests.drills import campaign
 from videobert_jax.cli import failures
-from videobert_jax.data import block, index, intact, neighbours, part, record, writer
+from videobert_jax.data import block, index, intact, neighbours, part, record, shard_file, writer
 from videobert_jax.data.config import AS_WRITTEN
 
 KINDS = ("flip", "truncate", "zero", "delete", "swap", "append", "double", "record")
@@ -170,7 +170,7 @@ class Drill:
         split = next(split for split in opened.splits.values() if path in split.shard_paths)
         count = split.shard_records[split.shard_paths.index(path)]
         content, found = self._whole[path], []
-        for one in index.open_shard(path, count).read(list(range(count))):
+        for one in shard_file.open_shard(path, count).read(list(range(count))):
             found.append(content.index(one))
         return found
 

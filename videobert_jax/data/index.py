@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from videobert_jax.data import index_files, intact, random_reads, record
+from videobert_jax.data import index_files, intact, random_reads, record, shard_file
 from videobert_jax.data.errors import REMEDY, DatasetError
-from videobert_jax.files import digests, errors, extras, json_values, storage, versions
+from videobert_jax.files import digests, errors, json_values, storage, versions
 from videobert_jax.schema import FeatureContract, InputStatistics
 
 FORMAT = "videobert_jax.dataset"
@@ -47,7 +47,6 @@ EXAMPLE_COLUMNS = {
 }
 VIDEO_COLUMNS = {"num_clips": np.int32, "record_start": np.int64}
 ASKED = "asked"  # of metadata: options of the command that made the dataset
-READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # fastest for random access
 _OPENED_AT_A_TIME = 32  # shards, when a dataset is opened
 
 
@@ -208,7 +207,7 @@ def _open_dataset(path: pathlib.Path, check_shards: bool) -> Dataset:
         # Many at a time: a large dataset has thousands, and a bucket answers each late.
         with concurrent.futures.ThreadPoolExecutor(_OPENED_AT_A_TIME) as threads:
             for split in splits.values():
-                list(threads.map(open_shard, split.shard_paths, split.shard_records))
+                list(threads.map(shard_file.open_shard, split.shard_paths, split.shard_records))
     statistics = None
     if description["statistics"]:
         mean = index_files.read_column(path / "statistics" / "mean.npy", contract.dim, np.float32)
@@ -306,31 +305,6 @@ def original(path: pathlib.Path) -> storage.Path:
         with errors.of_form(elsewhere, DatasetError, REMEDY):
             return storage.path(json_values.parse(elsewhere.read_text())["folder"])
     return path
-
-
-def open_shard(path: storage.Path, expected: int) -> Any:
-    """array_record's random-access reader of a shard of `expected` records.
-
-    Raises DatasetError otherwise, MissingExtra where array_record is absent.
-
-    array_record opens a missing or truncated shard without a word and reads nothing from it.
-    """
-    module: Any = extras.require("array_record.python.array_record_module", "train")
-    if not path.is_file():
-        raise DatasetError(f"{path}: the shard is missing, expected {expected} records; {REMEDY}")
-    try:
-        reader = module.ArrayRecordReader(str(path), READER_OPTIONS)
-        readable, found = reader.ok(), reader.num_records()
-    except (RuntimeError, ValueError) as error:
-        readable, found, reason = False, 0, f": {error}"
-    else:
-        reason = ""
-    if not readable or found != expected:
-        raise DatasetError(
-            f"{path}: {storage.size(path)} bytes with {found} readable records, expected "
-            f"{expected}: truncated or damaged{reason}; {REMEDY}"
-        )
-    return reader
 
 
 def _open_split(path: pathlib.Path, name: str, description: dict[str, Any]) -> Split:

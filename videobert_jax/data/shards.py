@@ -8,22 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from videobert_jax.data import index
+from videobert_jax.data import index, shard_file
+from videobert_jax.data.errors import ASK_STORAGE, SilentStorage
 from videobert_jax.data.record import CLIPS_PER_RECORD
 
-# What the library says of bytes that are not those that were written. Anything else it says is of
-# the storage: that is asked again, and damage is not.
-_DAMAGE = (
-    "Corrupted",
-    "hash mismatch",
-    "Truncated",
-    "DATA_LOSS",
-    "not valid",
-    "Invalid",
-    "Malformed",
-)
 _WAITS = (0.1, 0.5, 2.0)  # seconds before the storage is asked again
 _TOLD = 20  # damaged records of a split, that are named
+
+
+class _DamagedRecord(ValueError):
+    """Bytes of a record that are not those that were written."""
 
 
 class Shards:
@@ -42,13 +36,12 @@ class Shards:
         """Records `numbers` of a shard; None for one that is damaged, or another record than
         number `in_video` of the video of that number.
 
-        Raises DatasetError where the shard is missing, or the storage does not give it.
+        Raises DatasetError where the shard is damaged as a whole, and SilentStorage where it is
+        missing or the storage does not give it, asked often enough.
         """
         try:
-            records: list[bytes | None] = list(self._reader(shard).read(numbers))
-        except (RuntimeError, ValueError, IndexError) as error:
-            if isinstance(error, index.DatasetError):
-                raise
+            records: list[bytes | None] = list(self._ask(shard, numbers))
+        except (SilentStorage, _DamagedRecord):
             records = [self._read_one(shard, number) for number in numbers]
         split, form = self._split, self._split.record_format
         for place, record in enumerate(records):
@@ -63,31 +56,40 @@ class Shards:
         with self._locks[shard]:
             if shard not in self._open:
                 path, count = self._split.shard_paths[shard], self._split.shard_records[shard]
-                self._open[shard] = index.open_shard(path, count)
+                self._open[shard] = shard_file.open_shard(path, count)
             return self._open[shard]
 
+    def _ask(self, shard: int, numbers: list[int]) -> list[bytes]:
+        """Records of a shard. Raises _DamagedRecord, and SilentStorage where asking again may help;
+        then what is open is closed, for it may be a connection that is gone."""
+        reader = self._reader(shard)
+        try:
+            return reader.read(numbers)
+        except (RuntimeError, ValueError, IndexError) as error:
+            if shard_file.is_damage(str(error)):
+                raise _DamagedRecord(str(error)) from error
+            with self._locks[shard]:
+                if self._open.get(shard) is reader:
+                    del self._open[shard]
+            raise SilentStorage(
+                f"{self._split.shard_paths[shard]}: record {numbers[0]} cannot be read ({error}); "
+                f"{ASK_STORAGE}"
+            ) from error
+
     def _read_one(self, shard: int, number: int) -> bytes | None:
-        """A record, None where it is damaged. Raises DatasetError where the storage is silent."""
-        error: Exception | None = None
+        """A record, None where it is damaged. Raises SilentStorage when asked often enough."""
+        silent: SilentStorage | None = None
         for wait in (0.0, *_WAITS):
             time.sleep(wait)
             try:
-                (record,) = self._reader(shard).read([number])
+                (record,) = self._ask(shard, [number])
                 return record
-            except (RuntimeError, ValueError, IndexError) as found:
-                if isinstance(found, index.DatasetError):
-                    raise
-                error = found
-            if any(said in str(error) for said in _DAMAGE):
-                self._tell(shard, number, str(error))
+            except _DamagedRecord as damaged:
+                self._tell(shard, number, str(damaged))
                 return None
-            with self._locks[shard]:
-                self._open.pop(shard, None)  # what is open may be a connection that is gone
-        raise index.DatasetError(
-            f"{self._split.shard_paths[shard]}: record {number} cannot be read, asked "
-            f"{1 + len(_WAITS)} times ({error}); see whether the storage answers: the same command "
-            "goes on then"
-        ) from error
+            except SilentStorage as error:
+                silent = error
+        raise SilentStorage(f"asked {1 + len(_WAITS)} times in vain: {silent}") from silent
 
     def _tell(self, shard: int, number: int, reason: str) -> None:
         """Names a damaged record on standard error, once."""

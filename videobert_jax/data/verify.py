@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from videobert_jax.data import index, record
+from videobert_jax.data import index, record, shard_file
 from videobert_jax.files import digests, storage
 from videobert_jax.schema import NO_LABEL, ContractMismatch
 
@@ -207,7 +207,7 @@ def _verify_records(split: index.Split) -> tuple[int, list[Problem]]:
     for shard, count in zip(split.shard_paths, split.shard_records, strict=True):
         wanted = list(itertools.islice(expected, count))
         try:
-            reader = index.open_shard(shard, count)
+            reader = shard_file.open_shard(shard, count)
             for start in range(0, count, _CHUNK):
                 numbers = range(start, min(count, start + _CHUNK))
                 records = reader.read(list(numbers))

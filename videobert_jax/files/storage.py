@@ -83,9 +83,15 @@ def make_folder(path: Path) -> None:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file. Raises FileNotFoundError."""
-    found = path.stat()
-    return found.st_size if isinstance(found, os.stat_result) else found.length
+    """Bytes of a file. Raises FileNotFoundError, OSError where the storage does not say."""
+    if isinstance(path, pathlib.Path):
+        return path.stat().st_size
+    try:
+        return path.stat().length
+    except OSError:
+        raise
+    except Exception as error:  # each library between here and the bucket has errors of its own
+        raise OSError(f"{path}: {type(error).__name__}: {error}") from error
 
 
 def free_bytes(folder: Path) -> int | None:

@@ -4,7 +4,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from videobert_jax.data import index
+from videobert_jax.data import index, shard_file
 from videobert_jax.data.datasets import activitynet_sample
 
 SOURCE = pathlib.Path(__file__).parents[4] / "shared" / "data" / "activitynet"
@@ -22,7 +22,7 @@ def test_ten_videos_and_their_sentences_on_the_clips_of_their_times(tmp_path):
     assert not set(dataset.splits["train"].videos) & set(dataset.splits["validation"].videos)
     for split in dataset.splits.values():
         (shard,) = split.shard_paths
-        records = index.open_shard(shard, split.shard_records[0]).read_all()
+        records = shard_file.open_shard(shard, split.shard_records[0]).read_all()
         clips = split.record_format.features(records)
         for video, name in enumerate(split.videos):
             start, count = int(split.record_start[video]), int(split.num_clips[video])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videobert_jax.data import index, verify
+from videobert_jax.data import index, shard_file, verify
 from videobert_jax.data.datasets import youcook2_keyframes
 
 SOURCE = pathlib.Path(__file__).parents[4] / "shared" / "data" / "youcook2"
@@ -40,7 +40,7 @@ def test_every_sentence_stands_beside_the_feature_of_its_still(dataset):
     found = set()
     for split in (dataset.splits["train"], dataset.splits["validation"]):
         (shard,) = split.shard_paths
-        records = index.open_shard(shard, split.shard_records[0]).read_all()
+        records = shard_file.open_shard(shard, split.shard_records[0]).read_all()
         clips = split.record_format.features(records)
         for row, text in enumerate(split.texts(range(len(split)))):
             video = int(split.video[row])

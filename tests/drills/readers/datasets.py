@@ -173,14 +173,14 @@ def _read_results(folder: pathlib.Path) -> None:
 READERS = [
     Reader(
         "dataset",
-        ("data.index", "data.index_files", "data.reader", "data.shards"),
+        ("data.index", "data.index_files", "data.reader", "data.shards", "data.shard_file"),
         lambda folder: dataset(folder / "set"),
         lambda folder: read_dataset(folder / "set"),
         _OPENED,
     ),
     Reader(
         "dataset_signed",
-        ("data.index", "data.index_files", "data.reader", "data.shards"),
+        ("data.index", "data.index_files", "data.reader", "data.shards", "data.shard_file"),
         lambda folder: dataset(folder / "set"),
         lambda folder: read_dataset(folder / "set"),
         _OPENED,
