@@ -112,8 +112,8 @@ def test_a_start_that_was_followed_deletes_nothing_of_the_later_one(
     leave = run_under_way.RunUnderWay.leave
 
     def followed(training: run_under_way.RunUnderWay) -> None:
-        leave(training)
         lease.take(tmp_path)
+        leave(training)
 
     monkeypatch.setattr(run_under_way.RunUnderWay, "leave", followed)
     with pytest.raises(lease.LeaseError, match="was started again while this process"):

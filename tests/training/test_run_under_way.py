@@ -18,6 +18,7 @@ from videobert_jax.training.run_under_way import RunUnderWay
 def under_way(run: RunConfig, workdir: storage.Path, steps: Callable[[Any], None]) -> Any:
     """A start that takes the workdir: what is left of a run where `steps` are in its steps' place.
     They are given the start."""
+    held = lease.take(workdir)
     start = types.SimpleNamespace(
         run=run,
         workdir=workdir,
@@ -27,7 +28,8 @@ def under_way(run: RunConfig, workdir: storage.Path, steps: Callable[[Any], None
         clock=wall_time.WallTime(),
         checkpointer=types.SimpleNamespace(failed_saves=0),
         _take_stages=lambda ask: steps(start),
-        _require_last=lease.take(workdir).require_last,
+        lease=held,
+        _require_last=held.require_last,
     )
     return start
 

@@ -114,7 +114,6 @@ def _take_all(
             result = training.take_steps(stop)
         except rollback.DivergenceError as error:
             training.leave()
-            lease.require_last(training.lease)  # what would be deleted may be a later start's
             start.attended.signal.release()  # the newest checkpoint is the state that goes on
             leaves_out, most = training.leaves_out(error), start.run.training.max_rollbacks
             made = rollback.roll_back(start.workdir, error, leaves_out, most)

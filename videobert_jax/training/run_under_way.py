@@ -177,8 +177,9 @@ class RunUnderWay:
         return TrainResult(step, False, self.workdir)
 
     def leave(self) -> None:
-        """Ends what writes, so that the workdir can be opened anew. Raises LeaseError."""
-        self._require_last()
+        """Ends what writes, so that the workdir can be opened anew. Raises LeaseError, in all
+        processes, where that is a later start's."""
+        lease.require_last(self.lease)
         self.checkpointer.close()
         self.reporter.close()
 
