@@ -112,6 +112,7 @@ def test_a_start_that_was_followed_deletes_nothing_of_the_later_one(
     leave = run_under_way.RunUnderWay.leave
 
     def followed(training: run_under_way.RunUnderWay) -> None:
+        training.checkpointer.wait()
         lease.take(tmp_path)
         leave(training)
 
