@@ -1,7 +1,10 @@
 """A bucket, emulated on this machine, in the place of a disk: files, leases, checkpoints, a run."""
 
+import dataclasses
 import http
 import json
+import pathlib
+import tempfile
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +22,7 @@ from videobert_jax.training import (
     checkpoint_folder,
     checkpoint_verification,
     lease,
+    reporting,
 )
 from videobert_jax.training.run_under_way import RunUnderWay
 
@@ -198,6 +202,25 @@ def test_a_start_that_ends_since_it_was_followed_uploads_no_figures(
     with pytest.raises(lease.LeaseError, match="started again"):
         RunUnderWay.take_steps(under_way(tiny_run, folder, be_followed), None)
     assert (folder / "metrics.jsonl").read_bytes() == later
+
+
+def test_profiles_are_copied_and_nothing_of_them_stays_on_the_disk(
+    folder: storage.Path,
+    tiny_run: RunConfig,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    none = dataclasses.replace(tiny_run.training, profile_first_step=0, profile_memory_step=0)
+    reporting.Profile(folder, none).before_step(1, None)
+    assert not list(tmp_path.iterdir())
+    both = {"profile_first_step": 1, "profile_steps": 1, "profile_memory_step": 1}
+    profile = reporting.Profile(folder, dataclasses.replace(none, **both))
+    for step in (1, 2):
+        profile.before_step(step, None)
+    assert not list(tmp_path.iterdir())
+    assert (folder / "profile" / "memory_step_1_process_0.prof").exists()
+    assert len(list((folder / "profile" / "plugins" / "profile").glob("*/*.xplane.pb"))) == 1
 
 
 def opened(folder: storage.Path, keep: int = 3) -> checkpoint.Checkpointer:

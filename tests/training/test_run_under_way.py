@@ -1,5 +1,6 @@
 """How a run under way is left: by an error, whatever goes wrong beside it; by a later start."""
 
+import dataclasses
 import errno
 import pathlib
 import types
@@ -60,3 +61,19 @@ def test_a_start_that_was_followed_does_not_go_back(tmp_path: pathlib.Path, tiny
     lease.take(tmp_path)
     with pytest.raises(lease.LeaseError, match="started again"):
         RunUnderWay.leave(first)
+
+
+def test_a_trace_under_way_ends_with_the_run_so_that_the_next_one_can_begin(
+    tmp_path: pathlib.Path, tiny_run: RunConfig
+):
+    training = dataclasses.replace(tiny_run.training, profile_first_step=5, profile_steps=3)
+    profiled = dataclasses.replace(tiny_run, training=training)
+
+    def go_bad(start: Any) -> None:
+        start.profile.before_step(5, None)
+        raise rollback.DivergenceError("the numbers are bad", 5, 6)
+
+    for _ in range(2):  # as when a run goes back to a step from before
+        with pytest.raises(rollback.DivergenceError, match="the numbers are bad"):
+            RunUnderWay.take_steps(under_way(profiled, tmp_path, go_bad), None)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))

@@ -172,43 +172,66 @@ class Reporter:
 
 class Profile:
     """What WORKDIR/profile is to hold: a profiler trace of some steps, for TensorBoard and XProf,
-    and what is in device memory before one of them, for pprof."""
+    and what is in device memory before one of them, for pprof.
+
+    A context that leaves no trace under way, by an error either: the next one could not begin.
+    """
 
     def __init__(self, workdir: storage.Path, settings: TrainingConfig) -> None:
-        self._target = self._folder = workdir / "profile"
-        if storage.is_remote(workdir):  # where the profiler itself cannot write
-            self._folder = pathlib.Path(tempfile.mkdtemp(prefix="profile-"))
+        self._target = workdir / "profile"
         self._first = settings.profile_first_step  # 0: none
         self._end = self._first + settings.profile_steps
         self._memory_step = settings.profile_memory_step  # 0: none
-        self._tracing = False
+        self._trace: storage.Path | None = None  # folder of the one under way
+
+    def __enter__(self) -> "Profile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._end_trace()
+        except Exception as error:  # the one that leaves the context matters more
+            checkpoint_folder.say(f"{self._target} lacks a trace: {save_failures.explained(error)}")
 
     def before_step(self, step: int, waited_for: Any) -> None:
         """Starts or ends what begins or ends here; waits for `waited_for`, so that no step is cut
         and memory is as steps leave it."""
-        if self._first and step == self._first and not self._tracing:
+        if self._first and step == self._first and self._trace is None:
             jax.block_until_ready(waited_for)
-            jax.profiler.start_trace(str(self._folder))
-            self._tracing = True
-        elif self._tracing and step >= self._end:
+            folder = self._local_folder()
+            jax.profiler.start_trace(str(folder))
+            self._trace = folder
+        elif step >= self._end:
             self.close(waited_for)
         if self._memory_step and step == self._memory_step:
             jax.block_until_ready(waited_for)
-            storage.make_folder(self._folder)
-            path = self._folder / f"memory_step_{step}_process_{jax.process_index()}.prof"
+            folder = self._local_folder()
+            storage.make_folder(folder)
+            path = folder / f"memory_step_{step}_process_{jax.process_index()}.prof"
             jax.profiler.save_device_memory_profile(str(path))
-            self._upload()
+            self._deliver(folder)
             metrics.show(f"device memory before step {step} written to {self._target}/{path.name}")
 
     def close(self, waited_for: Any) -> None:
         """Ends a trace that is under way."""
-        if self._tracing:
+        if self._trace is not None:
             jax.block_until_ready(waited_for)
+            self._end_trace()
+
+    def _end_trace(self) -> None:
+        folder, self._trace = self._trace, None
+        if folder is not None:
             jax.profiler.stop_trace()
-            self._tracing = False
-            self._upload()
+            self._deliver(folder)
             metrics.show(f"profile written to {self._target}")
 
-    def _upload(self) -> None:
-        if self._folder != self._target:
-            storage.upload(pathlib.Path(self._folder), self._target)
+    def _local_folder(self) -> storage.Path:
+        """Where the profiler writes: in a bucket it cannot."""
+        if storage.is_remote(self._target):
+            return pathlib.Path(tempfile.mkdtemp(prefix="profile-"))
+        return self._target
+
+    def _deliver(self, folder: storage.Path) -> None:
+        if folder != self._target:
+            storage.upload(pathlib.Path(folder), self._target)
+            storage.remove(folder)

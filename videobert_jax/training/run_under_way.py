@@ -158,7 +158,7 @@ class RunUnderWay:
             before_upload=self._require_last,
         )
         self.profile = reporting.Profile(self.workdir, settings)
-        with self.reporter.synced_on_error():
+        with self.reporter.synced_on_error(), self.profile:
             step, asked = self._take_stages(
                 lambda step: self._point(step) or (stop is not None and stop(step))
             )
