@@ -76,16 +76,22 @@ class _Damaged:
         return dataclasses.replace(self.builder.build(k), damaged=self.number)
 
 
-def test_the_budget_of_damaged_examples_stops_the_run(builder):
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 2, 2)])
+def test_damaged_examples_are_counted_beside_their_blocks_within_a_budget(builder, sizes):
     allowed = dataclasses.replace(builder.settings, max_damaged_fraction=0.05)
-    with _feed(_Damaged(builder, allowed, 1), _mesh(1, 1, 1), last=20) as feed:
-        reports = []
-        with pytest.raises(device_feed.DamagedDataError, match="56 of 224 .*fraction=0.05"):
-            for _, report in feed:
-                reports.append(report.damaged)
-    assert reports == [8] * 6  # 48 of 1,000, the fewest that are judged
-    with _feed(_Damaged(builder, builder.settings, 0), _mesh(1, 1, 1)) as feed:
-        assert len(list(feed)) == 3
+    with _feed(_Damaged(builder, allowed, 1), _mesh(*sizes), last=8) as feed:
+        reports = [(batch.example_ids.sharding, report) for batch, report in feed]
+    for layout, report in reports:
+        assert np.asarray(report.damaged).tolist() == [1] * BLOCKS
+        assert report.damaged.sharding == layout  # each process says those of its own blocks
+    spent = [report.budget.spend(BLOCKS) for _, report in reports]
+    assert spent[:6] == [None] * 6  # 48 of 1,000, the fewest that are judged
+    assert isinstance(spent[6], device_feed.DamagedDataError)
+    said = [str(error) for error in spent[6:]]
+    assert "56 of 224 examples" in said[0] and "max_damaged_fraction=0.05" in said[0]
+    assert "64 of 256 examples" in said[1]
+    budget = device_feed.DamageBudget(0.05, 1000)  # of more examples, a fraction of all
+    assert [budget.spend(damaged) is None for damaged in (50, 50, 51)] == [True, True, False]
 
 
 @pytest.mark.parametrize("sizes", [None, (1, 1, 1), (2, 2, 1)])

@@ -8,8 +8,8 @@ that there are moments in which to do something to a run; `killed=POINT,NUMBER,M
 process when it comes to a point of `kill_points` for the NUMBER-th time, and leaves the file MARK;
 `uncut` leaves figures of steps that are taken again in metrics.jsonl; `until=STEP` asks it to stop
 before that step; `recorded=FILE` writes down what it saves, restores and reads. `spoilt=K,K,...`
-makes a clip feature of these blocks infinite, behind the checks of the input; `left_out=K,COUNT`
-takes, from block K on, the blocks COUNT behind.
+makes a clip feature of these blocks infinite, behind the checks of the input; `damaged=K,K,...`
+damages all records of these; `left_out=K,COUNT` takes, from block K on, the blocks COUNT behind.
 """
 
 import contextlib
@@ -30,9 +30,11 @@ from tests.drills import kill_points, recorded
 from videobert_jax.cli import failures
 from videobert_jax.data import device_feed
 from videobert_jax.data.block import BlockBuilder
+from videobert_jax.data.reader import ClipReader
 from videobert_jax.training import loop, metric_writers, preemption
 
 _take, _build = device_feed.DeviceFeed.__next__, BlockBuilder.build
+_choose = BlockBuilder.choose
 
 
 def no_stop_signal(_: str) -> contextlib.ExitStack:
@@ -98,6 +100,26 @@ def spoilt(blocks: str) -> Any:
     return mock.patch.object(BlockBuilder, "build", build)
 
 
+class _Damaged(ClipReader):
+    """A reader whose every record is damaged."""
+
+    def read_into(self, out: np.ndarray, *runs: np.ndarray) -> np.ndarray:
+        super().read_into(out, *runs)
+        return runs[-1] > 0
+
+
+def damaged(blocks: str) -> Any:
+    bad = {int(number) for number in blocks.split(",")}
+
+    def choose(builder: BlockBuilder, k: int) -> Any:
+        chosen = _choose(builder, k)
+        if k not in bad:
+            return chosen
+        return dataclasses.replace(chosen, reader=_Damaged(chosen.split, parallel_reads=1))
+
+    return mock.patch.object(BlockBuilder, "choose", choose)
+
+
 def left_out(blocks: str) -> Any:
     first, count = map(int, blocks.split(","))
 
@@ -116,6 +138,7 @@ FAULTS = {
     "until": until,
     "recorded": records,
     "spoilt": spoilt,
+    "damaged": damaged,
     "left_out": left_out,
 }
 

@@ -12,8 +12,9 @@ import sys
 
 import pytest
 
+from tests.drills import train_with
 from tests.integration import runs
-from videobert_jax.data import device_feed
+from videobert_jax.data import device_feed, index
 from videobert_jax.training import (
     checkpoint,
     checkpoint_bundle,
@@ -141,20 +142,34 @@ def test_steps_are_saved_where_the_data_cannot_go_on(
     take = device_feed.DeviceFeed.__next__
     given = []
 
-    def damaged_after_five(feed: device_feed.DeviceFeed) -> object:
+    def lost_after_five(feed: device_feed.DeviceFeed) -> object:
         if len(given) == 5:
-            raise device_feed.DamagedDataError("too many")
+            raise index.DatasetError("the shard is missing")
         given.append(take(feed))
         return given[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(device_feed.DeviceFeed, "__next__", damaged_after_five)
-        with pytest.raises(device_feed.DamagedDataError):
+        patch.setattr(device_feed.DeviceFeed, "__next__", lost_after_five)
+        with pytest.raises(index.DatasetError):
             runs.train(tmp_path, tiny_dataset)
     assert checkpoint_folder.manifest_steps(tmp_path)[-1] == 5  # saves are due at 3 and 6
     runs.train(tmp_path, tiny_dataset)
     last = runs.NUM_STEPS
     assert runs.saved_digests(tmp_path, last) == runs.saved_digests(reference, last)
+
+
+@pytest.mark.parametrize(("batch", "saved"), [(2, 4), (7, 8)])
+def test_steps_are_saved_where_too_many_examples_are_damaged(
+    tiny_dataset: pathlib.Path, tmp_path: pathlib.Path, batch: int, saved: int
+):
+    """How many they are is known when the next step is under way, and at the end of all."""
+    number, size = batch * 8, f"4 of {(batch + 1) * 32} examples"
+    with train_with.damaged(str(number)), pytest.raises(device_feed.DamagedDataError, match=size):
+        runs.train(tmp_path, tiny_dataset, data__max_damaged_fraction=0.003)
+    assert checkpoint_folder.manifest_steps(tmp_path)[-1] == saved
+    counted = [line["damaged_examples"] for line in runs.figures(tmp_path)]
+    assert counted == [0] * batch + [4] * (saved - batch)
+    assert runs.train(tmp_path, tiny_dataset).finished  # the setting may change
 
 
 @pytest.mark.parametrize(

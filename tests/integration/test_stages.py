@@ -11,11 +11,20 @@ import numpy as np
 import pytest
 
 from configs import base, tiny
+from tests.drills import train_with
 from tests.integration import runs
 from videobert_jax import configuration
 from videobert_jax.data import device_feed, index, order
 from videobert_jax.models import config as models_config
-from videobert_jax.training import abstract_step, checkpoint, loop, manifest, stages, steps
+from videobert_jax.training import (
+    abstract_step,
+    checkpoint,
+    checkpoint_folder,
+    loop,
+    manifest,
+    stages,
+    steps,
+)
 
 pytestmark = pytest.mark.usefixtures("on_one_device")
 
@@ -157,6 +166,18 @@ def test_it_is_resumed_around_a_boundary_to_the_same_bits(
     workdir = reference[0]
     assert runs.saved_digests(tmp_path, NUM_STEPS) == runs.saved_digests(workdir, NUM_STEPS)
     assert runs.figures(tmp_path) == runs.figures(workdir)
+
+
+def test_too_much_damage_in_the_last_batch_of_a_stage_saves_what_the_next_one_begins_with(
+    config: Any, tmp_path: pathlib.Path
+):
+    strict = config.copy_and_resolve_references()
+    strict.data.max_damaged_fraction = 0.003
+    with train_with.damaged("2"), pytest.raises(device_feed.DamagedDataError, match="4 of 12 "):
+        train(tmp_path, strict)
+    assert checkpoint_folder.manifest_steps(tmp_path) == [BOUNDARY]
+    assert [line["damaged_examples"] for line in runs.figures(tmp_path)] == [0, 0, 4]
+    assert train(tmp_path, config).step == NUM_STEPS
 
 
 def test_each_source_goes_on_where_the_stage_before_left_it(reference: Any, tiny_dataset):

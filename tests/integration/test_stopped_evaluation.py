@@ -1,5 +1,5 @@
 """A signal stops an evaluation between two batches; the next start makes it anew, the last one too,
-and all figures are there once, as if nothing had been stopped."""
+and all figures are there once, as if nothing had been stopped. So does damage in the data."""
 
 import os
 import pathlib
@@ -7,7 +7,9 @@ import signal
 
 import pytest
 
+from tests.drills import train_with
 from tests.integration import runs
+from videobert_jax.data import device_feed
 from videobert_jax.files import stopping
 from videobert_jax.training import checkpoint_folder
 
@@ -78,3 +80,12 @@ def test_an_evaluation_stops_at_its_next_batch_and_is_made_anew(
     ]
     best = checkpoint_folder.read_best(tmp_path)
     assert best is not None and best.step == 4
+
+
+def test_too_much_damage_in_the_batch_before_it_stops_an_evaluation(
+    tiny_dataset: pathlib.Path, tmp_path: pathlib.Path
+):
+    long, settings = Long(), {**SETTINGS, "data__max_damaged_fraction": 0.003}
+    with train_with.damaged("8"), pytest.raises(device_feed.DamagedDataError, match="4 of 64 "):
+        runs.train(tmp_path, tiny_dataset, **settings, evaluators=(long,))
+    assert long.batches == [] and checkpoint_folder.manifest_steps(tmp_path) == [2]

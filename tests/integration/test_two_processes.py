@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration import pairs, runs, test_bad_numbers
 from tests.integration.pairs import started
+from videobert_jax.cli import failures
 from videobert_jax.files import stopping
 from videobert_jax.training import checkpoint_folder, checkpoint_verification
 
@@ -78,6 +79,36 @@ def test_two_processes_go_back_together_where_one_of_them_has_bad_numbers(
     num_steps = settings["training__num_steps"]
     assert runs.saved_digests(gone, num_steps) == runs.saved_digests(reference, num_steps)
     assert runs.figures(gone) == runs.figures(reference)
+
+
+@pytest.mark.timeout(1800)
+def test_two_processes_save_one_step_and_end_where_too_much_of_one_is_damaged(
+    tiny_dataset: pathlib.Path, tmp_path: pathlib.Path, started: list[subprocess.Popen]
+):
+    """Blocks of 4 examples; of 8 a batch the second process builds the last four."""
+    workdir, settings = tmp_path / "run", {**SETTINGS, "training__save_every": 100}
+    of_batches = {1: [8 + 7], 3: [24 + 4, 24 + 5], 4: [32 + 6, 32 + 7]}  # 4, 8 and 8 examples
+    blocks = ",".join(str(block) for found in of_batches.values() for block in found)
+    processes = pairs.start_both(
+        workdir,
+        tiny_dataset,
+        tmp_path,
+        started,
+        faults=[f"damaged={blocks}"],
+        **{**settings, "data__max_damaged_fraction": 0.019},
+    )
+    output = pairs.finish(processes, tmp_path, failures.BAD_INPUT)
+    assert "the data cannot go on: saved step 6" in output
+    for i in range(2):
+        said = (tmp_path / f"process_{i}.txt").read_text()
+        assert "error: 20 of 160 examples have NaN or infinite clip features" in said
+        assert "Traceback" not in said and "data.max_damaged_fraction=0.019" in said
+    counted = [line["damaged_examples"] for line in runs.figures(workdir) if "loss" in line]
+    assert counted == [0, 4, 4, 12, 20, 20]
+    assert checkpoint_folder.manifest_steps(workdir) == [6]
+    assert checkpoint_verification.verify(workdir).ok
+    leaf = runs.saved_digests(workdir, 6)["params/text_embedding/pieces"]
+    assert len(leaf) == 2  # each process saved its half
 
 
 def test_processes_that_differ_say_in_what_and_take_no_step(

@@ -28,16 +28,42 @@ class DamagedDataError(ValueError):
     """More examples are damaged than the run allows."""
 
 
-@dataclasses.dataclass(frozen=True)
-class FeedReport:
-    """What became of the blocks that this process built for one batch.
+class DamageBudget:
+    """Counts damaged examples against the fraction that is allowed.
 
-    damaged: examples with features that are NaN, infinite or unreadable, which count for nothing.
-    cut_pieces, cut_clips, cut_targets: left out because they did not fit. waited_seconds: how long
-    the caller waited.
+    allowed: the fraction. batch_size: examples of a batch, of all processes.
     """
 
-    damaged: int
+    def __init__(self, allowed: float, batch_size: int):
+        self._allowed, self._batch_size = allowed, batch_size
+        self._seen = self._damaged = 0
+
+    def spend(self, damaged: int) -> DamagedDataError | None:
+        """Counts a batch with so many, of all processes; the error, once it is one too many."""
+        self._damaged += damaged
+        self._seen += self._batch_size
+        if self._damaged <= self._allowed * max(self._seen, _FEWEST_EXAMPLES):
+            return None
+        return DamagedDataError(
+            f"{self._damaged} of {self._seen} examples have NaN or infinite clip features, or "
+            f"ones that cannot be read: more than data.max_damaged_fraction={self._allowed} "
+            "allows; find them with `videobert verify DATASET`, and extract those features anew "
+            "or raise the setting."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class FeedReport:
+    """What became of the blocks of one batch.
+
+    damaged: `[k]`, examples of each block with features that are NaN, infinite or unreadable, which
+    count for nothing; laid out as the batch, so that each process says its own. budget: what their
+    sum is to be spent of. cut_pieces, cut_clips, cut_targets: of the blocks that this process
+    built, left out because they did not fit. waited_seconds: how long the caller waited.
+    """
+
+    damaged: jax.Array
+    budget: DamageBudget
     cut_pieces: int
     cut_clips: int
     cut_targets: int
@@ -83,8 +109,7 @@ class DeviceFeed:
     """Iterator of (Batch of global arrays `[k, r, ...]`, FeedReport) of `batches`, numbers in
     stretches without a gap; batch b is blocks b k to (b + 1) k.
 
-    Two batches are on the device ahead of the caller. Raises DamagedDataError where the budget of
-    damaged examples is spent. Use it as a context manager, or close it.
+    Two batches are on the device ahead of the caller. Use it as a context manager, or close it.
     """
 
     def __init__(
@@ -97,14 +122,15 @@ class DeviceFeed:
         workers: int,
         prefetch: int,
     ):
-        self._settings = builder.settings
+        settings = builder.settings
+        batch_size = blocks_per_batch * settings.block_size
+        self._budget = DamageBudget(settings.max_damaged_fraction, batch_size)
         self._layout = _Layout(mesh, blocks_per_batch)
         numbers = _BlockNumbers(tuple(batches), blocks_per_batch, self._layout.local)
         self._blocks = pipeline.iterate(
             builder, numbers, executor=executor, workers=workers, prefetch=prefetch
         )
         self._left = sum(map(len, batches))
-        self._seen = self._damaged = 0
         # One thread, so that batches come in order; it touches no device but to copy to it.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="device-feed")
         self._pending: collections.deque[concurrent.futures.Future] = collections.deque()
@@ -122,7 +148,6 @@ class DeviceFeed:
         begin = time.perf_counter()
         batch, report = self._pending.popleft().result()
         waited = time.perf_counter() - begin
-        self._check_budget(report.damaged)
         return batch, dataclasses.replace(report, waited_seconds=waited)
 
     def __enter__(self) -> "DeviceFeed":
@@ -141,25 +166,13 @@ class DeviceFeed:
     def _next_batch(self) -> tuple[schema.Batch, FeedReport]:
         blocks = [next(self._blocks) for _ in self._layout.local]
         return self._layout.place([block.batch for block in blocks]), FeedReport(
-            damaged=sum(block.damaged for block in blocks),
+            damaged=self._layout.place([np.array(block.damaged, np.int32) for block in blocks]),
+            budget=self._budget,
             cut_pieces=sum(block.cut_pieces for block in blocks),
             cut_clips=sum(block.cut_clips for block in blocks),
             cut_targets=sum(block.cut_targets for block in blocks),
             waited_seconds=0.0,
         )
-
-    def _check_budget(self, damaged: int) -> None:
-        self._damaged += damaged
-        self._seen += len(self._layout.local) * self._settings.block_size
-        allowed = self._settings.max_damaged_fraction
-        if self._damaged > allowed * max(self._seen, _FEWEST_EXAMPLES):
-            self.close()
-            raise DamagedDataError(
-                f"{self._damaged} of {self._seen} examples have NaN or infinite clip features, or "
-                f"ones that cannot be read: more than data.max_damaged_fraction={allowed} allows; "
-                "find them with `videobert verify DATASET`, and extract those features anew or "
-                "raise the setting."
-            )
 
 
 class _Layout:
@@ -174,8 +187,9 @@ class _Layout:
         self.local = tuple(sorted({k for start, stop, _ in ranges for k in range(start, stop)}))
         self._place = {k: i for i, k in enumerate(self.local)}
 
-    def place(self, blocks: Sequence[schema.Batch]) -> schema.Batch:
-        """Global arrays of the local blocks, in the order of `local`; copies are under way."""
+    def place(self, blocks: Sequence[Any]) -> Any:
+        """Global arrays `[k, ...]` of what the local blocks have, trees of arrays `[...]` in the
+        order of `local`; copies are under way."""
 
         def global_array(*parts: np.ndarray) -> jax.Array:
             def shard(index: Any) -> np.ndarray:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from videobert_jax.data.device_feed import FeedReport
+from videobert_jax.data.device_feed import DamagedDataError, FeedReport
 from videobert_jax.files import storage
 from videobert_jax.training import (
     checkpoint_folder,
@@ -21,6 +22,9 @@ from videobert_jax.training import (
 )
 from videobert_jax.training.config import TrainingConfig
 from videobert_jax.training.rollback import DivergenceError
+
+_DAMAGED = "damaged_examples"
+_total = jax.jit(jnp.sum)  # over the blocks of a batch, which are of all processes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +38,8 @@ class _Dispatched:
 class Reporter:
     """Takes the figures of each step when it is dispatched and reports those of the step before.
 
-    The first process writes and prints; all count updates that were skipped.
+    The first process writes and prints; all count updates that were skipped, and the damaged
+    examples of all. damage: says that those are too many, from the same step on in all processes.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Reporter:
         self._settings, self._clock = settings, clock
         self._before: _Dispatched | None = None
         self._skipped_in_a_row = self._skipped = self._damaged = 0
+        self.damage: DamagedDataError | None = None
         self._writer: metric_writers.MetricWriter | None = None
         if jax.process_index() == 0:
             self._writer = metric_writers.open_writers(
@@ -72,6 +78,7 @@ class Reporter:
         """step: number of steps taken once this one is done. progress: of the step's stage. Raises
         DivergenceError."""
         self._report_before()
+        figures = {**figures, _DAMAGED: _total(feed.damaged)}
         self._before = _Dispatched(step, figures, feed, progress)
 
     def end_stage(self) -> None:
@@ -130,7 +137,9 @@ class Reporter:
         # Explicitly: the loop forbids every other transfer, and so none can slip in.
         figures = {k: float(value) for k, value in jax.device_get(self._before.figures).items()}
         progress.add_step(figures)
-        self._damaged += feed.damaged
+        damaged = int(figures[_DAMAGED])
+        self._damaged += damaged
+        self.damage = self.damage or feed.budget.spend(damaged)
         self._count_skipped(step, figures)
         last = ends_stage or step == self._settings.num_steps
         if step % self._settings.log_every and not last:
@@ -138,7 +147,7 @@ class Reporter:
         written: dict[str, float | None] = {**figures, **progress.speeds(self._clock.interval())}
         written |= {
             "skipped_updates": float(self._skipped),
-            "damaged_examples": float(self._damaged),
+            _DAMAGED: float(self._damaged),
             "failed_saves": float(self._failed_saves()),
         }
         if progress.stage is not None:

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from videobert_jax import configuration, schema
 from videobert_jax.configuration import RunConfig
 from videobert_jax.data import data_state
-from videobert_jax.data.device_feed import DamagedDataError, DeviceFeed
+from videobert_jax.data.device_feed import DeviceFeed
 from videobert_jax.data.index import DatasetError
 from videobert_jax.data.left_out import LeftOut
 from videobert_jax.files import stopping, storage
@@ -146,7 +146,7 @@ class RunUnderWay:
             say(f"{source}: {taken.beside(given)}")
 
     def take_steps(self, stop: Callable[[int], bool] | None) -> TrainResult:
-        """All stages that are left; returns with the last state saved."""
+        """All stages that are left; returns, or raises DamagedDataError, with the state saved."""
         settings = self.run.training
         self.reporter = reporting.Reporter(
             self.workdir,
@@ -169,6 +169,9 @@ class RunUnderWay:
                 asked = not self._finish()
             self._require_saved(step)
         self.reporter.close()
+        if self.reporter.damage is not None:
+            say(f"the data cannot go on: saved step {step}")
+            raise self.reporter.damage
         if not asked:
             say(f"{self.workdir}: finished, all {step} steps are taken")
             return TrainResult(step, True, self.workdir)
@@ -177,8 +180,7 @@ class RunUnderWay:
         return TrainResult(step, False, self.workdir)
 
     def leave(self) -> None:
-        """Ends what writes, so that the workdir can be opened anew. Raises LeaseError, in all
-        processes, where that is a later start's."""
+        """Ends what writes, so that the workdir can be opened anew. All raise LeaseError alike."""
         lease.require_last(self.lease)
         self.checkpointer.close()
         self.reporter.close()
@@ -191,8 +193,7 @@ class RunUnderWay:
         for stage in self.stages:
             own = stage.leaves_out(error.first_step, error.step)
             if own is not None:
-                ends = [own.step, own.step + own.batches]
-                given = zip(*map(stage.positions, ends), strict=True)
+                given = zip(*map(stage.positions, (own.step, own.step + own.batches)), strict=True)
                 names = [source.split.name for source in stage.builder.sources]
                 found.append((own, dict(zip(names, map(list, given), strict=True))))
         return found
@@ -260,8 +261,7 @@ class RunUnderWay:
         """The next batch; where the data cannot go on, the steps taken so far are saved first."""
         try:
             return next(feed)
-        except (DamagedDataError, DatasetError):
-            # With several processes only one may know, and a save is a matter of all.
+        except DatasetError:  # of several processes this one alone knows, and a save is of all
             if jax.process_count() == 1 and step > self.start:
                 self.reporter.flush()
                 if self._saved(step):
@@ -276,9 +276,9 @@ class RunUnderWay:
         return not self.run.training.evaluates_at(step) or self._evaluate(step)
 
     def _point(self, step: int) -> bool:
-        """The run is alive, before this step; whether it is asked to stop here."""
+        """The run is alive, before this step; whether it is to stop here, in all processes."""
         self.watch.beat(step)
-        return self.signal.requested()
+        return self.signal.requested() or self.reporter.damage is not None
 
     @property
     def _num_steps(self) -> int:
@@ -355,7 +355,7 @@ class RunUnderWay:
     def _evaluate(self, step: int) -> bool:
         """Runs the evaluators, in every process alike, on parameters brought to the host.
 
-        False where a signal ends them between two batches. What was found until then counts for
+        False where they are to stop between two batches. What was found until then counts for
         nothing: the next start evaluates the step anew.
         """
 
