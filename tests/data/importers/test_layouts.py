@@ -1,7 +1,10 @@
 """Every layout on made files of its published form: the same numbers, the contract it has."""
 
+import concurrent.futures
+import gc
 import io
 import json
+import os
 import pathlib
 import pickle
 import zipfile
@@ -13,6 +16,7 @@ from tests import fakes
 from tests.data.importers import published
 from videobert_jax.data import importers
 from videobert_jax.data.importers import FeatureError, Settings
+from videobert_jax.files import arrays, hdf5
 from videobert_jax.schema import UNKNOWN
 
 SHARED = pathlib.Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -104,6 +108,90 @@ def test_hdf5(tmp_path, grouped):
         for name, values in features.items():
             file[f"v_{name}/features" if grouped and name[0] != "-" else name] = values
     check(importers.open_source("hdf5", tmp_path / "f.h5", SAID), features)
+
+
+def _all_in_one(layout: str, folder: pathlib.Path, features) -> pathlib.Path:
+    if layout == "npz":
+        np.savez(folder / "all.npz", **features)
+        return folder / "all.npz"
+    with pytest.importorskip("h5py").File(folder / "all.h5", "w") as file:
+        for name, values in features.items():
+            file[name] = values
+    return folder / "all.h5"
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch, kind: type) -> list[pathlib.Path]:
+    """The files that are opened as a `kind` from here on."""
+    opened, init = [], kind.__init__
+
+    def __init__(self, path, **settings):
+        opened.append(path)
+        init(self, path, **settings)
+
+    monkeypatch.setattr(kind, "__init__", __init__)
+    return opened
+
+
+@pytest.mark.parametrize(("layout", "kind"), [("npz", arrays.NpzFile), ("hdf5", hdf5.Hdf5File)])
+def test_a_file_of_many_videos_is_opened_once(layout, kind, tmp_path, monkeypatch):
+    """Its names are read whole each time. Threads share it, and a fork does not."""
+    features = {f"video{i}": values for i in range(20) for values in [made(seed=i)[VIDEOS[0]]]}
+    path = _all_in_one(layout, tmp_path, features)
+    opened = _counted(monkeypatch, kind)
+    source = importers.open_source(layout, path, SAID)
+    check(source, features)
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(source.features, 4 * source.names))
+    for values, name in zip(found, 4 * source.names, strict=True):
+        np.testing.assert_array_equal(values, features[name].astype(np.float16))
+    assert opened == [path]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", os.getppid)  # as a fork sees it
+        check(source, features)
+    assert opened == [path, path]
+
+
+def test_the_process_that_reads_a_source_is_given_back(tmp_path):
+    source = importers.open_source("hdf5", _all_in_one("hdf5", tmp_path, made()), SAID)
+    idle = len(hdf5._idle)
+    del source
+    gc.collect()
+    assert len(hdf5._idle) == idle + 1 and hdf5._idle[-1].alive
+
+
+def _extracted(folder: pathlib.Path, features, kind: str = "rgb") -> None:
+    """As video_features writes a folder."""
+    folder.mkdir(exist_ok=True)
+    for name, values in features.items():
+        np.save(folder / f"{name}_{kind}.npy", values)
+        np.save(folder / f"{name}_timestamps_ms.npy", np.arange(len(values)) * 2560.0)
+
+
+def test_names_of_video_features_may_begin_alike(tmp_path):
+    values = list(made().values())
+    features = {"clip": values[0], "clip_1": values[1], "clip_1_rgb": values[0][:2]}
+    _extracted(tmp_path, features)
+    said = Settings(normalised=False)
+    check(importers.open_source("video_features", tmp_path, said), features)
+    (tmp_path / "clip_1_rgb_rgb.npy").unlink()
+    with pytest.raises(FeatureError, match="features of clip_1_rgb in none"):
+        importers.open_source("video_features", tmp_path, said)
+
+
+def test_a_video_in_two_folders_of_video_features_is_refused(tmp_path):
+    for kind in ("flow", "rgb"):
+        _extracted(tmp_path / kind, made(), kind)
+    with pytest.raises(FeatureError, match="flow/.*' and '.*rgb/.*' are features of one video"):
+        importers.open_source("video_features", tmp_path, Settings(normalised=False))
+
+
+def test_a_folder_of_video_features_is_not_listed_for_every_video(tmp_path, monkeypatch):
+    features = {f"video{i}": values for i in range(30) for values in [made(seed=i)[VIDEOS[0]]]}
+    _extracted(tmp_path, features)
+    listed, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda *of: listed.append(of) or scandir(*of))
+    check(importers.open_source("video_features", tmp_path, Settings(normalised=False)), features)
+    assert 0 < len(listed) < 10
 
 
 def test_video_features_says_its_stride(tmp_path):

@@ -4,6 +4,8 @@ import dataclasses
 import functools
 import os
 import pathlib
+import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -109,6 +111,32 @@ def _files(folder: pathlib.Path, *suffixes: str) -> list[pathlib.Path]:
     return [file for file in found if file.name.lower().endswith(suffixes)]
 
 
+class _OneFile:
+    """A file of many videos, opened once: its table of contents is as long as there are videos.
+
+    Threads take turns. A fork opens it anew, for it and its parent have one place in the file.
+    """
+
+    def __init__(self, open_file: Callable[[], arrays.NpzFile | hdf5.Hdf5File]):
+        self._open_file, self._turns = open_file, threading.Lock()
+        self._open()
+
+    def _open(self) -> None:
+        self._file, self._owner = self._open_file(), os.getpid()
+        weakref.finalize(self, self._file.close)
+
+    @property
+    def names(self) -> list[str]:
+        return self._file.names
+
+    def read(self, name: str) -> np.ndarray:
+        """One of the arrays. Raises ArrayFileError."""
+        with self._turns:
+            if self._owner != os.getpid():
+                self._open()
+            return self._file.read(name)
+
+
 def _npy(folder: pathlib.Path) -> Videos:
     files = _files(folder, ".npy")
     return _by_id(((f.name, functools.partial(arrays.read_npy, f)) for f in files), folder)
@@ -128,14 +156,8 @@ def _one_array(file: pathlib.Path) -> np.ndarray:
 def _npz(path: pathlib.Path) -> Videos:
     """One archive of all videos, or a folder with an archive a video."""
     if path.is_file():
-        with arrays.open_npz(path) as archive:
-            names = archive.names
-
-        def read(name: str) -> np.ndarray:
-            with arrays.open_npz(path) as archive:
-                return archive.read(name)
-
-        return _by_id(((name, functools.partial(read, name)) for name in names), path)
+        file = _OneFile(functools.partial(arrays.open_npz, path))
+        return _by_id(((name, functools.partial(file.read, name)) for name in file.names), path)
     files = _files(path, ".npz")
     return _by_id(((f.name, functools.partial(_one_array, f)) for f in files), path)
 
@@ -163,12 +185,7 @@ def _pickle(path: pathlib.Path) -> Videos:
 
 def _hdf5(path: pathlib.Path) -> Videos:
     """A dataset a video, by itself or as `features` in the video's group."""
-    with hdf5.Hdf5File(path) as file:
-        names = list(file.names)
-
-    def read(name: str) -> np.ndarray:
-        with hdf5.Hdf5File(path) as file:
-            return file.read(name)
+    file = _OneFile(functools.partial(hdf5.Hdf5File, path))
 
     def video(name: str) -> str:
         parts = name.strip("/").split("/")
@@ -176,7 +193,7 @@ def _hdf5(path: pathlib.Path) -> Videos:
             parts[-2] if len(parts) > 1 and parts[-1] in ("features", "c3d_features") else parts[-1]
         )
 
-    return _by_id(((video(name), functools.partial(read, name)) for name in names), path)
+    return _by_id(((video(n), functools.partial(file.read, n)) for n in file.names), path)
 
 
 def _mmpt(folder: pathlib.Path) -> Videos:
@@ -215,22 +232,33 @@ _TIMES, _RATES = "_timestamps_ms.npy", "_fps.npy"
 
 def _video_features(folder: pathlib.Path) -> Videos:
     """`STEM_TYPE.npy` with the moments of its clips in `STEM_timestamps_ms.npy`."""
-    stems = {file.name.removesuffix(_TIMES): file.parent for file in _files(folder, _TIMES)}
-    found: list[tuple[str, Read]] = []
-    for stem, parent in sorted(stems.items()):
-        files = [
-            file
-            for file in sorted(parent.glob("*.npy"))
-            if file.name.startswith(f"{stem}_") and not file.name.endswith((_TIMES, _RATES))
-        ]
-        if len(files) != 1:
-            names = ", ".join(file.name for file in files) or "none"
+    files = _files(folder, ".npy")
+    streams: dict[tuple[pathlib.Path, str], list[pathlib.Path]] = {
+        (f.parent, f.name.removesuffix(_TIMES)): [] for f in files if f.name.endswith(_TIMES)
+    }
+    for file in files:
+        if not file.name.endswith((_TIMES, _RATES)):
+            # of clip and clip_1, which both begin it, clip_1_rgb.npy belongs to the longer
+            stem = file.name
+            while "_" in stem:
+                stem = stem.rpartition("_")[0]
+                if (file.parent, stem) in streams:
+                    streams[file.parent, stem].append(file)
+                    break
+    for (parent, stem), found in streams.items():
+        if len(found) != 1:
+            names = ", ".join(file.name for file in found) or "none"
             raise FeatureError(
                 f"{parent}: features of {stem} in {names}; expected one {stem}_TYPE.npy (of "
                 "several streams, such as rgb and flow, keep one in a folder of its own)"
             )
-        found.append((stem, functools.partial(arrays.read_npy, files[0])))
-    return _by_id(found, folder)
+    return _by_id(
+        (
+            (f"{parent}/{stem}", functools.partial(arrays.read_npy, found[0]))
+            for (parent, stem), found in streams.items()
+        ),
+        folder,
+    )
 
 
 def _stride(folder: pathlib.Path) -> float | None:
