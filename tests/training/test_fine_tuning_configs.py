@@ -14,7 +14,7 @@ from videobert_jax.tasks.metrics import caption_scores, ranking, segmentation
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 FIGURES = {  # task -> figures of its record
     "retrieval": set(ranking.summary(np.ones(2), "text_to_video")),
-    "captioning": {caption_scores.CIDER},
+    "captioning": {caption_scores.CIDER_D},
     "question_answering": set(questions.figures(np.ones(2), {})),
     "step_localization": {step_localization.RECALL},
     "action_segmentation": {segmentation.ACCURACY},
