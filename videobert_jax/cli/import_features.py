@@ -7,7 +7,6 @@ are refused are named in failures.jsonl, with the reason.
 
 import argparse
 import io
-import json
 import pathlib
 import sys
 from typing import TYPE_CHECKING
@@ -47,10 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     for field in source.asserted:
         print(f"  {field} is as you asserted it: {getattr(source.contract, field)}")
     told_in = output / "failures.jsonl"
-    told_in.unlink(missing_ok=True)  # of a run before
+    atomic.write_json_lines(told_in, failures)
     if failures:
-        text = "\n".join(json.dumps(failure, ensure_ascii=False) for failure in failures)
-        atomic.write_text(told_in, text + "\n")
         print(f"  {len(failures)} were refused: {told_in} says why")
     return 1 if failures else 0
 

@@ -207,7 +207,7 @@ def _prepare(arguments: argparse.Namespace) -> index.Dataset | None:
         return _annotated(arguments, given)
     if given:
         raise index.DatasetError(
-            f"{name} takes none of {', '.join(_option(option) for option in given)}"
+            f"{name} takes none of {', '.join(prepared_before.option(option) for option in given)}"
         )
     if _is_own(arguments):
         return _module(name).prepare(source, arguments.output)
@@ -310,7 +310,9 @@ def _annotated(arguments: argparse.Namespace, given: list[str]) -> index.Dataset
     name, files = arguments.name, arguments.annotations or []
     takes = ("annotations", "features", "layout", *ANNOTATED.get(name, ()))
     if strange := [option for option in given if option not in takes]:
-        raise index.DatasetError(f"{name} does not take {', '.join(map(_option, strange))}")
+        raise index.DatasetError(
+            f"{name} does not take {', '.join(map(prepared_before.option, strange))}"
+        )
     if not files and not (name == "msrvtt" and arguments.test_csv):
         raise index.DatasetError(f"{name} needs --annotations FILE, as it was published")
     if len(files) > 1 and name in ANNOTATED and name not in _MANY_FILES:
@@ -360,10 +362,8 @@ def _corpus(arguments: argparse.Namespace, files: list[pathlib.Path]) -> annotat
     given = {option: getattr(arguments, option) for option in ANNOTATED[name]}
     given = {option: value for option, value in given.items() if value is not None}
     paths = {option: path for option, path in given.items() if isinstance(path, pathlib.Path)}
-    if missing := [f"{_option(o)}={path}" for o, path in paths.items() if not path.is_file()]:
+    if missing := [
+        f"{prepared_before.option(o)}={path}" for o, path in paths.items() if not path.is_file()
+    ]:
         raise index.DatasetError(f"{', '.join(missing)}: no such file; give the published one")
     return read(files if name in _MANY_FILES else files[0] if files else None, **given)
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")

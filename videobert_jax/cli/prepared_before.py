@@ -7,14 +7,19 @@ from collections.abc import Sequence
 from videobert_jax.data import index
 
 
+def option(name: str) -> str:
+    """How the command line says an argument."""
+    return "--" + name.replace("_", "-")
+
+
 def asked(arguments: argparse.Namespace, options: Sequence[str]) -> dict[str, str]:
     """Those of the options that are given; of files their names, for they may be moved."""
     found = {}
-    for option in options:
-        value = getattr(arguments, option)
+    for name in options:
+        value = getattr(arguments, name)
         if value is not None and value is not False and value != []:
             values = value if isinstance(value, list) else [value]
-            found[option] = ",".join(getattr(one, "name", str(one)) for one in values)
+            found[name] = ",".join(getattr(one, "name", str(one)) for one in values)
     return found
 
 
@@ -31,7 +36,7 @@ def require_alike(
         return
     differing = sorted(name for name in {*made, *wanted} if made.get(name) != wanted.get(name))
     found, expected = (
-        ", ".join(f"--{name.replace('_', '-')} {of.get(name, '(not given)')}" for name in differing)
+        ", ".join(f"{option(name)} {of.get(name, '(not given)')}" for name in differing)
         for of in (made, wanted)
     )
     raise index.DatasetError(

@@ -1,6 +1,5 @@
 """Joins finished parts into a dataset: index, annotations, statistics, digests, description."""
 
-import json
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -153,8 +152,7 @@ def _write_failures(folder: pathlib.Path, output: str, parts: Parts, failures, f
             told += [{"video": v, "reason": f"{split}: {reason}"} for v, reason in part.failures]
     if not told:
         return
-    lines = [json.dumps(failure, ensure_ascii=False) + "\n" for failure in told]
-    atomic.write_text(folder / FAILURES_FILE, "".join(lines))
+    atomic.write_json_lines(folder / FAILURES_FILE, told)
     files[FAILURES_FILE] = _describe_file(folder / FAILURES_FILE)
     text = f"{len(told):,} things were left out: {output}/{FAILURES_FILE} says why"
     print(text, file=sys.stderr, flush=True)

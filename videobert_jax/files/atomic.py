@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from videobert_jax.files import storage
@@ -35,6 +35,16 @@ def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 1) -
     Raises ValueError on NaN or infinity, which JSON has no word for.
     """
     write_bytes(path, _json_bytes(value, indent))
+
+
+def write_json_lines(path: pathlib.Path, entries: Sequence[Any]) -> None:
+    """A file with a JSON text a line for each entry, atomically; no file, and none of before, where
+    there are no entries."""
+    if entries:
+        lines = [json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries]
+        write_text(path, "".join(lines))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def create_json(path: storage.Path, value: Any) -> None:

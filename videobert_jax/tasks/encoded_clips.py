@@ -140,11 +140,7 @@ class EncodedClips:
                 np.save(buffer, states)
                 atomic.write_bytes(output / file.name, buffer.getvalue())
             shown.step(file.num_clips)
-        if failures:
-            lines = [json.dumps(failure, ensure_ascii=False) for failure in failures]
-            atomic.write_text(output / FAILURES_FILE, "\n".join(lines) + "\n")
-        else:
-            (output / FAILURES_FILE).unlink(missing_ok=True)  # of a dataset that was damaged
+        atomic.write_json_lines(output / FAILURES_FILE, failures)
         return failures
 
     def _begin(self, output: pathlib.Path) -> None:

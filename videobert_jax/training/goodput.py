@@ -92,9 +92,7 @@ class Goodput:
 
     def open(self, taken: lease.Lease) -> None:
         """Goes on with what the workdir's starts before recorded. Raises RunRecordError."""
-        begins, self._lease = self._lease is None, taken
-        if not begins:
-            return  # the run went back to a checkpoint; this start is the same
+        self._lease = taken
         self._earlier = _read(taken.workdir)
         if self._earlier:
             self._follow(self._earlier[-1])

@@ -189,14 +189,8 @@ class RunUnderWay:
         self, error: rollback.DivergenceError
     ) -> list[tuple[LeftOut, dict[str, list[int]]]]:
         """The batches of updates that were skipped, a stage at a time, and their data positions."""
-        found = []
-        for stage in self.stages:
-            own = stage.leaves_out(error.first_step, error.step)
-            if own is not None:
-                given = zip(*map(stage.positions, (own.step, own.step + own.batches)), strict=True)
-                names = [source.split.name for source in stage.builder.sources]
-                found.append((own, dict(zip(names, map(list, given), strict=True))))
-        return found
+        of_stages = ((s, s.leaves_out(error.first_step, error.step)) for s in self.stages)
+        return [(own, stage.positions(own)) for stage, own in of_stages if own is not None]
 
     def _take_stages(self, ask: Callable[[int], bool]) -> tuple[int, bool]:
         """As `_take_stage`, of all stages that are left."""

@@ -139,10 +139,16 @@ class Stage:
         """The number, from 0 in the stage, of the batch that a step of the run takes."""
         return left_out.batch_of(self.left_out, self.first_step, step)
 
-    def positions(self, step: int) -> list[int]:
-        """Examples that each source has given when the batch of `step` is to come."""
-        blocks = self.builder.blocks_given(self.batch_of(step) * self.run.data.blocks_per_batch)
-        return [count * self.run.data.block_size for count in blocks]
+    def positions(self, part: LeftOut) -> dict[str, list[int]]:
+        """Of each source, [first, end) of what it gives to the batches of these steps."""
+
+        def given(step: int) -> list[int]:
+            blocks = self.builder.blocks_given(self.batch_of(step) * self.run.data.blocks_per_batch)
+            return [count * self.run.data.block_size for count in blocks]
+
+        names = [source.split.name for source in self.builder.sources]
+        ranges = zip(given(part.step), given(part.step + part.batches), strict=True)
+        return dict(zip(names, map(list, ranges), strict=True))
 
     def leaves_out(self, first_step: int, end: int) -> LeftOut | None:
         """The batches of the run's steps `first_step` to before `end` that are the stage's own."""

@@ -4,7 +4,6 @@ runs ahead in a thread, finished videos are files, and what failed is told at th
 import dataclasses
 import hashlib
 import io
-import json
 import pathlib
 import queue
 import sys
@@ -119,11 +118,7 @@ def extract_corpus(
     run = _Run(extractor, left, output)
     run.estimate()
     run.extract(stills)
-    if run.failures:
-        text = "\n".join(json.dumps(failure, ensure_ascii=False) for failure in run.failures)
-        atomic.write_text(output / told_in, text + "\n")
-    else:
-        (output / told_in).unlink(missing_ok=True)  # of a run before, whose videos are whole now
+    atomic.write_json_lines(output / told_in, run.failures)
     return run.failures
 
 
