@@ -29,3 +29,9 @@ def test_a_store_that_does_not_say_a_size_raises_an_error_of_files():
         storage.size(_Object(_HttpError("503, backend error")))
     with pytest.raises(FileNotFoundError):
         storage.size(_Object(FileNotFoundError("a")))
+
+
+@pytest.mark.parametrize("scheme", ["nonsense", "memory", "ftp"])  # unknown to fsspec, to etils
+def test_a_url_of_another_kind_is_refused_by_name(scheme: str):
+    with pytest.raises(storage.StorageError, match=f"{scheme}:// cannot be used.*gs://BUCKET"):
+        storage.path(f"{scheme}://there/file")

@@ -57,7 +57,7 @@ def path(name: str | os.PathLike) -> Path:
     try:
         fsspec.get_filesystem_class(scheme)
         found = epath.Path(name)
-    except (ImportError, ValueError, NotImplementedError) as error:
+    except (ImportError, ValueError, NotImplementedError, KeyError) as error:
         raise StorageError(
             f"{name}: {scheme}:// cannot be used ({error}); expected gs://BUCKET/FOLDER or a folder"
         ) from error
