@@ -14,6 +14,13 @@ _SMALLEST_SLICE = 2**22
 _COMMIT_FILE = ocp.path.atomicity.CommitFileTemporaryPath
 
 
+class _Manager(ocp.CheckpointManager):
+    """orbax's manager, which has no part in whether the run is asked to stop."""
+
+    def reached_preemption(self, step: int) -> bool:
+        return False  # jax's own service, which orbax would ask, is off (`preemption`)
+
+
 def open_manager(folder: storage.Path, number: int) -> ocp.CheckpointManager:
     """A manager that saves items "state" and "data" into a folder that is there.
 
@@ -43,7 +50,7 @@ def open_manager(folder: storage.Path, number: int) -> ocp.CheckpointManager:
     )
     arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_SMALLEST_SLICE)
     types = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
-    return ocp.CheckpointManager(
+    return _Manager(
         folder,
         options=options,
         item_handlers={
