@@ -249,9 +249,7 @@ def run(arguments: argparse.Namespace) -> int:
         "checkpoints": {_name(line): line["checkpoint"] for line in every},
         "commits": sorted({line["commit"] for line in every}),
         "notes": "drawn in 2D by one renderer; says nothing about real cooking video",
-        "hardware": alternate.hardware(),
-        "versions": alternate.versions(["flax", "optax"]),
-        "commit": alternate.commit(),
+        **alternate.circumstances(["flax", "optax"]),
     }
     alternate.write(record, arguments.json)
     return 0

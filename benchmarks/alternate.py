@@ -102,10 +102,13 @@ def record(
             "peer_runs": rates.peers,
             **figures,
         },
-        "hardware": hardware(),
-        "versions": versions(modules),
-        "commit": commit(),
+        **circumstances(modules),
     }
+
+
+def circumstances(modules: Sequence[str]) -> dict[str, Any]:
+    """{"hardware", "versions", "commit"} of a record; modules: those that were measured."""
+    return {"hardware": hardware(), "versions": versions(modules), "commit": commit()}
 
 
 def write(result: Mapping[str, Any], path: str | None) -> None:

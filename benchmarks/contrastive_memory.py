@@ -81,9 +81,7 @@ def measure(batch: int, dim: int) -> dict[str, Any]:
             "temporary_bytes": {str(chunks): size for chunks, size in temporary.items()},
             "largest_array_elements": {str(chunks): size for chunks, size in largest.items()},
         },
-        "hardware": alternate.hardware(),
-        "versions": alternate.versions([]),
-        "commit": alternate.commit(),
+        **alternate.circumstances([]),
     }
 
 

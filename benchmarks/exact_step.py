@@ -115,9 +115,7 @@ def measure(data: int, fsdp: int, blocks: int, rounds: int) -> dict[str, Any]:
             "temporary_bytes": memory,
             "parameters": made["exact"].num_parameters,
         },
-        "hardware": alternate.hardware(),
-        "versions": alternate.versions([]),
-        "commit": alternate.commit(),
+        **alternate.circumstances([]),
     }
 
 

@@ -168,9 +168,7 @@ def run(arguments: argparse.Namespace) -> int:
             "best_median_rank_of_least_squares": min(of.median_rank for of in squares.values()),
             "best_median_rank_of_contrast": min(of.median_rank for of in contrasts),
         },
-        "hardware": alternate.hardware(),
-        "versions": alternate.versions(["optax"]),
-        "commit": alternate.commit(),
+        **alternate.circumstances(["optax"]),
     }
     alternate.write(record, arguments.json)
     return 0

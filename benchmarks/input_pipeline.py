@@ -335,9 +335,7 @@ def measure_late(arguments: argparse.Namespace) -> dict:
                 for (calls, seconds), rates in found.items()
             ],
         },
-        "hardware": alternate.hardware(),
-        "versions": alternate.versions(["array_record", "sentencepiece"]),
-        "commit": alternate.commit(),
+        **alternate.circumstances(["array_record", "sentencepiece"]),
     }
 
 

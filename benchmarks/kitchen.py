@@ -199,9 +199,7 @@ def run(arguments: argparse.Namespace) -> int:
         "figures": results,
         "checkpoints": checkpoints,
         "notes": "drawn in 2D by one renderer; says nothing about real cooking video",
-        "hardware": alternate.hardware(),
-        "versions": alternate.versions(["flax", "optax"]),
-        "commit": alternate.commit(),
+        **alternate.circumstances(["flax", "optax"]),
     }
     alternate.write(record, arguments.json)
     return 0

@@ -244,11 +244,9 @@ def run(arguments: argparse.Namespace) -> int:
         },
         LXMERT: column.describe(lxmert) if column is not None and lxmert is not None else None,
         "notes": "drawn in 2D by one renderer; says nothing about real cooking video",
-        "hardware": alternate.hardware(),
-        "versions": alternate.versions(
+        **alternate.circumstances(
             ["flax", "optax", *([] if column is None else ["torch", "transformers"])]
         ),
-        "commit": alternate.commit(),
     }
     alternate.write(record, arguments.json)
     return 0

@@ -115,9 +115,7 @@ def run_on_device(arguments: argparse.Namespace) -> int:
             "configs": configs,
             "targets": on_device.TARGETS,
         },
-        "hardware": alternate.hardware(),
-        "versions": alternate.versions(modules),
-        "commit": alternate.commit(),
+        **alternate.circumstances(modules),
     }
     alternate.write(record, arguments.json)
     failed = [peer for found in configs.values() for peer in peers if "failed" in found[peer]]

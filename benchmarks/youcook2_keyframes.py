@@ -94,9 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         "figures": figures,
         "seeds": arguments.seeds,
         "notes": records[SCRATCH][0].get("notes"),
-        "hardware": alternate.hardware(),
-        "versions": alternate.versions(["flax", "optax"]),
-        "commit": alternate.commit(),
+        **alternate.circumstances(["flax", "optax"]),
     }
     alternate.write(record, arguments.json)
     return 0 if max(ratios.values()) >= 1 else 1
