@@ -4,7 +4,6 @@ Flags, then one library call; everything else is videobert_jax/cli/evaluate.py.
 """
 
 import argparse
-import sys
 
 from videobert_jax.cli import evaluate, failures
 
@@ -20,4 +19,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    failures.leave(main())

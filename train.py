@@ -4,7 +4,6 @@ Any setting of configs/base.py is a flag: `--config.optimizer.learning_rate=3e-4
 """
 
 import argparse
-import sys
 import time
 
 from videobert_jax.cli import process_options
@@ -84,4 +83,7 @@ def run(arguments: argparse.Namespace, settings: list[tuple[str, str]], began: f
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    from videobert_jax.cli import failures
+
+    failures.leave(code)

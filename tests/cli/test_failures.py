@@ -3,6 +3,8 @@
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -23,6 +25,19 @@ def test_a_command_that_is_terminated_says_so_by_its_code(capsys):
     assert capsys.readouterr().err == "SIGTERM: stopped; the same command does it anew\n"
     assert signal.getsignal(signal.SIGTERM) is before
     assert failures.exit_code(lambda: 0) == 0
+
+
+def test_a_program_that_is_done_keeps_its_code_while_python_ends():
+    program = """
+import atexit, time
+from videobert_jax.cli import failures
+atexit.register(lambda: (print("leaving", flush=True), time.sleep(0.5)))
+failures.leave(failures.exit_code(lambda: 75))
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"leaving\n"
+        process.terminate()
+        assert process.wait() == stopping.STOPPED
 
 
 def test_no_handler_of_faults_takes_it_for_one():

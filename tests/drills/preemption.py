@@ -97,7 +97,7 @@ def _await(
     done = max(runs.last_reported_step(workdir), 0)
     ahead = range(done + 1, several.NUM_STEPS + 1)
     if moment == "evaluation":
-        ahead = [step for step in ahead if step % two_stages.EVAL_EVERY == 0] or [ahead[-1]]
+        ahead = [step for step in ahead if step % two_stages.EVAL_EVERY == 0] or ahead[-1:]
     if moment == "anywhere" or not ahead:
         time.sleep(generator.uniform(0.0, seconds))
     else:
