@@ -6,7 +6,7 @@ Any setting of configs/base.py is a flag: `--config.optimizer.learning_rate=3e-4
 import argparse
 import time
 
-from videobert_jax.cli import process_options
+from videobert_jax.cli import failures, process_options
 
 
 def main() -> int:
@@ -23,9 +23,6 @@ def main() -> int:
     )
     process_options.add(parser)
     arguments, rest = parser.parse_known_args()
-
-    from videobert_jax.cli import failures
-
     return failures.exit_code(lambda: run(arguments, overrides(parser, rest), began))
 
 
@@ -83,7 +80,4 @@ def run(arguments: argparse.Namespace, settings: list[tuple[str, str]], began: f
 
 
 if __name__ == "__main__":
-    code = main()
-    from videobert_jax.cli import failures
-
-    failures.leave(code)
+    failures.leave(main())

@@ -1,8 +1,6 @@
 """`python -m videobert_jax`: the same as the console script `videobert`."""
 
-import sys
-
 from videobert_jax.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main.main())
+    main.program()

@@ -27,12 +27,19 @@ def test_a_command_that_is_terminated_says_so_by_its_code(capsys):
     assert failures.exit_code(lambda: 0) == 0
 
 
-def test_a_program_that_is_done_keeps_its_code_while_python_ends():
-    program = """
+@pytest.mark.parametrize(
+    "ends",
+    [
+        "failures.leave(failures.exit_code(lambda: 75))",
+        "main.main = lambda: 75; main.program()",
+    ],
+)
+def test_a_program_that_is_done_keeps_its_code_while_python_ends(ends: str):
+    program = f"""
 import atexit, time
-from videobert_jax.cli import failures
+from videobert_jax.cli import failures, main
 atexit.register(lambda: (print("leaving", flush=True), time.sleep(0.5)))
-failures.leave(failures.exit_code(lambda: 75))
+{ends}
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == b"leaving\n"

@@ -9,6 +9,7 @@ import importlib
 import sys
 import types
 from collections.abc import Sequence
+from typing import NoReturn
 
 import videobert_jax
 from videobert_jax.cli import failures
@@ -47,6 +48,11 @@ COMMANDS = (
     "doctor",
     "reproduce",
 )
+
+
+def program() -> NoReturn:
+    """The console script."""
+    failures.leave(main())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
