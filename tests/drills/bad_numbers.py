@@ -1,9 +1,11 @@
 """Numbers go bad for twenty steps of a real run: it must go back, and end with the bits of a run
-that never had the batches of those steps; parameters are finite in every checkpoint.
+that never had the batches of those steps; parameters are finite in every checkpoint, and the loss
+of the last steps is within one percent of a clean run's.
 
     python -m tests.drills.bad_numbers [--seed N] [--shard I/N] [--results FILE] [--without-guard]
 
-NaN, infinity and 1e30 (of clip features, which are float16, its largest number) appear in the clip
+NaN, infinity and 1e30 (of clip features, which are float16, its largest number, with which a run
+may live: then it need not go back) appear in the clip
 features of whole batches, in those of one block, which one device holds, in the loss, and in the
 gradient. Features are spoilt behind the checks of the input. A case is a line of the results file
 at once, and one that passed with this code is not run again. With --without-guard every update is
@@ -12,6 +14,7 @@ taken: then cases must fail, which shows that the drill bites.
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import pathlib
 import random
@@ -43,6 +46,8 @@ from videobert_jax.training import (
 PLACES = ("features", "one_block", "loss", "gradient")
 VALUES = {"nan": np.nan, "inf": np.inf, "1e30": 1e30}
 NUM_STEPS, BAD_STEPS = 70, 20
+_LAST_STEPS = 10
+_LOSS = 0.01  # by which the loss of the last steps may differ from a clean run's
 _BATCH = runs.SETTINGS["data.blocks_per_batch"]
 _BLOCK = 5  # of a batch, on one of the devices
 _SETTINGS = {
@@ -52,6 +57,8 @@ _SETTINGS = {
     "training__max_skipped_updates": BAD_STEPS,
 }
 _build = BlockBuilder.build
+# A step is traced at every opening of a run, not once for all runs of this process.
+_TRACED_ANEW = (abstract_step, "made", abstract_step.made.__wrapped__)
 
 
 @dataclasses.dataclass
@@ -85,11 +92,7 @@ class Fault:
                 tree = jax.tree.unflatten(structure, leaves)
             return laid_out(tree, model, rule)
 
-        # A step that is traced anew at every opening, and says when.
-        traced = [
-            (abstract_step, "made", abstract_step.made.__wrapped__),
-            (steps._Problem, "__init__", started),
-        ]
+        traced = [_TRACED_ANEW, (steps._Problem, "__init__", started)]  # which says when
         patches: dict[str, list[tuple[Any, str, Any]]] = {
             "features": [(BlockBuilder, "build", self._features(range(_BATCH)))],
             "one_block": [(BlockBuilder, "build", self._features([_BLOCK]))],
@@ -125,45 +128,63 @@ class Fault:
 
 
 class Drill:
-    """Cases on one dataset, each compared with the run that never had the bad batches."""
+    """Cases on one dataset, each compared with the run that never had the bad batches, and with one
+    whose batches are all good."""
 
-    def __init__(self, folder: pathlib.Path, results: campaign.Results, seed: int, guarded: bool):
-        self.folder, self.results, self.seed, self.guarded = folder, results, seed, guarded
-        self.first = random.Random(seed).randint(12, 28)
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        results: campaign.Results,
+        seed: int,
+        guarded: bool,
+        *,
+        first: range = range(12, 29),
+        **settings: Any,
+    ) -> None:
+        """first: steps of which one is drawn to be the first bad one. settings: others than the
+        drill's."""
+        self.folder, self.results, self.guarded = folder, results, guarded
+        self.first = random.Random(seed).choice(first)
+        self.settings = {**_SETTINGS, **settings}
+        self.num_steps = self.settings["training__num_steps"]
         self.dataset = campaign.write_dataset(folder / "dataset", {"train": 16})
-        self._reference: dict[str, Any] | None = None
 
+    @functools.cached_property
     def reference(self) -> dict[str, Any]:
         """Digests of the end of the run whose batches jump over the bad ones."""
-        if self._reference is None:
-            limit = self.first * _BATCH
+        limit = self.first * _BATCH
 
-            def without(builder: BlockBuilder, k: int):
-                return _build(builder, k if k < limit else k + BAD_STEPS * _BATCH)
+        def without(builder: BlockBuilder, k: int):
+            return _build(builder, k if k < limit else k + BAD_STEPS * _BATCH)
 
-            with mock.patch.object(BlockBuilder, "build", without):
-                runs.train(self.folder / "reference", self.dataset, **_SETTINGS)
-            self._reference = runs.saved_digests(self.folder / "reference", NUM_STEPS)
-        return self._reference
+        with mock.patch.object(BlockBuilder, "build", without):
+            self._train("reference")
+        return runs.saved_digests(self.folder / "reference", self.num_steps)
+
+    @functools.cached_property
+    def clean_loss(self) -> float:
+        """Of the last steps, where no batch is bad."""
+        self._train("clean")
+        return self._last_loss("clean")
 
     def case(self, place: str, value: str) -> bool:
         """Whether the run did as it must; written to the results."""
-        begun, workdir = time.monotonic(), self.folder / f"{place}-{value}"
-        expected = self.reference()
+        begun, name = time.monotonic(), f"{place}-{value}"
+        expected, workdir = self.reference, self.folder / name
         # The largest number that a feature can have is one that a network can live with.
         may_live = place in ("features", "one_block") and value == "1e30"
         with contextlib.ExitStack() as stack:
             if not self.guarded:
-                taken = mock.patch.object(guard, "allowed", lambda *_: jnp.bool_(True))
-                stack.enter_context(taken)
+                always = mock.patch.object(guard, "allowed", lambda *_: jnp.bool_(True))
+                stack.enter_context(always)
+                stack.enter_context(mock.patch.object(*_TRACED_ANEW))
             stack.enter_context(Fault(place, VALUES[value], self.first, workdir))
-            ended = runs.train(workdir, self.dataset, **_SETTINGS)
-        if not ended.finished:
-            raise KeyboardInterrupt  # by a signal, which the run took for its own
+            self._train(name)
         finite = all(_finite(workdir, step) for step in checkpoint_folder.manifest_steps(workdir))
         back = len(rollback.recorded(workdir))
-        equal = runs.saved_digests(workdir, NUM_STEPS) == expected
-        passed = finite and (equal if back else may_live)
+        equal = runs.saved_digests(workdir, self.num_steps) == expected
+        ratio = self._last_loss(name) / self.clean_loss
+        passed = finite and (equal if back else may_live) and abs(ratio - 1) <= _LOSS
         self.results.note(
             place=place,
             value=value,
@@ -171,10 +192,20 @@ class Drill:
             rollbacks=back,
             finite=finite,
             equal=equal,
+            loss_by_clean=ratio if np.isfinite(ratio) else str(ratio),
             passed=passed,
             seconds=round(time.monotonic() - begun, 1),
         )
         return passed
+
+    def _train(self, name: str) -> None:
+        ended = runs.train(self.folder / name, self.dataset, **self.settings)
+        if not ended.finished:
+            raise KeyboardInterrupt  # by a signal, which the run took for its own
+
+    def _last_loss(self, name: str) -> float:
+        losses = [line["loss"] for line in runs.figures(self.folder / name) if "loss" in line]
+        return float(np.mean(np.array(losses[-_LAST_STEPS:], float)))  # null is NaN
 
     def done(self) -> set[tuple[str, str]]:
         """Cases that passed with this code."""

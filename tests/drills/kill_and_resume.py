@@ -1,6 +1,6 @@
 """SIGKILL at named points and at random moments of a real run of one or two processes, again and
 again: the final parameters, optimiser and figures must equal, bit for bit, those of a run never
-killed.
+killed, and every second of the wall time must be one thing's.
 
     python -m tests.drills.kill_and_resume [--kills N] [--points NAME,...] [--processes 1,2]
                                    [--platform gpu] [--seed N] [--shard I/N] [--results FILE]
@@ -35,12 +35,13 @@ import numpy as np
 from tests.drills import campaign, everything, kill_points, several
 from tests.integration import runs
 from videobert_jax.data import index, neighbours
-from videobert_jax.training import checkpoint_folder, metric_writers
+from videobert_jax.training import checkpoint_folder, goodput, metric_writers
 
 CONFIG = pathlib.Path(everything.__file__)
 NEAR = "near.safetensors"
 _KILLS_A_CASE = 2
 _LONGEST_SECONDS = 900.0  # until a point is reached
+_UNATTRIBUTED = 0.005  # of the wall time, of which every second is one thing's
 _AFTER_A_LOSS = 0.5  # seconds within which the other processes are gone too
 
 
@@ -136,7 +137,11 @@ class _Case:
         found = several.end_of(self.workdir, everything.NUM_STEPS)
         names = ("parameters and optimiser", "figures", "best step")
         parts = zip(names, found, reference, strict=True)
-        return [f"other {name}" for name, one, other in parts if one != other]
+        wrong = [f"other {name}" for name, one, other in parts if one != other]
+        shares = sum((goodput.read(self.workdir) or {"shares": {}})["shares"].values())
+        if abs(shares - 1) > _UNATTRIBUTED:
+            wrong.append(f"{goodput.GOODPUT_FILE} says what {shares:.2%} of the time was")
+        return wrong
 
     def _at_point(self) -> dict[str, Any]:
         """A start in which one process kills itself at the point, and the others are killed."""

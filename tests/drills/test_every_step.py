@@ -1,30 +1,19 @@
 """The drill of a run stopped after every step, two of them; and that it bites."""
 
-from collections.abc import Iterator
-from typing import Any
-
-import jax
 import pytest
 
 from tests.drills import every_step
-from videobert_jax.sharding import mesh as meshes
 
 pytestmark = pytest.mark.long
 NUM_STEPS = 6
 
 
 @pytest.fixture(scope="module")
-def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[every_step.Drill]:
-    create, config = meshes.create_mesh, every_step.get_config()
+def drill(tmp_path_factory: pytest.TempPathFactory, on_one_device: None) -> every_step.Drill:
+    config = every_step.get_config()
     config.stages, config.training.num_steps = [], NUM_STEPS
     config.optimizer.ema_decay = 0.9
-
-    def on_one(sizes: meshes.MeshConfig, devices: Any = None) -> jax.sharding.Mesh:
-        return create(sizes, devices or jax.devices()[:1])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(meshes, "create_mesh", on_one)
-        yield every_step.Drill(tmp_path_factory.mktemp("every_step"), config)
+    return every_step.Drill(tmp_path_factory.mktemp("every_step"), config)
 
 
 def test_a_run_goes_on_from_a_step_with_the_bits_of_one_never_stopped(drill: every_step.Drill):

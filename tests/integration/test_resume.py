@@ -62,6 +62,28 @@ def test_a_sigterm_saves_and_the_next_start_goes_on_bit_for_bit(
     assert runs.figures(tmp_path) == runs.figures(reference)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says that a process is alive")
+def test_a_second_start_is_refused_and_the_first_takes_no_notice(
+    reference: pathlib.Path, tiny_dataset: pathlib.Path, tmp_path: pathlib.Path
+):
+    workdir, log = tmp_path / "run", tmp_path / "second.txt"
+    codes: list[int] = []
+
+    def start_once_more(step: int) -> bool:
+        if step == 5:
+            flags = runs.flags(tiny_dataset)
+            codes.append(runs.start(workdir, flags, devices=1, log=log).wait())
+        return False
+
+    assert runs.train(workdir, tiny_dataset, stop=start_once_more).finished
+    assert codes == [2]
+    said = log.read_text()
+    assert f"process {os.getpid()} on " in said and "trains here and is alive" in said
+    assert [path.name for path in (workdir / "leases").iterdir()] == ["1.json"]
+    assert runs.saved_digests(workdir, 8) == runs.saved_digests(reference, 8)
+    assert runs.figures(workdir) == runs.figures(reference)
+
+
 def test_a_finished_run_is_left_alone(reference: pathlib.Path, tiny_dataset: pathlib.Path, capsys):
     before = {path: path.stat().st_mtime_ns for path in reference.rglob("*")}
     result = runs.train(reference, tiny_dataset)

@@ -1,4 +1,5 @@
-"""Writes that leave either the whole new file or the old one, whenever the process ends."""
+"""Writes that leave either the whole new file or the old one, whenever the process ends, or the
+machine: what is written is on the disk when they return, its name too."""
 
 import contextlib
 import errno
@@ -11,6 +12,7 @@ from typing import Any
 from videobert_jax.files import storage
 
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_NO_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
@@ -20,6 +22,7 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     if isinstance(path, pathlib.Path):
         with _written_beside(path, content) as temporary:
             os.replace(temporary, path)
+        _sync_folder(path.parent)
     else:
         path.write_bytes(content)
 
@@ -58,6 +61,7 @@ def create_json(path: storage.Path, value: Any) -> None:
         if isinstance(path, pathlib.Path):
             with _written_beside(path, content) as temporary:
                 _link(temporary, path)
+            _sync_folder(path.parent)
         else:
             storage.create(path, content)
     except FileExistsError:
@@ -82,6 +86,22 @@ def _written_beside(path: pathlib.Path, content: bytes) -> Iterator[pathlib.Path
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: pathlib.Path) -> None:
+    """A rename is of the folder, which has a place on the disk of its own; where the system opens
+    no folders (Windows), or the file system syncs none, there is nothing to do."""
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(opened)
 
 
 def _link(source: pathlib.Path, target: pathlib.Path) -> None:

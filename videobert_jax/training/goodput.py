@@ -176,6 +176,8 @@ class Goodput:
                 self._update()
                 fields = _as_json([*self._earlier, self._start])
                 atomic.write_json(self._lease.workdir / GOODPUT_FILE, fields, indent=None)
+                if self._start.ended:
+                    self._lease.end()
         except lease.LeaseError:
             self._closed.set()  # the loop finds it, too, before it saves
         except Exception as error:  # each store has errors of its own

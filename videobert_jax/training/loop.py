@@ -83,6 +83,7 @@ def train(
         stop_signal.before_leaving(times.close)
         storage.require_access(workdir)
         metric_writers.require(run.training.wandb_project)
+        lease.require_free(workdir, workdir / goodput.GOODPUT_FILE)
         left = rollback.left_out(rollback.read(workdir))
         known = checkpoint_folder.manifest_steps(workdir)
         processes.require_same_start({**config, "allow_change": [*allow_change]}, known[-1:])
