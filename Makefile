@@ -33,7 +33,7 @@ help:
 	@echo "make fine-tune     after it: TASK=retrieval|captioning|qa|localization|segmentation, prepared, trained, evaluated"
 	@echo "make test          set up and run all quick tests, in a quarter of an hour"
 	@echo "make setup         only make .venv (ACCELERATOR=cpu|cuda12|cuda13|tpu)"
-	@echo "make setup-parity  add peers, the TPU compiler, the extras of video, speech, plots, words, search, beam, wandb, onnx, docs"
+	@echo "make setup-parity  add peers, the TPU compiler, the extras of video, speech, plots, words, search, beam, wandb, gcs, onnx, docs"
 	@echo "make test-parity   quick tests that need peers or extras (PyTorch, transformers, the TPU compiler)"
 	@echo "make test-long     all long tests, before a release: runs that are killed and resumed, second cases"
 	@echo "                   (LONG=\"tests/FILE.py ...\" runs the long ones of these alone)"

@@ -43,8 +43,8 @@ class Index:
     ) -> "Index":
         """The index of a folder, mapped: it takes memory for what queries touch.
 
-        model: what made it, for queries of text; None loads it when it is first needed, where the
-        index was made by an export. verify: compares the digest of the vectors' file, which reads
+        model: what made it, for queries of text; None loads it when it is first needed, from where
+        it was then. verify: compares the digest of the vectors' file, which reads
         it once; else its size alone. Raises SearchIndexError where there is no index, where it is
         damaged, of another version, has nothing in it, or was made by another model.
         """
