@@ -36,8 +36,16 @@ def get_config() -> ml_collections.ConfigDict:
     # or, with model.text.input="bert_vectors", tokenizer and the tower's input; "" for none. With
     # it data.vocabulary_size means nothing.
     # bert_video_layers: how many of its first layers the video tower begins with as well.
+    # visual_word_embeddings: "centroids", those of data.visual_words (VideoBERT: Sun et al. 2019,
+    # section 4.4), or "random".
     config.init = ml_collections.ConfigDict(
-        {"checkpoint": "", "modules": "", "bert": "", "bert_video_layers": 0}
+        {
+            "checkpoint": "",
+            "modules": "",
+            "bert": "",
+            "bert_video_layers": 0,
+            "visual_word_embeddings": "centroids",
+        }
     )
     return config
 

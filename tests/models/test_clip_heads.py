@@ -54,6 +54,19 @@ def test_targets_are_the_words_of_the_clips(born, words):
     np.testing.assert_array_equal(found, expected)
 
 
+def test_embeddings_start_random_where_asked(born, tiny_run, words):
+    model, started = born
+    made = optimizer.create_rule(tiny_run.optimizer, 20, model)
+    mesh = meshes.create_mesh(meshes.MeshConfig(1, 1, 1), jax.devices()[:1])
+    random = state.create_state(model, made, mesh, 0, None, words, from_centroids=False)
+    head, constants = random.params["masked_video_head"], random.constants["masked_video_head"]
+    leaves = words.levels[-1]
+    exists = ~np.isnan(leaves).any(axis=1)
+    assert not np.isclose(head["words"][: len(leaves)][exists], leaves[exists]).any(axis=1).all()
+    assert np.std(np.asarray(head["words"])) == pytest.approx(1.0, rel=0.1)
+    jax.tree.map(np.testing.assert_array_equal, constants, started.constants["masked_video_head"])
+
+
 def test_embeddings_start_from_the_centroids_and_predictions_are_cosines_with_them(born, words):
     model, made = born
     table = np.asarray(made.params["masked_video_head"]["words"])[:9]

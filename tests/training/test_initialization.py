@@ -206,7 +206,7 @@ def test_constants_of_another_form_are_named(tiny_run):
     ],
 )
 def test_vectors_need_a_bert_to_begin_with(tiny_run, bert, checkpoint, modules, given):
-    init = InitConfig(checkpoint, modules, bert, 0)
+    init = InitConfig(checkpoint, modules, bert, 0, "centroids")
     initialization.require_vectors(init, tiny_run.model)
     if given:
         initialization.require_vectors(init, reading_vectors(tiny_run.model))
@@ -227,7 +227,7 @@ def test_vectors_need_a_bert_to_begin_with(tiny_run, bert, checkpoint, modules, 
     ],
 )
 def test_a_bert_and_a_checkpoint_give_different_parts(tiny_run, modules, video_layers, both):
-    init = InitConfig("run", modules, "bert", video_layers)
+    init = InitConfig("run", modules, "bert", video_layers, "centroids")
     available = [*MODULES, *MODULE_GROUPS["heads"]]
     if both is None:
         initialization.require_apart(init, tiny_run.model, available)
@@ -238,10 +238,10 @@ def test_a_bert_and_a_checkpoint_give_different_parts(tiny_run, modules, video_l
 
 def test_a_frozen_bert_leaves_the_layers_to_a_checkpoint(tiny_run):
     model = reading_vectors(tiny_run.model)
-    init = InitConfig("run", ("text_encoder",), "bert", 0)
+    init = InitConfig("run", ("text_encoder",), "bert", 0, "centroids")
     initialization.require_apart(init, model, MODULES)
     with pytest.raises(initialization.InitializationError, match="both give text_embedding; leave"):
-        init = InitConfig("run", ("text_tower",), "bert", 0)
+        init = InitConfig("run", ("text_tower",), "bert", 0, "centroids")
         initialization.require_apart(init, model, MODULES)
 
 

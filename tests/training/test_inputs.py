@@ -13,7 +13,9 @@ from tests import bundles, fakes
 from videobert_jax import configuration
 from videobert_jax.data import data_state, writer
 from videobert_jax.files import atomic
+from videobert_jax.schema import ContractMismatch
 from videobert_jax.training import changed_settings, inputs, run_record
+from videobert_jax.video import visual_words
 
 TINY = str(pathlib.Path(__file__).resolve().parents[2] / "configs" / "tiny.py")
 SAID, WRITTEN = "hello and welcome to my kitchen", "cut the onion"
@@ -27,6 +29,26 @@ def dataset(tmp_path_factory) -> pathlib.Path:
     out.add_video("narration", "stew", None, [writer.Segment(1.0, 2.0, SAID)])
     out.add_video("untimed", "stew", None, [writer.Segment(0.0, 0.0, SAID)])
     return out.finish().path
+
+
+def test_visual_words_of_another_contract_or_tree_are_refused(
+    dataset: pathlib.Path, tmp_path: pathlib.Path
+):
+    config = configured(dataset, "")
+    config.data.visual_words = str(tmp_path / "words.safetensors")
+    config.model.masked_video_head = "visual_words"
+    config.model.visual_words.branching, config.model.visual_words.depth = 2, 1
+    run = configuration.parse(config)
+    levels = (np.ones((3, fakes.FEATURE_DIM), np.float32),)
+    centre = np.zeros(fakes.FEATURE_DIM, np.float32)
+    for contract, error, said in (
+        (dataclasses.replace(fakes.CONTRACT, backbone="s3d"), ContractMismatch, "'s3d'.*'random'"),
+        (fakes.CONTRACT, inputs.InputError, "3 branches, 1 levels deep, but .* 2 and 1"),
+    ):
+        words = visual_words.VisualWords(3, centre, levels, contract, {})
+        visual_words.save(tmp_path / "words.safetensors", words)
+        with pytest.raises(error, match=said):
+            inputs.open_inputs(run, tmp_path / "run", None, None, begins=True)
 
 
 def settings(dataset: pathlib.Path, transcripts: str) -> configuration.RunConfig:

@@ -31,6 +31,8 @@ RECIPES = (
     "msrvtt_retrieval",
     "youcook2_captioning",
     "kitchen_captioning",
+    "kitchen",
+    "kitchen_long",
 )
 SMALL: dict[str, Any] = {
     "data.block_size": 16,

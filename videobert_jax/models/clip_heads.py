@@ -52,8 +52,8 @@ class VisualWordHead(_ClipHead):
     that a clip is.
 
     The embeddings are learnt; a run starts them from the words' centroids, as VideoBERT does
-    (section 4.4). The tree of centroids is part of the constants, so that a run needs no second
-    file and no pass over the dataset, whatever its size.
+    (section 4.4), or random (`init.visual_word_embeddings`). The tree of centroids is part of the
+    constants, so that a run needs no second file and no pass over the dataset, whatever its size.
     """
 
     def setup(self) -> None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+WORD_EMBEDDINGS = ("centroids", "random")
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
@@ -106,8 +108,14 @@ class InitConfig:
     modules: tuple[str, ...]
     bert: str
     bert_video_layers: int
+    visual_word_embeddings: str
 
     def __post_init__(self) -> None:
+        if self.visual_word_embeddings not in WORD_EMBEDDINGS:
+            raise ValueError(
+                f"init.visual_word_embeddings={self.visual_word_embeddings!r} is none of "
+                f"{', '.join(WORD_EMBEDDINGS)}."
+            )
         if self.bert_video_layers < 0:
             raise ValueError(f"init.bert_video_layers={self.bert_video_layers} is below 0.")
         if self.bert_video_layers and not self.bert:

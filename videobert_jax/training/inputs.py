@@ -73,7 +73,7 @@ def open_inputs(
 
     The first source with clip features gives contract and input statistics; the others must have
     been made in the same way. Raises DatasetError, ContractMismatch, ConfigError, InputError,
-    ContentWordsError, NeighboursError, InitializationError.
+    ContentWordsError, NeighboursError, InitializationError, VisualWordsError.
     """
     sources = open_sources(run)
     main = sources.main
@@ -82,6 +82,7 @@ def open_inputs(
         if begins
         else _recorded(workdir, main.contract)
     )
+    words = _visual_words(run, main.contract) if begins else None  # before pieces are learnt
     tokenizer = (
         _begun_tokenizer(run, workdir, sources, initial, bert)
         if begins
@@ -95,7 +96,7 @@ def open_inputs(
         tokenizer=tokenizer,
         contract=main.contract,
         statistics=main.statistics,
-        visual_words=_visual_words(run, main.contract) if begins else None,
+        visual_words=words,
         model=model,
         trained_on=_since(workdir, _trained_on(run, sources, initial, bert), begins),
         answers=lists.answers,

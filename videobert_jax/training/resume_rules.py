@@ -126,7 +126,7 @@ RULES = (
     _rule(
         Kind.MUST_MATCH,
         "what the run began with, which a checkpoint holds since",
-        "init.checkpoint init.modules init.bert init.bert_video_layers",
+        "init.checkpoint init.modules init.bert init.bert_video_layers init.visual_word_embeddings",
     ),
     # What else the checkpoint is of; no settings, but named by --allow-change as they are.
     _rule(Kind.MUST_MATCH, "the examples would not be those that the run has seen", "dataset"),

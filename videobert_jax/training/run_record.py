@@ -52,6 +52,7 @@ YOUNGER_SETTINGS: dict[str, Any] = {
     "model.extra_heads": "",  # a list, which a config has with commas
     "deterministic": False,
     "exact": False,
+    "init.visual_word_embeddings": "centroids",
     "objectives.answering.weight": 0.0,
     "objectives.captioning.word_dropout": 0.0,
     "objectives.extra": "",

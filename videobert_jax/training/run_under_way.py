@@ -116,6 +116,7 @@ class RunUnderWay:
                 self.run.seed,
                 self.inputs.statistics,
                 self.inputs.visual_words,
+                from_centroids=self.run.init.visual_word_embeddings == "centroids",
             )
             self._take_over(initial, published)
         self.times.goes_on_from(self.start)

@@ -131,11 +131,13 @@ def create_state(
     seed: int,
     statistics: schema.InputStatistics | None,
     visual_words: VisualWords | None = None,
+    *,
+    from_centroids: bool = True,
 ) -> TrainState:
     """State at step 0, each shard made where it lives. Call it outside any mesh context.
 
-    `statistics` become constants; None keeps mean 0 and scale 1. So do `visual_words`, whose
-    centroids the embeddings of the words start from.
+    `statistics` become constants; None keeps mean 0 and scale 1. So do `visual_words`.
+    from_centroids: the embeddings of the words start from theirs, else random.
     """
     shardings = state_shardings(state_structs(model, rule, mesh))
 
@@ -147,7 +149,7 @@ def create_state(
                 "scale": jnp.asarray(statistics.scale, jnp.float32),
             }
         if visual_words is not None:
-            _give_words(created, visual_words)
+            _give_words(created, visual_words, from_centroids)
         return with_average(created)
 
     return jax.jit(create, out_shardings=shardings)(jax.random.key(seed))
@@ -160,10 +162,13 @@ def with_average(state: TrainState) -> TrainState:
     return dataclasses.replace(state, ema=average_of(state.params))
 
 
-def _give_words(created: TrainState, words: VisualWords) -> None:
-    """Puts the tree of words into the constants, and its leaves into the words' embeddings."""
+def _give_words(created: TrainState, words: VisualWords, from_centroids: bool) -> None:
+    """Puts the tree of words into the constants, and where asked its leaves into the words'
+    embeddings."""
     levels = {f"level_{n}": jnp.asarray(level) for n, level in enumerate(words.levels, start=1)}
     created.constants["masked_video_head"] = {"centre": jnp.asarray(words.centre), **levels}
+    if not from_centroids:
+        return
     head = created.params["masked_video_head"]
     leaves = jnp.asarray(words.levels[-1])
     random = head["words"][: len(leaves)]  # kept where there is no word, NaN
