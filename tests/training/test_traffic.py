@@ -100,3 +100,43 @@ def test_a_loop_counts_as_often_as_it_is_taken():
         'backend_config={"known_trip_count":{"n":"10"}}'
     )
     assert accessed(loop, before=body) == 10 * 2 * 128
+
+
+def test_a_collective_beside_products_counts_once():
+    """As the compiler for TPU writes one: a fusion that starts it, others that go on with it and
+    have products of their own, and one that ends it, all of which repeat it."""
+    small, flag, all_of_it = f"f32[8,4]{PLACE}", "u32[]{:S(2)}", f"f32[64,4]{PLACE}"
+    started = f"{small}, {all_of_it}, {flag}"
+    gather = f"%all = {all_of_it} all-gather(%a), channel_id=1"
+    operands = f"""
+  %a = {small} parameter(0)
+  %b = {all_of_it} parameter(1)
+  %f = {flag} parameter(2)
+  {gather}"""
+    before = f"""
+%start (a: f32[8,4]) -> (f32[8,4], f32[64,4], u32[]) {{
+  %a = {small} parameter(0)
+  {gather}
+  ROOT %c = ({started}) custom-call(%all), custom_call_target="AsyncCollectiveStart"
+}}
+
+%go_on (a: f32[8,4], b: f32[64,4], f: u32[], p: f32[8,4]) -> (f32[8,4], f32[64,4]) {{{operands}
+  %p = {small} parameter(3)
+  %n = {small} negate(%p)
+  ROOT %t = ({small}, {small}, {all_of_it}, {all_of_it}, {flag}) tuple(%n, %a, %b, %all, %f)
+}}
+
+%end (a: f32[8,4], b: f32[64,4], f: u32[]) -> f32[64,4] {{{operands}
+  ROOT %c = {all_of_it} custom-call(%a, %b, %all, %f), custom_call_target="AsyncCollectiveDone"
+}}
+"""
+    lines = (
+        f"%s = ({started}) fusion(%x), kind=kCustom, calls=%start",
+        f"%a = {small} get-tuple-element(%s), index=0",
+        f"%b = {all_of_it} get-tuple-element(%s), index=1",
+        f"%f = {flag} get-tuple-element(%s), index=2",
+        f"%y = ({small}, {small}, {all_of_it}, {all_of_it}, {flag}) fusion(%a, %b, %f, %x), "
+        "kind=kOutput, calls=%go_on",
+        f"%z = {all_of_it} fusion(%a, %b, %f), kind=kCustom, calls=%end",
+    )
+    assert accessed(*lines, before=before) == (128 + 1024) + 2 * 128

@@ -2,8 +2,12 @@
 
 XLA's own count of a program takes the body of a loop once. Here every instruction counts as often
 as it runs, what stands in fast memory on the chip not at all, and of an array of which a loop
-reads or writes one part a turn, the part. Padding to the tiles of the device is left out.
+reads or writes one part a turn, the part. A collective that goes on beside products, which a chain
+of fusions hands from one to the next, counts once, where it starts. Padding to the tiles of the
+device is left out.
 """
+
+import re
 
 from videobert_jax.training import hlo
 
@@ -16,6 +20,8 @@ _MOVE_NOTHING = frozenset(
 )
 _NAME_OPERANDS = ("slice-start", "all-gather-start", "collective-permute-start")
 _PARTS = ("dynamic-slice", "slice", "gather")
+_COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+_ASYNC_COLLECTIVE = re.compile(r'custom_call_target="AsyncCollective(Start|Done)"')
 
 
 def bytes_accessed(program: hlo.Program) -> int:
@@ -69,20 +75,47 @@ def _single(computation: hlo.Computation, instruction: hlo.Instruction) -> int:
 def _fusion(program: hlo.Program, outer: hlo.Computation, instruction: hlo.Instruction) -> int:
     """Bytes of a fusion: of operands and results, or of the parts that it takes of them."""
     inner = program.computations[instruction.called[0]]
+    if (said := _ASYNC_COLLECTIVE.search(inner.root.attributes)) is not None:
+        return _collective(outer, instruction) if said[1] == "Start" else 0
     parameters = _parameters(inner)
-    updated = _updated(inner)
+    updated, handed_on = _updated(inner), _handed_on(inner)
     total = 0
     for number, name in enumerate(instruction.operands):
         operand = outer.instructions[name]
         if not _in_memory(operand):
             continue
-        if parameters[number] not in updated:
+        if parameters[number] not in updated | handed_on:
             total += _read(program, inner, parameters[number], operand.bytes)
     roots = _elements(inner, inner.root)
     for array, root in zip(instruction.arrays, roots, strict=False):
-        if array.memory_space == 0:
+        if array.memory_space == 0 and root not in handed_on:
             total += _written(inner, root, array.bytes)
     return total
+
+
+def _collective(outer: hlo.Computation, start: hlo.Instruction) -> int:
+    """Bytes of a collective by the fusion that starts it, whose results are its operands, what it
+    makes of them, and flags."""
+    operands = [outer.instructions[name] for name in start.operands]
+    made = start.arrays[sum(len(operand.arrays) for operand in operands) :]
+    read = sum(_in_memory(operand) for operand in operands)
+    return read + sum(array.bytes for array in made if array.memory_space == 0)
+
+
+def _handed_on(inner: hlo.Computation) -> set[str]:
+    """What a fusion that goes on with a collective gets and gives: parameters that are results as
+    they are, and the collective, which each fusion of the chain repeats."""
+    if inner.root.opcode != "tuple":
+        return set()
+    of_collective = {
+        each.name for each in inner.instructions.values() if each.opcode in _COLLECTIVES
+    }
+    given = {name for name in inner.root.operands if name in of_collective}
+    for name in inner.root.operands:
+        users = {each.name for each in inner.instructions.values() if name in each.operands}
+        if given and inner.instructions[name].opcode == "parameter":
+            given |= {name} if users <= {inner.root.name, *of_collective} else set()
+    return given
 
 
 def _read(program: hlo.Program, inner: hlo.Computation, name: str, whole: int) -> int:
