@@ -1,16 +1,23 @@
 """`videobert render kitchen --videos 3 --output DIR`: drawn cooking videos as mp4 and WebVTT.
 
-With --extract it makes the corpus that ships with the package: it renders, extracts I3D features
+With --look the pictures are easier or harder than those of the corpus that ships with the package:
+`--look=texture=0,light=2`. With --extract it makes that corpus: it renders, extracts I3D features
 from the mp4 files, and writes them with the steps and transcripts to --assets. Stopped, it
 continues where it was.
 """
 
 import argparse
+import dataclasses
+import math
 import pathlib
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from videobert_jax.files import extras
+
+if TYPE_CHECKING:
+    from videobert_jax.kitchen import palette
 
 HELP = "render drawn, narrated cooking videos (mp4 and WebVTT)"
 
@@ -30,6 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=pathlib.Path, required=True, help="folder of the videos to write"
     )
     parser.add_argument(
+        "--look",
+        default="",
+        metavar="KEY=NUMBER,...",
+        help="of the pictures: texture, noise, camera_shake and light (0 none, 1 the corpus'), "
+        "clutter (0 or 1), colour_jitter (8; of 255); into a folder of its own, for files that are "
+        "there are kept",
+    )
+    parser.add_argument(
         "--extract", action="store_true", help="also extract clip features and write the assets"
     )
     parser.add_argument("--assets", type=pathlib.Path, help="folder of the assets (--extract)")
@@ -40,17 +55,37 @@ def run(arguments: argparse.Namespace) -> int:
     extras.require("PIL", "kitchen")
     extras.require("av", "kitchen")
     if arguments.extract:
+        if arguments.look:
+            raise RenderError("--look with --extract: the corpus that ships has the standard look")
         return _extract(arguments)
     from videobert_jax.kitchen import rendering
 
-    plans = _chosen(arguments.videos or "1")
+    plans, look = _chosen(arguments.videos or "1"), _look(arguments.look)
     start = time.monotonic()
     for done, plan in enumerate(plans, start=1):
-        movie, captions = rendering.render_video(plan, arguments.output)
+        movie, captions = rendering.render_video(plan, arguments.output, look)
         left = (time.monotonic() - start) / done * (len(plans) - done)
         print(f"{movie} and {captions.name}, {plan.seconds:.0f} s long, {plan.split} split")
         print(f"{done}/{len(plans)} videos, {left:.0f} s left", file=sys.stderr)
     return 0
+
+
+def _look(said: str) -> "palette.Look":
+    from videobert_jax.kitchen import palette
+
+    numbers: dict[str, float] = {}
+    for each in filter(None, said.split(",")):
+        name, _, number = each.partition("=")
+        known = palette.STANDARD.__dataclass_fields__
+        try:
+            numbers[name] = type(getattr(palette.STANDARD, name))(float(number))
+        except (AttributeError, ValueError, OverflowError):
+            numbers[name] = -1.0
+        if name not in known or not 0.0 <= numbers[name] < math.inf:
+            raise RenderError(
+                f"--look={said}: {each!r} is none of {', '.join(known)} with a number from 0 on"
+            )
+    return dataclasses.replace(palette.STANDARD, **numbers)
 
 
 def _chosen(videos: str) -> list:

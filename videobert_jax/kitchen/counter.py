@@ -50,7 +50,7 @@ def draw_style(
         counter=counter,
         skin=palette.choose(palette.SKINS, rng),
         sleeve=palette.as_colour(rng.integers(30, 230, 3).tolist()),
-        light=_light(rng),
+        light=_light(look, rng),
         noise=noise.astype(np.float32),
         shake=look.camera_shake * rng.uniform(0.2, 1.0),
         mirrored=bool(rng.random() < 0.4),
@@ -58,13 +58,14 @@ def draw_style(
     )
 
 
-def _light(rng: np.random.Generator) -> np.ndarray:
+def _light(look: Look, rng: np.random.Generator) -> np.ndarray:
     across = np.mgrid[:VIEW, :VIEW] / VIEW - 0.5
-    gradient = rng.uniform(-0.3, 0.3, 2)
-    vignette = rng.uniform(0.1, 0.6)
+    gradient = look.light * rng.uniform(-0.3, 0.3, 2)
+    vignette = look.light * rng.uniform(0.1, 0.6)
     falloff = 1 + gradient[0] * across[0] + gradient[1] * across[1]
-    falloff = rng.uniform(0.88, 1.12) * (falloff - vignette * (across**2).sum(0))
-    white_balance = 1 + 0.07 * (rng.random(3) - 0.5)
+    strength = rng.uniform(1 - 0.12 * look.light, 1 + 0.12 * look.light)
+    falloff = strength * (falloff - vignette * (across**2).sum(0))
+    white_balance = 1 + 0.07 * look.light * (rng.random(3) - 0.5)
     return (falloff[..., None] * white_balance).astype(np.float32)
 
 

@@ -22,17 +22,19 @@ class Ingredient:
 class Look:
     """Difficulty of the pictures; 0 leaves a thing out, 1 is the look of the shipped corpus.
 
-    `colour_jitter` is the largest change of a colour channel of an ingredient.
+    `light` is how much its strength, colour, slope and the darkening of corners change from video
+    to video; `colour_jitter` is the largest change of a colour channel of an ingredient.
     """
 
     texture: Number
     noise: Number
     camera_shake: Number
+    light: Number
     clutter: bool
     colour_jitter: int
 
 
-STANDARD = Look(texture=1.0, noise=1.0, camera_shake=1.0, clutter=True, colour_jitter=8)
+STANDARD = Look(texture=1.0, noise=1.0, camera_shake=1.0, light=1.0, clutter=True, colour_jitter=8)
 
 INGREDIENTS = {
     "tomato": Ingredient((204, 36, 26), (236, 104, 80), "round"),

@@ -51,12 +51,14 @@ def _film(
         yield (filming.film_action if acting else filming.film_rest)(stage, seconds)
 
 
-def render_video(plan: VideoPlan, output: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+def render_video(
+    plan: VideoPlan, output: pathlib.Path, look: Look = palette.STANDARD
+) -> tuple[pathlib.Path, pathlib.Path]:
     """Paths of `NAME.mp4` (H.264) and `NAME.vtt` in `output`; those that are there are kept."""
     output.mkdir(parents=True, exist_ok=True)
     movie, captions = output / f"{plan.name}.mp4", output / f"{plan.name}.vtt"
     if not movie.exists():
-        decode.write_frames(movie, render_frames(plan), FPS)
+        decode.write_frames(movie, render_frames(plan, look), FPS)
     if not captions.exists():
         _, cues = corpus.narrate(plan)
         atomic.write_text(captions, subtitles.write_webvtt(cues))
