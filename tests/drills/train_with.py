@@ -24,6 +24,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from jax._src import compiler
 
 import train
 from tests.drills import kill_points, recorded
@@ -143,11 +144,24 @@ FAULTS = {
 }
 
 
+def programs_kept_by_all() -> Any:
+    """On CPU each process has programs of its own, but jax lets the first alone keep what it
+    compiled: the others would compile everything anew at every start."""
+    write, group = compiler._cache_write, compiler.distributed.global_state
+
+    def as_the_first(*program: Any) -> None:
+        with mock.patch.object(group, "process_id", 0):
+            write(*program)
+
+    return mock.patch.object(compiler, "_cache_write", as_the_first)
+
+
 def main() -> int:
     gc.set_threshold(50_000, 20, 50)  # as conftest.py, and why
     end = sys.argv.index("--")
     faults, sys.argv[1:] = sys.argv[1:end], sys.argv[end + 1 :]
     with contextlib.ExitStack() as stack:
+        stack.enter_context(programs_kept_by_all())
         for fault in faults:
             name, _, value = fault.partition("=")
             stack.enter_context(FAULTS[name](value))
