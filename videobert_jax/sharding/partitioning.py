@@ -104,14 +104,20 @@ def splits_parameters() -> bool:
     return lays_out() and jax.sharding.get_abstract_mesh().shape.get("fsdp", 1) > 1
 
 
+def gathered_blocks(values: jax.Array) -> jax.Array:
+    """`[k, ...]` of all blocks, whole on every device. The gradient goes the way back, as above: a
+    constraint by itself would have every device hold the whole sum."""
+    return _gathered(values, ("act_block", *(None,) * (values.ndim - 1)))
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _gathered(parameter: jax.Array, names: tuple[str, ...]) -> jax.Array:
-    whole = (None if "fsdp" in (MESH_AXES[name] or ()) else name for name in names)
-    return constrain(constrain(parameter, *names), *whole)
+def _gathered(value: jax.Array, names: tuple[str | None, ...]) -> jax.Array:
+    whole = (None if name and "fsdp" in (MESH_AXES[name] or ()) else name for name in names)
+    return constrain(constrain(value, *names), *whole)
 
 
 _gathered.defvjp(
-    lambda parameter, names: (_gathered(parameter, names), None),
+    lambda value, names: (_gathered(value, names), None),
     lambda names, _, cotangent: (constrain(cotangent, *names),),
 )
 
