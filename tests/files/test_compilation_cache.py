@@ -40,3 +40,10 @@ def test_without_a_home_nothing_is_kept(no_folder, monkeypatch):
     monkeypatch.setattr(pathlib.Path, "home", none)
     compilation_cache.use()
     assert jax.config._read(FOLDER) is None
+
+
+def test_in_a_folder_that_is_given_all_are_kept(no_folder, tmp_path):
+    """What autotuning chose for the quickest program is a choice, too."""
+    compilation_cache.use(tmp_path)
+    assert jax.config._read(FOLDER) == str(tmp_path)
+    assert jax.config._read(SHORTEST) == 0.0

@@ -10,8 +10,8 @@ _SHORTEST = 0.05  # seconds of compiling, below which a program is not worth a f
 
 
 def use(folder: pathlib.Path | None = None) -> None:
-    """Keeps compiled programs in `folder`, or in $VIDEOBERT_CACHE/xla, else
-    ~/.cache/videobert_jax/xla.
+    """Keeps compiled programs in `folder`, all of them, or in $VIDEOBERT_CACHE/xla, else
+    ~/.cache/videobert_jax/xla, those that take a while.
 
     Without `folder`, where jax has one for them already (JAX_COMPILATION_CACHE_DIR, or its
     configuration), or the user has no home, all stays as it is. On GPUs jax keeps in it what
@@ -20,7 +20,7 @@ def use(folder: pathlib.Path | None = None) -> None:
     config: Any = jax.config  # its settings are made at run time
     if folder is not None:
         config.update("jax_compilation_cache_dir", str(folder))
-        config.update("jax_persistent_cache_min_compile_time_secs", _SHORTEST)
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         return
     if config.jax_compilation_cache_dir is not None:
         return
