@@ -156,9 +156,9 @@ class _Kept:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function, self._made = function, None
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
         if self._made is None:
-            self._made = self._function(*arguments)
+            self._made = self._function(*arguments, **options)
         return jax.tree.map(jnp.copy, self._made)
 
 
