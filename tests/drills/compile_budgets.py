@@ -59,7 +59,7 @@ TARGETS = (
     Target("videobert_base", "v5e:4x4"),
     Target("videobert_base", "v5e:4x4", ("optimizer.shard_over_data=true",)),
     Target("videobert_base", "v6e:2x2", ("training.accumulation_steps=4",)),
-    Target("videobert_base", "v4:2x2x4", ("mesh.fsdp=2",)),
+    Target("videobert_base", "v4:2x2x4", ("mesh.fsdp=8",)),
     Target("howto100m", "v5e:4x4", ("optimizer.shard_over_data=true",)),
     Target("videobert_visual_words", "v5e:2x2", ("data.blocks_per_batch=4",)),
     Target("univl_stage1", "v6e:2x4"),

@@ -84,6 +84,7 @@ def test_another_process_of_the_same_number_is_not_taken_for_it(
     """As the first process of a container that was started again."""
     change(tmp_path, tick=1)
     require_free(tmp_path)
+    assert holder.poll() is None and lease.take(tmp_path).number == 2
 
 
 def test_a_process_may_begin_once_more(tmp_path: pathlib.Path):
@@ -91,6 +92,7 @@ def test_a_process_may_begin_once_more(tmp_path: pathlib.Path):
     if not sys.platform.startswith("linux"):
         change(tmp_path, ended="now")
     require_free(tmp_path)
+    assert lease.take(tmp_path).number == 2
 
 
 def test_a_start_on_another_machine_is_known_by_what_it_writes(tmp_path: pathlib.Path):

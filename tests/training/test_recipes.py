@@ -81,6 +81,7 @@ def test_a_recipe_takes_a_step(name, tiny_dataset, words_file, content_words_fil
         "data.examples_per_row": min(2, recipe.data.examples_per_row),
         "data.read_group": min(4, recipe.data.read_group),
     }
+    changes |= {f"data.sources.{name}.split": "train" for name in config.data.sources}
     if recipe.data.visual_words:
         changes |= {"data.visual_words": words_file, **WORDS}
     if recipe.data.content_words:
