@@ -4,10 +4,10 @@ of the last steps is within one percent of a clean run's.
 
     python -m tests.drills.bad_numbers [--seed N] [--shard I/N] [--results FILE] [--without-guard]
 
-NaN, infinity and 1e30 (of clip features, which are float16, its largest number, with which a run
-may live: then it need not go back) appear in the clip
-features of whole batches, in those of one block, which one device holds, in the loss, and in the
-gradient. Features are spoilt behind the checks of the input. A case is a line of the results file
+NaN, infinity and 1e30 appear in the clip features of whole batches, in those of one block, which
+one device holds, in the loss, and in the gradient. Of features, which are float16, 1e30 is the
+largest number; a run may live with it, and then need not go back. Features are spoilt behind the
+checks of the input. A case is a line of the results file
 at once, and one that passed with this code is not run again. With --without-guard every update is
 taken: then cases must fail, which shows that the drill bites.
 """

@@ -73,19 +73,19 @@ def run(arguments: argparse.Namespace) -> int:
 def _look(said: str) -> "palette.Look":
     from videobert_jax.kitchen import palette
 
-    numbers: dict[str, float] = {}
+    look = dataclasses.asdict(palette.STANDARD)
     for each in filter(None, said.split(",")):
         name, _, number = each.partition("=")
-        known = palette.STANDARD.__dataclass_fields__
         try:
-            numbers[name] = type(getattr(palette.STANDARD, name))(float(number))
-        except (AttributeError, ValueError, OverflowError):
-            numbers[name] = -1.0
-        if name not in known or not 0.0 <= numbers[name] < math.inf:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if name not in look or not 0.0 <= value < math.inf:
             raise RenderError(
-                f"--look={said}: {each!r} is none of {', '.join(known)} with a number from 0 on"
+                f"--look={said}: {each!r} is none of {', '.join(look)} with a number from 0 on"
             )
-    return dataclasses.replace(palette.STANDARD, **numbers)
+        look[name] = type(look[name])(value)
+    return palette.Look(**look)
 
 
 def _chosen(videos: str) -> list:

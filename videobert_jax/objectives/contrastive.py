@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float
 from videobert_jax import schema
 from videobert_jax.objectives import chunks, cross_entropy, twins
 from videobert_jax.objectives.config import ContrastiveConfig
-from videobert_jax.sharding.partitioning import constrain, gathered_blocks
+from videobert_jax.sharding.partitioning import gathered_blocks
 
 
 def weight(batch: schema.Batch) -> Float[Array, ""]:
@@ -57,13 +57,8 @@ def total_among(
     clip_distance: int,
 ) -> Float[Array, ""]:
     """The part of `total` that is of `own` examples, which are among `every` of the batch."""
-    text, video, *rest = every  # gathered once, not once a chunk
-    others = (
-        *(_flat(gathered_blocks(embeddings)) for embeddings in (text, video)),
-        *jax.tree.map(
-            lambda values: constrain(_flat(values), *(None,) * (values.ndim - 2)), tuple(rest)
-        ),
-    )
+    # gathered once, not once a chunk
+    others = jax.tree.map(lambda values: _flat(gathered_blocks(values)), every)
     of_rows = functools.partial(
         _total_of_rows, others, scale, near_clips=config.near_clips, clip_distance=clip_distance
     )

@@ -9,7 +9,7 @@ device is left out.
 
 import re
 
-from videobert_jax.training import hlo
+from videobert_jax.training import collectives, hlo
 
 # They name memory, wait, or run other computations, whose instructions are counted themselves.
 _MOVE_NOTHING = frozenset(
@@ -20,7 +20,6 @@ _MOVE_NOTHING = frozenset(
 )
 _NAME_OPERANDS = ("slice-start", "all-gather-start", "collective-permute-start")
 _PARTS = ("dynamic-slice", "slice", "gather")
-_COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 _ASYNC_COLLECTIVE = re.compile(r'custom_call_target="AsyncCollective(Start|Done)"')
 
 
@@ -105,17 +104,14 @@ def _collective(outer: hlo.Computation, start: hlo.Instruction) -> int:
 def _handed_on(inner: hlo.Computation) -> set[str]:
     """What a fusion that goes on with a collective gets and gives: parameters that are results as
     they are, and the collective, which each fusion of the chain repeats."""
-    if inner.root.opcode != "tuple":
+    instructions, results = inner.instructions, _elements(inner, inner.root)
+    repeated = {each.name for each in instructions.values() if each.opcode in collectives.KINDS}
+    if repeated.isdisjoint(results):
         return set()
-    of_collective = {
-        each.name for each in inner.instructions.values() if each.opcode in _COLLECTIVES
-    }
-    given = {name for name in inner.root.operands if name in of_collective}
-    for name in inner.root.operands:
-        users = {each.name for each in inner.instructions.values() if name in each.operands}
-        if given and inner.instructions[name].opcode == "parameter":
-            given |= {name} if users <= {inner.root.name, *of_collective} else set()
-    return given
+    others = instructions.keys() - {inner.root.name, *repeated}
+    used = {name for other in others for name in instructions[other].operands}
+    as_they_are = {name for name in results if instructions[name].opcode == "parameter"}
+    return (repeated & set(results)) | (as_they_are - used)
 
 
 def _read(program: hlo.Program, inner: hlo.Computation, name: str, whole: int) -> int:
