@@ -232,7 +232,9 @@ class Drill:
         """What lies beside these steps and should not."""
         expected = {
             checkpoint_folder.CHECKPOINTS: {*map(str, steps), pathlib.PurePath(_KEPT).name},
-            checkpoint_folder.MANIFESTS: {f"{step}.json" for step in steps},
+            checkpoint_folder.MANIFESTS: {
+                f"{step}.{ending}" for step in steps for ending in ("json", "begun")
+            },
         }
         return [
             f"{folder}/{name} is left"

@@ -268,3 +268,14 @@ def test_a_save_that_was_cut_off_does_not_count(folder: storage.Path):
     again.save(2, state_on(mesh_of(4, 2), 2), DATA_STATE)
     again.close()
     assert checkpoint_verification.verify_steps(folder) == {1: [], 2: []}
+
+
+def test_a_folder_of_a_bucket_that_no_save_began_is_moved_and_not_deleted(folder: storage.Path):
+    checkpointer = opened(folder)
+    checkpointer.save(1, state_on(mesh_of(2, 4), 1), DATA_STATE)
+    checkpointer.close()
+    atomic.write_text(folder / "checkpoints" / "7" / "mine", "somebody's")
+    restored = opened(folder).restore_latest(lambda _: structs_of(state_on(mesh_of(2, 4), 1)))
+    assert restored is not None and restored.step == 1
+    assert (folder / "set_aside" / "unknown-7" / "mine").read_text() == "somebody's"
+    assert not (folder / "checkpoints" / "7").exists()

@@ -201,6 +201,48 @@ def test_an_unfinished_save_is_set_aside_and_the_step_before_restored(workdir: p
     assert (workdir / "set_aside" / "unfinished").is_dir()
 
 
+def somebodys(workdir: pathlib.Path, step: int) -> None:
+    """Puts a folder that no save of the run has begun under the number of a step."""
+    (workdir / "checkpoints" / str(step)).mkdir()
+    (workdir / "checkpoints" / str(step) / "mine").write_text("somebody's")
+
+
+def kept(workdir: pathlib.Path) -> list[str]:
+    return sorted(str(path.relative_to(workdir)) for path in workdir.rglob("mine"))
+
+
+def test_folders_that_no_save_began_are_moved_and_never_deleted(workdir: pathlib.Path, capsys):
+    structs = structs_of(state_on(mesh_of(2, 4), 0))
+    checkpoint_folder.delete_step(workdir, 1)
+    for _ in range(2):
+        somebodys(workdir, 1)
+        somebodys(workdir, 7)
+        restored = opened(workdir).restore_latest(lambda _: structs)
+        assert restored is not None and restored.step == 3
+        assert "checkpoints/7 is of no save of this run" in capsys.readouterr().err
+    names = ["unknown-1", "unknown-1-2", "unknown-7", "unknown-7-2"]
+    assert set(kept(workdir)) == {f"set_aside/{name}/mine" for name in names}
+    assert checkpoint_verification.verify_steps(workdir) == {2: [], 3: []}
+
+
+def test_a_rollback_deletes_the_steps_of_the_run_alone(workdir: pathlib.Path):
+    somebodys(workdir, 7)
+    checkpoint_folder.delete_after(workdir, 2)
+    assert checkpoint_folder.checkpoint_steps(workdir) == [1, 2, 7]
+    assert checkpoint_folder.manifest_steps(workdir) == [1, 2]
+    assert kept(workdir) == ["checkpoints/7/mine"]
+
+
+def test_a_deletion_that_was_cut_off_is_finished(workdir: pathlib.Path):
+    checkpoint_folder.manifest_path(workdir, 1).unlink()  # killed before the folder was gone
+    (workdir / "manifests" / "2.json").unlink()
+    shutil.rmtree(workdir / "checkpoints" / "2")  # killed before the last file of it
+    assert opened(workdir).restore_latest(lambda _: structs_of(state_on(mesh_of(2, 4), 0)))
+    assert sorted(path.name for path in (workdir / "manifests").iterdir()) == ["3.begun", "3.json"]
+    assert checkpoint_folder.checkpoint_steps(workdir) == [3]
+    assert not (workdir / "set_aside").exists()
+
+
 def test_lost_manifests_are_an_error_and_lose_nothing(workdir: pathlib.Path):
     shutil.rmtree(workdir / "manifests")
     with pytest.raises(checkpoint.CheckpointError, match="have no manifest"):

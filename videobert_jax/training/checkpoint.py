@@ -2,8 +2,10 @@
 
     WORKDIR/checkpoints/STEP/   orbax: item "state" (arrays by name), item "data" (data position)
     WORKDIR/manifests/STEP.json written when the save has finished; without it the step is nothing
+    WORKDIR/manifests/STEP.begun written before the save; what has neither is not deleted
     WORKDIR/best.json           the step that training.best_metric chose, which stays (`evaluation`)
-    WORKDIR/set_aside/          what a start found damaged or unfinished; never read again
+    WORKDIR/set_aside/          what a start found damaged, unfinished or not of this run; never
+                                read again
 
 orbax does not notice flipped bits, casts dtypes in silence, and after a failed asynchronous save
 names the step that failed as its latest. So the newest step is the newest whose values have the
@@ -201,6 +203,9 @@ class Checkpointer:
             structs={name: (leaf.shape, leaf.dtype.name) for name, leaf in leaves.items()},
             hashing=self._thread.submit(self._hash, step, pieces),
         )
+        if jax.process_index() == 0:
+            begun = checkpoint_folder.begun_path(self._workdir, step)
+            atomic.write_text(begun, "a save of this step was begun\n")
         arguments = ocp.args.Composite(
             state=ocp.args.PyTreeSave(manifest.nested(leaves)),
             data=ocp.args.JsonSave(data_state),

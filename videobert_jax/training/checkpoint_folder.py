@@ -3,6 +3,7 @@ compared with their manifests, by one process alone and without a mesh."""
 
 import dataclasses
 import errno
+import itertools
 import math
 import sys
 import time
@@ -22,6 +23,7 @@ CHECKPOINTS, MANIFESTS, SET_ASIDE = "checkpoints", "manifests", "set_aside"
 BEST_FILE, BEST_FORMAT = "best.json", 1  # files without a format are older than the field
 # What orbax puts last into a folder of a bucket, where nothing can be renamed.
 _COMMITTED = "commit_success.txt"
+_BEGUN = ".begun"  # behind the number of a step, beside its manifest
 _TEMPORARY = ".orbax-checkpoint-tmp"  # in what orbax calls the folder of a step under way
 _LOOK_SECONDS, _QUIET_LOOKS = 0.1, 3  # until nothing more comes of a save that failed
 _REMOVAL_SECONDS = 30.0
@@ -216,18 +218,30 @@ def read_variables(
     return {"params": variables[part], "constants": variables["constants"]}, weights
 
 
+def begun_path(workdir: storage.Path, step: int) -> storage.Path:
+    """The file that says that the folder of a step is a run's own: there from before its save
+    until the folder is gone."""
+    return workdir / MANIFESTS / f"{step}{_BEGUN}"
+
+
 def set_aside_after(workdir: storage.Path, step: int) -> None:
     """Moves away steps newer than `step` and clears leftovers of deletions.
 
     A step with a manifest is damaged and is kept under its number; of unfinished saves only the
-    last one is kept, so that kills do not fill the disk.
+    last one is kept, so that kills do not fill the disk. What no save began is nobody's to delete,
+    whatever its number: it is kept under a name that nothing takes again.
     """
-    _remove_uncommitted(workdir)
-    known = manifest_steps(workdir)
+    known, begun = manifest_steps(workdir), _begun_steps(workdir)
+    _clear_uncommitted(workdir, begun)
     for other in checkpoint_steps(workdir):
-        if other > step:
-            _move_aside(workdir, other, f"damaged-{other}" if other in known else "unfinished")
-        elif other not in known:
+        if other in known:
+            if other > step:
+                _move_aside(workdir, other, "damaged", f"damaged-{other}")
+        elif other not in begun:
+            _keep_unknown(workdir, other)
+        elif other > step:
+            _move_aside(workdir, other, "unfinished", "unfinished")
+        else:
             storage.remove(step_folder(workdir, other))
     for other in known:
         if other > step:
@@ -235,16 +249,19 @@ def set_aside_after(workdir: storage.Path, step: int) -> None:
             storage.move(manifest_path(workdir, other), target)
         elif not step_folder(workdir, other).is_dir():
             manifest_path(workdir, other).unlink()
+    for other in begun:
+        if not step_folder(workdir, other).exists():
+            begun_path(workdir, other).unlink()
 
 
 def delete_after(workdir: storage.Path, step: int) -> None:
     """Deletes the steps newer than `step`, manifests first, so that half a folder never counts."""
     newer = [other for other in manifest_steps(workdir) if other > step]
+    begun = [other for other in _begun_steps(workdir) if other > step]
     for other in newer:
         manifest_path(workdir, other).unlink()
-    for other in checkpoint_steps(workdir):
-        if other > step:
-            storage.remove(step_folder(workdir, other))
+    for other in {*newer, *begun}:
+        delete_step(workdir, other)
 
 
 def delete_step(workdir: storage.Path, step: int) -> None:
@@ -252,6 +269,7 @@ def delete_step(workdir: storage.Path, step: int) -> None:
     manifest_path(workdir, step).unlink(missing_ok=True)
     if step_folder(workdir, step).exists():
         storage.remove(step_folder(workdir, step))
+    begun_path(workdir, step).unlink(missing_ok=True)
 
 
 def remove_unsaved(workdir: storage.Path, step: int) -> None:
@@ -281,7 +299,8 @@ def _removed_unsaved(workdir: storage.Path, step: int) -> bool:
         step_folder(workdir, step),
         *(workdir / CHECKPOINTS).glob(f"{step}{_TEMPORARY}*"),
     ]
-    left = [path for path in (*manifests, *folders) if path.exists()]
+    begun = begun_path(workdir, step)  # goes last: until then the rest is known to be a run's own
+    left = [path for path in (*manifests, *folders, begun) if path.exists()]
     for path in left:
         storage.remove(path)
     return bool(left)
@@ -293,18 +312,34 @@ def manifest_parts(workdir: storage.Path, step: int | None = None) -> list[stora
     return sorted((workdir / MANIFESTS).glob(f"{name}.part-*.json"))
 
 
-def _remove_uncommitted(workdir: storage.Path) -> None:
-    """Clears what saves that were cut off left in a bucket under the names of steps. orbax would,
-    while it lists the steps."""
-    if storage.is_remote(workdir):
-        for folder in (workdir / CHECKPOINTS).glob("*"):
-            if folder.name.isdigit() and not (folder / _COMMITTED).exists():
+def _begun_steps(workdir: storage.Path) -> list[int]:
+    names = [path.name for path in (workdir / MANIFESTS).glob(f"*{_BEGUN}")]
+    return sorted(int(name) for name in (n.removesuffix(_BEGUN) for n in names) if name.isdigit())
+
+
+def _clear_uncommitted(workdir: storage.Path, begun: Sequence[int]) -> None:
+    """Clears what saves that were cut off left in a bucket under the names of steps. orbax would
+    delete it while it lists the steps, and what is not a run's own too."""
+    if not storage.is_remote(workdir):
+        return
+    for folder in (workdir / CHECKPOINTS).glob("*"):
+        if folder.name.isdigit() and not (folder / _COMMITTED).exists():
+            if int(folder.name) in begun:
                 storage.remove(folder)
+            else:
+                _keep_unknown(workdir, int(folder.name))
 
 
-def _move_aside(workdir: storage.Path, step: int, name: str) -> None:
+def _keep_unknown(workdir: storage.Path, step: int) -> None:
+    name, copies = f"unknown-{step}", itertools.count(2)
+    while (workdir / SET_ASIDE / name).exists():
+        name = f"unknown-{step}-{next(copies)}"
+    _move_aside(workdir, step, "of no save of this run", name)
+
+
+def _move_aside(workdir: storage.Path, step: int, why: str, name: str) -> None:
     target = workdir / SET_ASIDE / name
-    say(f"{step_folder(workdir, step)} is {name.split('-')[0]}: moved to {target}")
+    say(f"{step_folder(workdir, step)} is {why}: moved to {target}")
     storage.move(step_folder(workdir, step), target)
 
 
