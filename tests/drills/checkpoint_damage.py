@@ -64,7 +64,8 @@ class Drill:
         """All that belongs to a step, relative to the workdir."""
         inside = self.base / checkpoint_folder.CHECKPOINTS / str(step)
         found = [path for path in inside.rglob("*") if path.is_file()]
-        found.append(self.base / checkpoint_folder.MANIFESTS / f"{step}.json")
+        of_step = checkpoint_folder.manifest_path, checkpoint_folder.begun_path
+        found += [path_of(self.base, step) for path_of in of_step]
         return sorted(path.relative_to(self.base) for path in found)
 
     def case(self, number: int) -> dict[str, Any]:
@@ -122,7 +123,7 @@ class Drill:
         return how
 
     def _older(self, path: pathlib.Path, generator: random.Random) -> bytes:
-        names = {f"{NEWER}": f"{OLDER}", f"{NEWER}.json": f"{OLDER}.json"}
+        names = {f"{NEWER}{end}": f"{OLDER}{end}" for end in ("", ".json", ".begun")}
         same = pathlib.Path(*(names.get(part, part) for part in path.parts))
         return (
             self.base / (same if same in self.older else generator.choice(self.older))
