@@ -100,7 +100,8 @@ def source(
             "weight": weight,
             "regime": regime,
             # file of cluster-videos: blocks gather near videos, hard negatives of each other
-            # (VideoCLIP, Xu et al. 2021, section 3.3); "" takes all examples in random order
+            # (VideoCLIP, Xu et al. 2021, section 3.3); FILE@DIGEST takes one with this digest
+            # alone; "" takes all examples in random order
             "neighbours": "",
             # so many near videos' examples are shuffled together; VideoCLIP's 2 k
             "neighbour_videos": 64,

@@ -45,7 +45,9 @@ def test_videos_are_put_in_order_for_a_run(export, tiny_dataset, tmp_path, capsy
     assert table.about["checkpoint"] == "tiny" and table.about["checkpoint_step"] == 20
     assert table.about["split_digest"] == split.digest and table.about["num_examples"] == len(split)
 
-    near = {"data__sources__main__neighbours": path, "data__sources__main__neighbour_videos": 2}
+    named = f"{path}@{table.digest[:12]}"
+    assert f"data.sources.NAME.neighbours={named}" in printed
+    near = {"data__sources__main__neighbours": named, "data__sources__main__neighbour_videos": 2}
     opened = open_run(tiny_dataset, tmp_path / "run", **near)
     (order,) = opened.builders[0].near_orders
     assert order.window % 4 == 0 and "near videos together" in opened.names[0]

@@ -131,6 +131,21 @@ def test_files_give_the_order_back_mapped_and_the_same_bytes_each_time(dataset, 
         pickle.loads(kept)
 
 
+def test_an_order_is_named_by_its_digest_too(written):
+    table = neighbours.load(written)
+    name = neighbours.named(written, table)
+    assert name == f"{written}@{table.digest[:12]}"
+    for digest in (table.digest[:12], table.digest):
+        assert neighbours.load(f"{written}@{digest}").digest == table.digest
+    other = "0" * 12 if table.digest[0] != "0" else "1" * 12
+    with pytest.raises(neighbours.NeighboursError) as caught:
+        neighbours.load(f"{written}@{other}")
+    for part in (table.digest[:12], f"expected {other}", f"or name {name}"):
+        assert part in str(caught.value)
+    short = written.rename(f"{written}@{other}")  # a file of such a name is that file
+    assert neighbours.load(short).digest == table.digest
+
+
 def test_damaged_and_foreign_files_are_refused(dataset, written, tmp_path):
     content = written.read_bytes()
     for damaged, message in (

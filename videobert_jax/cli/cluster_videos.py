@@ -2,7 +2,8 @@
 videos of a split are alike, as a checkpoint sees them.
 
 Puts the split's videos into one order, near ones together (VideoCLIP, Xu et al. 2021, section 3.3,
-from the network's own embeddings). `data.sources.NAME.neighbours=FILE` makes a run's blocks of it.
+from the network's own embeddings). `data.sources.NAME.neighbours=FILE` makes a run's blocks of it,
+and FILE@DIGEST, as it is printed, of no other.
 """
 
 import argparse
@@ -74,7 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
         f"{len(videos):,} videos of {dataset.name}/{split.name} in order: mean cosine of {_SHOWN} "
         f"side by side {near:.3f}, before {far:.3f}"
     )
-    print(f"{arguments.output} written")
+    named = neighbours.named(arguments.output, neighbours.load(arguments.output))
+    print(f"{arguments.output} written; a run takes it, and no other, by")
+    print(f"  --config.data.sources.NAME.neighbours={named}")
     return 0
 
 

@@ -24,6 +24,7 @@ from videobert_jax.data.index import Split
 from videobert_jax.files import atomic, digests, errors, json_values, tensors, versions
 
 FORMAT, FORMAT_VERSION = "videobert_jax.neighbours", 1
+_DIGITS = 12  # of a digest that a name has at least
 REMEDY = "make the file anew with `videobert cluster-videos`"
 
 
@@ -153,11 +154,32 @@ def write(
     atomic.write_bytes(path, safetensors.numpy.save(columns, metadata))
 
 
-def load(path: str | os.PathLike) -> Neighbours:
-    """The order in a file of `write`. Raises NeighboursError where it is none, or damaged."""
-    path = pathlib.Path(path)
+def named(path: str | os.PathLike, table: Neighbours) -> str:
+    """ "FILE@DIGEST", by which a run takes this order alone."""
+    return f"{os.fspath(path)}@{table.digest[:_DIGITS]}"
+
+
+def load(name: str | os.PathLike) -> Neighbours:
+    """The order in "FILE", a file of `write`, or in "FILE@DIGEST": of this digest, which may be cut
+    short. Raises NeighboursError where it is none, damaged, or has another digest."""
+    file, digest = _split(os.fspath(name))
+    path = pathlib.Path(file)
     with errors.of_form(path, NeighboursError, REMEDY):
-        return _load(path)
+        table = _load(path)
+    if not table.digest.startswith(digest):
+        raise NeighboursError(
+            f"{path}: its order has the digest {table.digest[: max(len(digest), _DIGITS)]}, "
+            f"expected {digest}: another file than the settings name; put that one there, or name "
+            f"{named(path, table)}."
+        )
+    return table
+
+
+def _split(name: str) -> tuple[str, str]:
+    """(FILE, DIGEST or "")."""
+    file, _, digest = name.rpartition("@")
+    is_digest = len(digest) >= _DIGITS and not set(digest) - set("0123456789abcdef")
+    return (file, digest) if file and is_digest and not os.path.exists(name) else (name, "")
 
 
 def _load(path: pathlib.Path) -> Neighbours:
