@@ -87,7 +87,7 @@ class Checkpointer:
         self._manager: ocp.CheckpointManager | None = None
         self._pending: _Pending | None = None
         self._steps: list[int] = []  # saved, under way or restored, ascending
-        self._unsaved: set[int] = set()  # begun, and without a manifest
+        self._unsaved: set[int] = set()  # begun, and without a manifest; the first process knows
         self._besides: int | None = None  # stays whatever its age
         self.failed_saves = 0
         self.failure = ""  # of the last save; empty where it did not fail
@@ -122,7 +122,6 @@ class Checkpointer:
             return
         if jax.process_count() > 1 and not self._agreed(step, _attempt(self._probe)):
             return
-        self._unsaved.add(step)
         if self._agreed(step, _attempt(lambda: self._begin(step, state, data_state))):
             self._steps.append(step)
 
@@ -185,6 +184,9 @@ class Checkpointer:
                 f"{there[0]} or {there[1]} is there already, and not of this save; move it away"
             )
         save_failures.require_space(self._workdir, save_failures.needed_bytes(state))
+        self._unsaved.add(step)
+        begun = checkpoint_folder.begun_path(self._workdir, step)
+        atomic.write_text(begun, "a save of this step was begun\n")
 
     def _probe(self) -> None:
         """Writes a file: one process that cannot would keep the others waiting in orbax."""
@@ -203,9 +205,6 @@ class Checkpointer:
             structs={name: (leaf.shape, leaf.dtype.name) for name, leaf in leaves.items()},
             hashing=self._thread.submit(self._hash, step, pieces),
         )
-        if jax.process_index() == 0:
-            begun = checkpoint_folder.begun_path(self._workdir, step)
-            atomic.write_text(begun, "a save of this step was begun\n")
         arguments = ocp.args.Composite(
             state=ocp.args.PyTreeSave(manifest.nested(leaves)),
             data=ocp.args.JsonSave(data_state),
