@@ -88,6 +88,16 @@ def place(step: int, kind: str = wall_time.STEP, host: str = "a", beat: int = 0)
             "others: process 2 (c), at step 5 in 'data' for 70 s.",
         ),
         ({0: place(5), 1: place(5)}, {}, "All processes are at the same place"),
+        (  # the others wait until all have compiled the step of a stage
+            {n: place(5, wall_time.DATA if n == 1 else wall_time.COMPILE) for n in range(4)},
+            {},
+            "others: process 1 (a), at step 5 in 'data' for 70 s.",
+        ),
+        (
+            {0: place(5, wall_time.DATA), 1: place(5, wall_time.DATA)},
+            {},
+            "All processes are at the same place",
+        ),
         (
             {0: place(5), 1: place(4), 2: place(5, host="c")},
             {2: 65.0},

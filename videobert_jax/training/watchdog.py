@@ -30,6 +30,16 @@ HANGS = "hangs"
 _LONG_SECONDS = (
     3600.0  # at least, of what is not a step: a compilation, a save, an evaluation's batch
 )
+# What comes before a step, and the step, in the order of the loop.
+_TURNS = (
+    wall_time.OTHER,
+    wall_time.CHECKPOINT,
+    wall_time.EVALUATION,
+    wall_time.PROFILE,
+    wall_time.DATA,
+    wall_time.COMPILE,
+    wall_time.STEP,
+)
 _SILENT_SECONDS = 60.0  # without a word from a process, whatever its main thread does
 _ASK_SECONDS = 10.0  # without a step, after which the others are asked where they are
 _POLL_SECONDS = 1.0
@@ -225,8 +235,8 @@ def suspects(places: Mapping[int, Place], silent: Mapping[int, float]) -> str:
     """Who holds up a run, by what its processes say of themselves.
 
     places: of every process that is known, by number. silent: seconds for which some have said
-    nothing. A silent process is to blame before one that is behind, and one that is on something
-    else than a step before those that wait in one.
+    nothing. A silent process is to blame before one that is behind, and of those before the same
+    step one whose turn comes first before those that wait for it in what follows.
     """
     if silent:
         said = []
@@ -240,11 +250,16 @@ def suspects(places: Mapping[int, Place], silent: Mapping[int, float]) -> str:
     first = min(place.step for place in places.values())
     behind = {number: place for number, place in places.items() if place.step == first}
     if len(behind) == len(places):
-        behind = {n: place for n, place in places.items() if place.kind != wall_time.STEP}
-    if behind and len(behind) < len(places):
+        earliest = min(_turn(place) for place in places.values())
+        behind = {n: place for n, place in places.items() if _turn(place) == earliest}
+    if len(behind) < len(places):
         said = [f"process {n} ({place.host}), {place}" for n, place in sorted(behind.items())]
         return f"Behind the others: {'; '.join(said)}."
     return "All processes are at the same place: a device, the network, or the file system."
+
+
+def _turn(place: Place) -> int:
+    return _TURNS.index(place.kind) if place.kind in _TURNS else -1
 
 
 def _write(path: storage.Path, text: str) -> None:
