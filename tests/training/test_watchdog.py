@@ -11,7 +11,8 @@ import pytest
 
 from tests.training.peers_in_memory import Store
 from videobert_jax.files import stopping
-from videobert_jax.training import wall_time
+from videobert_jax.training import processes, wall_time
+from videobert_jax.training import watchdog as watchdog_module
 from videobert_jax.training.watchdog import Place, Watchdog, suspects
 
 
@@ -107,6 +108,14 @@ def place(step: int, kind: str = wall_time.STEP, host: str = "a", beat: int = 0)
 )
 def test_who_holds_up_the_run_is_named(places: dict, silent: dict, said: str):
     assert said in suspects(places, silent)
+
+
+def test_jax_misses_a_process_after_the_watchdog():
+    """It aborts the others, which then say nothing of their own. A heartbeat comes every half of
+    the time, so one that is frozen just before its next is missed after the other half."""
+    notices = watchdog_module._SILENT_SECONDS + watchdog_module._ASK_SECONDS
+    leaves = watchdog_module._TELL_SECONDS + 2 * watchdog_module._LEAVE_SECONDS
+    assert notices + leaves < processes.HEARTBEAT_SECONDS / 2
 
 
 def test_a_silent_process_is_noticed_before_the_step_is_too_long():

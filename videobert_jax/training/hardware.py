@@ -198,7 +198,8 @@ def _join_processes(
     if len(missing) == len(given):
         on_tpu = _tpu_files(_DEVICES) and _has_libtpu() and platform != "cpu"
         if (on_tpu or _started_by_slurm()) and not jax.distributed.is_initialized():
-            jax.distributed.initialize()  # the TPU runtime knows its pod, srun says its tasks
+            # the TPU runtime knows its pod, srun says its tasks
+            jax.distributed.initialize(heartbeat_timeout_seconds=processes.HEARTBEAT_SECONDS)
         return
     if missing:
         raise HardwareError(

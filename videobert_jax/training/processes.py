@@ -18,6 +18,9 @@ from videobert_jax.training import rendezvous, run_record
 from videobert_jax.training.rendezvous import ProcessError
 
 JOIN_SECONDS = 120.0  # within which all processes must have come; hosts of a pod boot unevenly
+# Without a heartbeat of one process, after which jax aborts all. One comes every half of it, so who
+# falls silent is missed after 120 s at the earliest: after the watchdog, which says who it is.
+HEARTBEAT_SECONDS = 240
 _START_SECONDS = 60  # within which jax's own coordinator serves processes that have met
 _LONGEST_WAIT_SECONDS = 3600  # for the slowest compiler of a pod
 _SHOWN = 10  # differences that a message names
@@ -46,7 +49,7 @@ def join(coordinator: str, num_processes: int, process_id: int, seconds: float) 
             num_processes=num_processes,
             process_id=process_id,
             initialization_timeout=_START_SECONDS,
-            heartbeat_timeout_seconds=100,  # after the watchdog, which says who is silent
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             shutdown_timeout_seconds=60,
         )
     except RuntimeError as error:
