@@ -225,14 +225,6 @@ def test_folders_that_no_save_began_are_moved_and_never_deleted(workdir: pathlib
     assert checkpoint_verification.verify_steps(workdir) == {2: [], 3: []}
 
 
-def test_a_rollback_deletes_the_steps_of_the_run_alone(workdir: pathlib.Path):
-    somebodys(workdir, 7)
-    checkpoint_folder.delete_after(workdir, 2)
-    assert checkpoint_folder.checkpoint_steps(workdir) == [1, 2, 7]
-    assert checkpoint_folder.manifest_steps(workdir) == [1, 2]
-    assert kept(workdir) == ["checkpoints/7/mine"]
-
-
 def test_a_deletion_that_was_cut_off_is_finished(workdir: pathlib.Path):
     checkpoint_folder.manifest_path(workdir, 1).unlink()  # killed before the folder was gone
     (workdir / "manifests" / "2.json").unlink()

@@ -69,6 +69,15 @@ def test_what_was_not_finished_is_finished_by_the_next_start(workdir: pathlib.Pa
     assert checkpoint_folder.checkpoint_steps(workdir) == [10, 20]
 
 
+def test_what_no_save_of_the_run_made_is_not_deleted(workdir: pathlib.Path):
+    mine = checkpoint_folder.step_folder(workdir, 35) / "mine"
+    mine.parent.mkdir()
+    mine.write_text("somebody's")
+    assert go_back(workdir, 25, 45).deleted_steps == (30, 40)
+    assert checkpoint_folder.checkpoint_steps(workdir) == [10, 20, 35]
+    assert mine.read_text() == "somebody's"
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"rollbacks": [{"to_step": 3}]}', '{"rollbacks": 1}'])
 def test_a_file_of_another_form_is_refused(text: str, tmp_path: pathlib.Path):
     (tmp_path / "rollbacks.json").write_text(text)

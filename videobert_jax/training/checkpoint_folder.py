@@ -254,14 +254,12 @@ def set_aside_after(workdir: storage.Path, step: int) -> None:
             begun_path(workdir, other).unlink()
 
 
-def delete_after(workdir: storage.Path, step: int) -> None:
-    """Deletes the steps newer than `step`, manifests first, so that half a folder never counts."""
-    newer = [other for other in manifest_steps(workdir) if other > step]
-    begun = [other for other in _begun_steps(workdir) if other > step]
-    for other in newer:
-        manifest_path(workdir, other).unlink()
-    for other in {*newer, *begun}:
-        delete_step(workdir, other)
+def delete_steps(workdir: storage.Path, steps: Sequence[int]) -> None:
+    """Deletes steps, all manifests first, so that half a folder never counts."""
+    for step in steps:
+        manifest_path(workdir, step).unlink(missing_ok=True)
+    for step in steps:
+        delete_step(workdir, step)
 
 
 def delete_step(workdir: storage.Path, step: int) -> None:

@@ -138,7 +138,7 @@ def _target(steps: Sequence[int], error: DivergenceError, before: Sequence[Rollb
 
 def _finish(workdir: storage.Path, rollbacks: Sequence[Rollback]) -> None:
     last = rollbacks[-1]
-    checkpoint_folder.delete_after(workdir, last.to_step)
+    checkpoint_folder.delete_steps(workdir, last.deleted_steps)
     _write(workdir, (*rollbacks[:-1], dataclasses.replace(last, finished=True)))
 
 
