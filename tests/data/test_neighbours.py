@@ -131,9 +131,10 @@ def test_files_give_the_order_back_mapped_and_the_same_bytes_each_time(dataset, 
         pickle.loads(kept)
 
 
-def test_an_order_is_named_by_its_digest_too(written):
+def test_an_order_is_named_by_its_digest_too(dataset, written):
     table = neighbours.load(written)
-    name = neighbours.named(written, table)
+    about = {"dataset": dataset.name, "checkpoint": "run"}
+    name = neighbours.write(written, dataset.split("train"), np.arange(6)[::-1], about)
     assert name == f"{written}@{table.digest[:12]}"
     for digest in (table.digest[:12], table.digest):
         assert neighbours.load(f"{written}@{digest}").digest == table.digest

@@ -27,7 +27,7 @@ from videobert_jax.training import watchdog
 KINDS = ("frozen", "stuck", "killed")
 _TIMEOUT_SECONDS = 20.0  # of a step, which takes some hundredths
 _NOTICED_SECONDS = 90.0  # that, what they wait for each other, and a machine with other work
-_LOST_SECONDS = 200.0  # within which jax itself misses a process that is killed
+_LOST_SECONDS = 200.0  # within which the others miss a process that is killed
 _START_SECONDS = 900.0
 _MOST_STARTS = 4
 

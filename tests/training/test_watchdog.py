@@ -110,6 +110,10 @@ def test_who_holds_up_the_run_is_named(places: dict, silent: dict, said: str):
     assert said in suspects(places, silent)
 
 
+def test_all_that_a_clock_may_be_on_has_its_turn():
+    assert sorted(watchdog_module._TURNS) == sorted(wall_time.KINDS)
+
+
 def test_jax_misses_a_process_after_the_watchdog():
     """It aborts the others, which then say nothing of their own. A heartbeat comes every half of
     the time, so one that is frozen just before its next is missed after the other half."""

@@ -69,13 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
         "seed": arguments.seed,
         "num_videos_without_clips": len(videos) - len(seen),
     }
-    neighbours.write(arguments.output, split, videos, about)
+    named = neighbours.write(arguments.output, split, videos, about)
     near, far = mean_cosine(embeddings[seen[order]], _SHOWN), mean_cosine(embeddings[seen], _SHOWN)
     print(
         f"{len(videos):,} videos of {dataset.name}/{split.name} in order: mean cosine of {_SHOWN} "
         f"side by side {near:.3f}, before {far:.3f}"
     )
-    named = neighbours.named(arguments.output, neighbours.load(arguments.output))
     print(f"{arguments.output} written; a run takes it, and no other, by")
     print(f"  --config.data.sources.NAME.neighbours={named}")
     return 0

@@ -126,8 +126,9 @@ def write(
     split: Split,
     videos: Integer[np.ndarray, " v"],
     about: dict[str, Any],
-) -> None:
-    """Writes the order `videos` of a split's video numbers; the file appears only when whole."""
+) -> str:
+    """Writes the order `videos` of a split's video numbers, and gives its name, "FILE@DIGEST"; the
+    file appears only when whole."""
     counts = np.bincount(split.video, minlength=len(split.videos))
     first = np.cumsum(counts) - counts
     if (np.diff(split.video) < 0).any() or len(videos) != len(split.videos):
@@ -152,11 +153,11 @@ def write(
     about["columns"] = {name: digests.sha256_array(column) for name, column in columns.items()}
     metadata = {"neighbours": json.dumps(about, sort_keys=True)}
     atomic.write_bytes(path, safetensors.numpy.save(columns, metadata))
+    return _named(path, digests.sha256_json(about))
 
 
-def named(path: str | os.PathLike, table: Neighbours) -> str:
-    """ "FILE@DIGEST", by which a run takes this order alone."""
-    return f"{os.fspath(path)}@{table.digest[:_DIGITS]}"
+def _named(path: str | os.PathLike, digest: str) -> str:
+    return f"{os.fspath(path)}@{digest[:_DIGITS]}"
 
 
 def load(name: str | os.PathLike) -> Neighbours:
@@ -170,7 +171,7 @@ def load(name: str | os.PathLike) -> Neighbours:
         raise NeighboursError(
             f"{path}: its order has the digest {table.digest[: max(len(digest), _DIGITS)]}, "
             f"expected {digest}: another file than the settings name; put that one there, or name "
-            f"{named(path, table)}."
+            f"{_named(path, table.digest)}."
         )
     return table
 

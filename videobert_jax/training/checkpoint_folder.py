@@ -90,9 +90,13 @@ def manifest_path(workdir: storage.Path, step: int) -> storage.Path:
 
 def manifest_steps(workdir: storage.Path) -> list[int]:
     """Steps that have a manifest, ascending; whether they verify is another question."""
-    return sorted(
-        int(path.stem) for path in (workdir / MANIFESTS).glob("*.json") if path.stem.isdigit()
-    )
+    return _steps_with(workdir, ".json")
+
+
+def _steps_with(workdir: storage.Path, ending: str) -> list[int]:
+    """Steps of which the folder of manifests has a file with this ending, ascending."""
+    named = (workdir / MANIFESTS).glob(f"*{ending}")
+    return sorted(int(path.stem) for path in named if path.stem.isdigit())
 
 
 def checkpoint_steps(workdir: storage.Path) -> list[int]:
@@ -231,7 +235,7 @@ def set_aside_after(workdir: storage.Path, step: int) -> None:
     last one is kept, so that kills do not fill the disk. What no save began is nobody's to delete,
     whatever its number: it is kept under a name that nothing takes again.
     """
-    known, begun = manifest_steps(workdir), _begun_steps(workdir)
+    known, begun = manifest_steps(workdir), _steps_with(workdir, _BEGUN)
     _clear_uncommitted(workdir, begun)
     for other in checkpoint_steps(workdir):
         if other in known:
@@ -308,11 +312,6 @@ def manifest_parts(workdir: storage.Path, step: int | None = None) -> list[stora
     """What the other processes hashed, of a step or of all, for the first one to put together."""
     name = "*" if step is None else str(step)
     return sorted((workdir / MANIFESTS).glob(f"{name}.part-*.json"))
-
-
-def _begun_steps(workdir: storage.Path) -> list[int]:
-    names = [path.name for path in (workdir / MANIFESTS).glob(f"*{_BEGUN}")]
-    return sorted(int(name) for name in (n.removesuffix(_BEGUN) for n in names) if name.isdigit())
 
 
 def _clear_uncommitted(workdir: storage.Path, begun: Sequence[int]) -> None:

@@ -30,8 +30,10 @@ HANGS = "hangs"
 _LONG_SECONDS = (
     3600.0  # at least, of what is not a step: a compilation, a save, an evaluation's batch
 )
-# What comes before a step, and the step, in the order of the loop.
+# What comes before a step, and the step, in the order of a run and its loop.
 _TURNS = (
+    wall_time.START,
+    wall_time.RESTORE,
     wall_time.OTHER,
     wall_time.CHECKPOINT,
     wall_time.EVALUATION,
@@ -250,16 +252,13 @@ def suspects(places: Mapping[int, Place], silent: Mapping[int, float]) -> str:
     first = min(place.step for place in places.values())
     behind = {number: place for number, place in places.items() if place.step == first}
     if len(behind) == len(places):
-        earliest = min(_turn(place) for place in places.values())
-        behind = {n: place for n, place in places.items() if _turn(place) == earliest}
+        turns = {number: _TURNS.index(place.kind) for number, place in places.items()}
+        earliest = min(turns.values())
+        behind = {number: place for number, place in places.items() if turns[number] == earliest}
     if len(behind) < len(places):
         said = [f"process {n} ({place.host}), {place}" for n, place in sorted(behind.items())]
         return f"Behind the others: {'; '.join(said)}."
     return "All processes are at the same place: a device, the network, or the file system."
-
-
-def _turn(place: Place) -> int:
-    return _TURNS.index(place.kind) if place.kind in _TURNS else -1
 
 
 def _write(path: storage.Path, text: str) -> None:
