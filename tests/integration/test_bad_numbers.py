@@ -94,7 +94,7 @@ def test_what_was_left_out_stays_so_when_the_run_is_killed_and_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:  # before anything is deleted
-        patch.setattr(checkpoint_folder, "delete_after", killed)
+        patch.setattr(checkpoint_folder, "delete_steps", killed)
         with pytest.raises(KeyboardInterrupt):
             runs.train(tmp_path, tiny_dataset, **SETTINGS)
     assert checkpoint_folder.manifest_steps(tmp_path) == [3, 6, 9]
