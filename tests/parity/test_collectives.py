@@ -16,12 +16,13 @@ pytestmark = pytest.mark.skipif(
 
 # Four chips, 2 x 2. A loop of five reductions along "data", in which each depends on the one
 # before; one gather along "fsdp" behind it; a layer whose weights are split over "fsdp", three
-# times, with its gradients.
+# times, with its gradients. Over fsdp alone: BERT's table of pieces, of which a device
+# has 96 lanes.
 PROGRAM = """
 import json
 import jax, jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec as P
-from videobert_jax.sharding import mesh as meshes
+from videobert_jax.sharding import mesh as meshes, partitioning
 from videobert_jax.training import collectives, hlo, topologies
 
 mesh = meshes.create_mesh(meshes.MeshConfig(2, 2, 1), topologies.devices("v5e:2x2"))
@@ -39,7 +40,14 @@ def layers(weights, x):
         return (jax.lax.scan(body, x, weights)[0] ** 2).sum()
     return jax.grad(loss)(weights)
 
-def found(function, out, *arguments):
+def pieces(table, x):
+    def loss(table):
+        whole = partitioning.gathered(table, ("vocabulary", "embed"), jnp.bfloat16)
+        logits = jnp.einsum("bc,wc->bw", x, whole, preferred_element_type=jnp.float32)
+        return jax.nn.logsumexp(logits, axis=-1).sum()
+    return jax.grad(loss)(table)
+
+def found(function, out, *arguments, mesh=mesh):
     structs = [
         jax.ShapeDtypeStruct(shape, jnp.float32, sharding=NamedSharding(mesh, spec))
         for shape, spec in arguments
@@ -62,6 +70,13 @@ print(json.dumps({
     "manual": found(mapped, P(), ((4096, 128), split)),
     "layers": found(
         layers, P(None, "fsdp"), ((3, 512, 512), P(None, "fsdp")), ((512, 512), split)
+    ),
+    "pieces": found(
+        pieces,
+        P(None, "fsdp"),
+        ((30592, 384), P(None, "fsdp")),
+        ((512, 384), split),
+        mesh=meshes.create_mesh(meshes.MeshConfig(1, 4, 1), topologies.devices("v5e:2x2")),
     ),
 }))
 """
@@ -92,3 +107,13 @@ def test_split_weights_are_gathered_and_their_gradients_reduced(found):
     gradients = {kind: size for kind, (_, size) in layers.items() if "gather" not in kind}
     # Over fsdp as they come, float32, and a device's part of them over data.
     assert gradients == {"reduce-scatter fsdp": weights * 4, "all-reduce data": weights * 4 // 2}
+
+
+def test_the_gradient_of_a_table_is_scattered_where_a_part_of_it_does_not_fill_the_lanes(found):
+    table = 30592 * 384
+    sent = {kind: size for kind, (_, size) in found["pieces"].items()}
+    assert sent["all-gather fsdp"] == table * 2
+    # By rows, in float32, with some rows more; then a device's rows, to its part of the width.
+    assert table * 4 <= sent["reduce-scatter fsdp"] < 1.02 * table * 4
+    assert sent["all-to-all fsdp"] == table * 2 // 4
+    assert "all-reduce fsdp" not in sent

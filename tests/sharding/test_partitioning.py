@@ -93,13 +93,22 @@ def test_a_dimension_that_the_mesh_does_not_divide_is_named(size, axis, message)
     meshes.require_divisible_dimensions({"model.num_heads": (16, axis)}, mesh)
 
 
-def test_the_gradient_of_a_gathered_parameter_is_laid_out_as_the_parameter():
+@pytest.mark.parametrize(
+    ("names", "shape"),
+    [
+        (("embed", "embed_out"), (16, 2)),
+        (("vocabulary", "embed"), (24, 128)),  # by rows first
+        (("vocabulary", "embed"), (20, 128)),  # of which a device would have a part of one
+    ],
+)
+def test_the_gradient_of_a_gathered_parameter_is_laid_out_as_the_parameter(names, shape):
     mesh = meshes.create_mesh(meshes.MeshConfig(1, 8, 1))
-    layout = NamedSharding(mesh, PartitionSpec("fsdp"))
-    kernel = jax.device_put(jnp.arange(32.0).reshape(16, 2), layout)
+    layout = NamedSharding(mesh, partitioning.to_spec(names))
+    values = jnp.arange(float(shape[0] * shape[1])) % 251  # whole numbers that bfloat16 has
+    kernel = jax.device_put(values.reshape(shape), layout)
 
     def loss(kernel):
-        used = partitioning.gathered(kernel, ("embed", "embed_out"), jnp.bfloat16)
+        used = partitioning.gathered(kernel, names, jnp.bfloat16)
         return (used.astype(jnp.float32) ** 2).sum(), used
 
     with jax.set_mesh(mesh):

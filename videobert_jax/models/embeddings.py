@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from videobert_jax.models.config import ModelConfig
 from videobert_jax.models.layers import Dropout, LayerNorm, Linear, parameter
-from videobert_jax.sharding.partitioning import constrain, gathered
+from videobert_jax.sharding.partitioning import constrain, gathered, splits_parameters
 
 PIECE_AXES = ("vocabulary", "embed")
 PLACE_AXES = ("position", "embed")
@@ -39,7 +39,10 @@ class TextEmbedding(nn.Module):
     ) -> Float[Array, "b t d"]:
         # Looked up whole along "embed": a lookup in a table that fsdp splits along it would be
         # computed split likewise, and then moved to the blocks' layout as a whole.
-        table = gathered(self.table, PIECE_AXES, jnp.float32)
+        # What is moved is moved in the compute dtype, as kernels are: the head that is tied to the
+        # table shares it.
+        moved = self.config.compute_dtype if splits_parameters() else jnp.float32
+        table = gathered(self.table, PIECE_AXES, moved).astype(jnp.float32)
         places = gathered(self.positions, PLACE_AXES, jnp.float32)
         embedded = table[ids] + places[positions]
         embedded = constrain(embedded, "act_row", "act_length", "act_embed")
