@@ -121,6 +121,8 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         (changed("model/vocab/the", 3), "are not 0 to 46, each once"),
         (changed("model/vocab/the", "13"), "are not 0 to 46, each once"),
         (changed("added_tokens", [{"content": "<url>"}]), r"\['<url>'\] are added"),
+        (changed("model/max_input_chars_per_word", 2**64), "per_word is 18446744073709551616, exp"),
+        (changed("model/max_input_chars_per_word", -1), "per_word is -1, expected 1 to"),
         (changed("added_tokens", -1), "added_tokens is '-1', expected list"),
         (changed("model/vocab/\ud800", 47), "not JSON .*surrogates"),
         (berts.tokenizer_json(berts.PIECES[:8]), r"lacks \[MASK\], which every BERT has"),

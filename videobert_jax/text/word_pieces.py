@@ -38,6 +38,7 @@ _CHUNK = 10_000  # texts encoded at a time
 # What a vocab.txt leaves to the program; those of the BERT that introduced it (Devlin et al. 2019,
 # reference implementation), as Hugging Face has them too.
 _CONTINUATION, _LONGEST_WORD = "##", 100
+_MOST_CHARACTERS = 10**6  # of a word: `tokenizers` counts in 64 bits, and takes no more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,8 +257,18 @@ def _vocabulary_of(fields: dict[str, Any], source: str) -> Vocabulary:
         clean_text=_part(normalizer, "clean_text", bool, source),
         split_chinese=_part(normalizer, "handle_chinese_chars", bool, source),
         continuation=_part(model, "continuing_subword_prefix", str, source),
-        longest_word=_part(model, "max_input_chars_per_word", int, source),
+        longest_word=_longest_word(model, source),
     )
+
+
+def _longest_word(model: dict[str, Any], source: str) -> int:
+    found = _part(model, "max_input_chars_per_word", int, source)
+    if not 1 <= found <= _MOST_CHARACTERS:
+        raise TokenizerError(
+            f"{source}: max_input_chars_per_word is {found}, expected 1 to {_MOST_CHARACTERS}; "
+            f"BERTs have {_LONGEST_WORD}. It was damaged: fetch it again."
+        )
+    return found
 
 
 def _vocabulary_of_list(file: pathlib.Path, settings: dict[str, Any]) -> Vocabulary:

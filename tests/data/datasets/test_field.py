@@ -297,6 +297,11 @@ def test_files_of_another_form_are_named(tmp_path):
     for content, read, message in (
         ('{"a": {}}', lambda p: youcook2.read(p, None), "no videos under 'database'"),
         ('{"a": {"b": 1}}', crosstask.read, "has no crosstask_annotations"),
+        (
+            '{"1": {"crosstask_annotations": {"v": [{"step_id": 99999999}]}}}',
+            crosstask.read,
+            "task 1 has a step 99999999; expected",
+        ),
         ('{"a": {}}', coin.read, "expected COIN.json"),
         ('{"a": {}}', lambda p: hirest.read([p.rename(p.with_name("x.json"))]), "all_data_train"),
         ('{"videos": []}', lambda p: msrvtt.read(p, None), "no videos or no sentences"),

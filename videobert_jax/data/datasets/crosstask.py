@@ -10,6 +10,7 @@ from videobert_jax.files import digests
 
 PROTOCOL = "crosstask_primary_18"
 TRAINING_VIDEOS = 30  # of each task in a fold (Zhukov et al. 2019, section 6)
+_MOST_STEPS = 1000  # of a task; the release has 11 at most
 
 
 @datasets.published
@@ -109,6 +110,11 @@ def _describe(corpus: Corpus, task: str, content: dict[str, Any]) -> None:
     of_videos = content["crosstask_annotations"].values()
     numbers = [str(step.get("step_id")) for steps in of_videos for step in steps]
     count = len(names) or max((int(n) for n in numbers if n.isdigit()), default=0)
+    if count > _MOST_STEPS:
+        raise index.DatasetError(
+            f"task {task} has a step {count}; expected numbers from 1 to its last step, "
+            f"{_MOST_STEPS} at most: fetch the file again"
+        )
     corpus.task_steps[task] = [f"{task}_{number}" for number in range(1, count + 1)]
     if names:
         steps = zip(corpus.task_steps[task], names, strict=True)
