@@ -10,6 +10,7 @@ import jax
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
+from videobert_jax.models.config import TPU_LANES
 from videobert_jax.sharding import mesh as meshes
 
 # Logical axis -> mesh axes. Parameters are split over fsdp along "embed" and over tensor along
@@ -86,7 +87,6 @@ def constrain(value: jax.Array, *names: str | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(value, to_spec(names))
 
 
-_LANES = 128  # of a TPU, along the last axis of an array
 GATHERED = "gathered"  # what `gathered` gives, to policies of rematerialisation
 
 
@@ -123,12 +123,11 @@ def _scattered(gradient: jax.Array, names: tuple[str | None, ...]) -> jax.Array:
     Where rows of a table fill a TPU's lanes and a device's part of them does not, by rows first:
     the compiler would sum the gradient of BERT's 30,592 pieces whole on every device.
     """
-    if names[0] == "vocabulary" and lays_out():
-        first, last = to_spec(names)
+    if names[0] == "vocabulary" and splits_parameters():
         width = gradient.shape[1]
-        part = width // jax.sharding.get_abstract_mesh().shape.get(last, 1)
-        if width % _LANES == 0 and part % _LANES:
-            by_rows = PartitionSpec((first, last), None)
+        part = width // jax.sharding.get_abstract_mesh().shape["fsdp"]
+        if width % TPU_LANES == 0 and part % TPU_LANES:
+            by_rows = PartitionSpec((*to_spec(names),), None)
             gradient = jax.lax.with_sharding_constraint(gradient, by_rows)
     return constrain(gradient, *names)
 
