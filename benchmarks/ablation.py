@@ -163,7 +163,8 @@ def _mean_ratio(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> float
     return min((float(of["with"] / of["without"]) for of in means), default=None)
 
 
-def _chosen(names: str) -> list[Ablation]:
+def named(names: str) -> list[Ablation]:
+    """Those of these names, with commas; all where none is named."""
     wanted = names.split(",") if names else [of.name for of in ABLATIONS]
     known = {of.name: of for of in ABLATIONS}
     if unknown := sorted(set(wanted) - set(known)):
@@ -197,32 +198,35 @@ def _name(line: kept_scores.Line) -> str:
     return f"{line['run']}-{line['about']['seed']}"
 
 
-def _make(
-    of: Ablation, seed: int, scores: kept_scores.KeptScores, arguments: argparse.Namespace
-) -> None:
-    """Trains and evaluates a run, and keeps what its examples scored."""
-    dataset = arguments.dataset.resolve()
+def trained(of: Ablation, seed: int, dataset: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
+    """Folder of a run in `workdir`, trained and evaluated; what is there already is kept."""
+    dataset, folder = dataset.resolve(), workdir.resolve() / f"{of.name}-{seed}"
     kitchen_runs.prepare(dataset)
     settings = {**_settings(of, seed), "data.path": dataset}
     if of.file:
         settings[of.file] = kitchen_runs.file_of(dataset, of.file)
-    workdir = arguments.workdir.resolve() / f"{of.name}-{seed}"
-    kitchen_runs.train_and_evaluate(workdir, CONFIG, settings, EVALUATIONS)
-    checkpoint = kitchen_runs.measured_checkpoint(workdir, EVALUATIONS)
+    kitchen_runs.train_and_evaluate(folder, CONFIG, settings, EVALUATIONS)
+    return folder
+
+
+def _keep(of: Ablation, seed: int, scores: kept_scores.KeptScores, folder: pathlib.Path) -> None:
+    """Keeps what the examples of a run scored."""
+    checkpoint = kitchen_runs.measured_checkpoint(folder, EVALUATIONS)
     hardware = alternate.hardware()
-    scores.add(of.name, _about(of, seed), workdir, checkpoint=checkpoint, hardware=hardware)
+    scores.add(of.name, _about(of, seed), folder, checkpoint=checkpoint, hardware=hardware)
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.seeds < 1:
         raise alternate.BenchmarkError(f"--seeds={arguments.seeds}: expected 1 or more.")
-    chosen = _chosen(arguments.only)
+    chosen = named(arguments.only)
     scores = kept_scores.KeptScores(arguments.scores, figures())
     seeds = range(arguments.seeds)  # a whole seed first: what is there early can be read
     wanted = [(of, seed) for seed in seeds for of in (Ablation(RECIPE, {}), *chosen)]
     for of, seed in wanted[arguments.shard]:
         if scores.find(of.name, _about(of, seed)) is None:
-            _make(of, seed, scores, arguments)
+            folder = trained(of, seed, arguments.dataset, arguments.workdir)
+            _keep(of, seed, scores, folder)
     runs: dict[str, list[kept_scores.Line]] = {}
     missing = []
     for of, seed in wanted:

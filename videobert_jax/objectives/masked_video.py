@@ -8,7 +8,7 @@ communication), which visual word (VideoBERT, Sun et al. 2019, section 3.2), or 
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from videobert_jax import schema
 from videobert_jax.objectives import cross_entropy, twins
@@ -28,6 +28,22 @@ def nce_total(
     clip_distance: int,
 ) -> Float[Array, ""]:
     """Sum of -log p(clip), nats, over the slots; both arguments have norm 1."""
+    positive, others = candidates(block, clip_distance)
+    logits = jax.lax.dot_general(
+        predictions.reshape(-1, predictions.shape[-1]),
+        targets.reshape(-1, targets.shape[-1]),
+        (((1,), (1,)), ((), ())),
+        preferred_element_type=jnp.float32,
+    )
+    losses = cross_entropy.with_positives(logits / temperature, positive, others)
+    return (losses * block.video_slot_weights.reshape(-1)).sum()
+
+
+def candidates(
+    block: schema.Batch, clip_distance: int
+) -> tuple[Bool[Array, "s p"], Bool[Array, "s p"]]:
+    """(the clip that each slot hides, those that it may be taken for), of the `p` places of the
+    whole block for each of its `s` slots; row by row."""
     rows, length = block.video_segment_ids.shape
     identity = twins.position_identity(block)
     at_slots = twins.Identity(
@@ -35,16 +51,8 @@ def nce_total(
     )
     alike = twins.alike_pairs(at_slots, identity, clip_distance)
     own = (jnp.arange(rows)[:, None] * length + block.video_slots).reshape(-1, 1)
-    positive = own == jnp.arange(rows * length)[None]
     real = (block.video_segment_ids != schema.NO_SEGMENT).reshape(1, -1)
-    logits = jax.lax.dot_general(
-        predictions.reshape(-1, predictions.shape[-1]),
-        targets.reshape(-1, targets.shape[-1]),
-        (((1,), (1,)), ((), ())),
-        preferred_element_type=jnp.float32,
-    )
-    losses = cross_entropy.with_positives(logits / temperature, positive, real & ~alike)
-    return (losses * block.video_slot_weights.reshape(-1)).sum()
+    return own == jnp.arange(rows * length)[None], real & ~alike
 
 
 def word_total(

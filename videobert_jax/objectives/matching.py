@@ -109,7 +109,7 @@ def mismatched_video(
     return video, jnp.where(given == schema.NO_SEGMENT, schema.NO_SEGMENT, rotated)
 
 
-def _mismatched_examples(mismatch: Mismatch, values: Array) -> Array:
+def mismatched_examples(mismatch: Mismatch, values: Array) -> Array:
     """Values `[r, e]` of the example whose video each text meets."""
     examples = values.shape[1]
     places = (jnp.arange(examples)[None] - mismatch.rotations[:, None]) % examples
@@ -121,8 +121,8 @@ def mismatched_weights(
 ) -> Float[Array, "r e"]:
     """1 where the mismatched pair has both sides and its halves are not alike."""
     own = twins.example_identity(block)
-    other = twins.Identity(*(_mismatched_examples(mismatch, values) for values in own))
-    both = block.pair_weights * _mismatched_examples(mismatch, block.pair_weights)
+    other = twins.Identity(*(mismatched_examples(mismatch, values) for values in own))
+    both = block.pair_weights * mismatched_examples(mismatch, block.pair_weights)
     return jnp.where(twins.alike(own, other, clip_distance), 0.0, both)
 
 
