@@ -27,9 +27,9 @@ TASKS = ("zero_shot_classification", "retrieval", "fill_mask")
 BRANCHING = 32  # visual words; docs/results.md says how they agree with the verbs
 # Setting that names a file made of the corpus -> the file's ending, and the command that makes it.
 FILES = {
-    "data.content_words": (".words.json", ("content-words",)),
+    "data.content_words": (".content_words.json", ("content-words",)),
     "data.visual_words": (
-        ".words.safetensors",
+        ".visual_words.safetensors",
         ("fit-visual-words", f"--branching={BRANCHING}", "--depth=1", "--platform=cpu"),
     ),
 }

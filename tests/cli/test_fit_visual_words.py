@@ -42,12 +42,14 @@ def labelled(tmp_path_factory):
 
 def test_words_are_written_and_compared_with_the_labels(labelled, tmp_path, capsys):
     output = tmp_path / "words.safetensors"
+    (tmp_path / "words.json").write_text("content words")
     words = ("fit-visual-words", "--dataset", labelled, "--output", output, "--branching", 3)
     options = ("--depth", 2, "--labels", "test", "--platform", "cpu")
     assert main.main([str(word) for word in (*words, *options)]) == 0
     printed = capsys.readouterr()
     assert "1 videos with NaN or infinite features are left out" in printed.err
-    record = json.loads(output.with_suffix(".json").read_text())
+    assert (tmp_path / "words.json").read_text() == "content words"
+    record = json.loads((tmp_path / "words.safetensors.json").read_text())
     assert record["num_features"] == 7 * 12 and record["dataset"] == "labelled"
     information = record["normalised_mutual_information"]["test"]
     assert information["verb"] > 0.6 > 0.2 > information["object"]

@@ -151,8 +151,10 @@ def _report(
         listed = ", ".join(f"{kind} {value:.3f}" for kind, value in kinds.items())
         print(f"normalised mutual information with the labels of {split}: {listed or 'no labels'}")
     record: dict[str, Any] = {**words.about, "normalised_mutual_information": information}
-    atomic.write_json(output.with_suffix(".json"), record)
-    print(f"{output} and {output.with_suffix('.json').name} written")
+    # Behind the whole name: NAME.json may be another file, such as content words.
+    beside = output.with_name(f"{output.name}.json")
+    atomic.write_json(beside, record)
+    print(f"{output} and {beside.name} written")
 
 
 def _require_sheet(dataset: "Dataset") -> None:
