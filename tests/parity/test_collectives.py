@@ -23,7 +23,7 @@ import json
 import jax, jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec as P
 from videobert_jax.sharding import mesh as meshes, partitioning
-from videobert_jax.training import collectives, hlo, topologies
+from videobert_jax.training import collectives, hlo, steps, topologies
 
 mesh = meshes.create_mesh(meshes.MeshConfig(2, 2, 1), topologies.devices("v5e:2x2"))
 
@@ -53,7 +53,9 @@ def found(function, out, *arguments, mesh=mesh):
         for shape, spec in arguments
     ]
     with jax.set_mesh(mesh):
-        jitted = jax.jit(function, out_shardings=NamedSharding(mesh, out))
+        if not isinstance(out, NamedSharding):
+            out = NamedSharding(mesh, out)
+        jitted = jax.jit(function, out_shardings=out)
         program = hlo.read(jitted.lower(*structs).compile().as_text())
     totals = {}
     for each in collectives.collectives(program, mesh.shape):
@@ -70,6 +72,16 @@ def scattered_over(mesh):
     )
     return found(mapped, P("fsdp"), ((32768, 768), P()), mesh=mesh)
 
+def summed_in_parts(mesh):
+    parted = meshes.for_updates(mesh, meshes.data_parts(mesh))
+    layout = NamedSharding(parted, P("data"))
+    def summed(copies):
+        return steps._summed_in_parts(jnp.sin(copies), layout)
+    size = mesh.shape["data"]
+    sent = found(summed, layout, ((size, 32768, 768), P("data")), mesh=mesh)
+    return {"parts": parted.shape["data"], **sent}
+
+SLICES = (("v5e:2x4", 8), ("v5e:4x4", 16), ("v6e:4x4", 16), ("v5p:2x2x4", 16))
 split = P(("data", "fsdp"))
 mapped = jax.shard_map(
     reduce_and_gather, mesh=mesh, in_specs=split, out_specs=P(), check_vma=False
@@ -83,7 +95,13 @@ print(json.dumps({
         name: scattered_over(
             meshes.create_mesh(meshes.MeshConfig(1, size, 1), topologies.devices(name))
         )
-        for name, size in (("v5e:2x4", 8), ("v5e:4x4", 16), ("v6e:4x4", 16), ("v5p:2x2x4", 16))
+        for name, size in SLICES
+    },
+    "in_parts": {
+        name: summed_in_parts(
+            meshes.create_mesh(meshes.MeshConfig(size, 1, 1), topologies.devices(name))
+        )
+        for name, size in SLICES[1:]
     },
     "pieces": found(
         pieces,
@@ -99,7 +117,7 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def found():
     run = subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=200
+        [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=400
     )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
@@ -144,3 +162,16 @@ def test_over_all_chips_of_a_slice_of_two_dimensions_the_compiler_sums_whole(fou
         "v6e:4x4": whole,
         "v5p:2x2x4": whole,
     }
+
+
+def test_in_parts_of_such_a_slice_it_scatters(found):
+    """What the update of `optimizer.shard_over_data` asks for there; the sum of the parts follows,
+    along the dimension that is left."""
+    size = 32768 * 768 * 4
+    for name, sent in found["in_parts"].items():
+        parts = sent.pop("parts")
+        assert parts == (8 if name == "v5p:2x2x4" else 4)
+        assert set(sent) <= {"reduce-scatter data", "all-reduce data", "collective-permute data"}
+        assert sent["reduce-scatter data"][1] == pytest.approx(size, rel=0.01)  # rows are padded
+        assert sent["all-reduce data"] == [1, size // parts], name
+        assert sent.get("collective-permute data", [0, 0])[1] < 0.01 * size, name

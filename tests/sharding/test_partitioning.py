@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -59,13 +60,14 @@ SIZES = {"data": 8, "fsdp": 4, "tensor": 1}
 @pytest.mark.parametrize(
     ("spec", "shape", "expected"),
     [
-        ((None, "fsdp", "tensor"), (12, 256, 128), (None, "fsdp", ("tensor", "data"))),
-        ((None, "fsdp", "tensor"), (12, 1024, 128), (None, ("fsdp", "data"), "tensor")),
+        ((None, "fsdp", "tensor"), (12, 256, 128), (None, ("fsdp", "data"), "tensor")),
+        ((None, "fsdp", "tensor"), (16, 256, 128), ("data", "fsdp", "tensor")),
+        ((None, "fsdp", "tensor"), (12, 36, 128), (None, "fsdp", ("tensor", "data"))),
         (("fsdp",), (16,), ("fsdp",)),  # 4 a device, which 8 does not divide
         ((), (), ()),
     ],
 )
-def test_data_splits_the_dimension_of_which_most_is_left(spec, shape, expected):
+def test_data_splits_the_first_dimension_that_divides(spec, shape, expected):
     found = partitioning.split_over_data(PartitionSpec(*spec), shape, SIZES)
     assert found == PartitionSpec(*expected)
 
@@ -116,3 +118,40 @@ def test_the_gradient_of_a_gathered_parameter_is_laid_out_as_the_parameter(names
     assert used.dtype == jnp.bfloat16 and used.sharding.is_fully_replicated
     assert gradient.dtype == jnp.float32 and gradient.sharding.is_equivalent_to(layout, 2)
     assert (gradient == 2 * kernel).all()
+
+
+@pytest.mark.parametrize(
+    ("data", "bounds", "slices", "expected"),
+    [
+        (8, (), 1, 8),  # no torus: GPUs, CPUs
+        (8, (2, 4, 1), 1, 8),  # few chips are scattered over as a whole
+        (16, (4, 4, 1), 1, 4),
+        (32, (4, 8, 1), 1, 8),
+        (64, (4, 4, 4), 1, 16),
+        (16, (2, 2, 4), 1, 8),
+        (512, (16, 16, 1), 2, 16),  # each slice by itself
+        (4, (4, 4, 1), 1, 4),  # fsdp has the other dimension
+        (6, (4, 4, 1), 1, 3),
+    ],
+)
+def test_parts_of_data_leave_out_the_shortest_dimension(data, bounds, slices, expected):
+    assert meshes.data_parts_of(data, bounds, slices) == expected
+
+
+class Chip:
+    def __init__(self, number, slice_index):
+        self.coords, self.slice_index = (number % 4, number // 4, 0), slice_index
+
+
+@pytest.mark.parametrize("slices", [1, 2])
+def test_a_mesh_of_chips_knows_its_dimensions(slices):
+    chips = [Chip(number, index) for index in range(slices) for number in range(16)]
+    mesh = jax.sharding.Mesh(np.array(chips).reshape(-1, 1, 1), meshes.AXES)
+    assert meshes.data_parts(mesh) == 4
+    devices = jax.devices()[:8]
+    mesh = meshes.create_mesh(meshes.MeshConfig(4, 2, 1), devices)
+    assert meshes.data_parts(mesh) == 4  # CPUs have no coordinates
+    parted = meshes.for_updates(mesh, 2)
+    assert parted.shape == {"replica": 2, "data": 2, "fsdp": 2, "tensor": 1}
+    assert (parted.devices.reshape(-1) == mesh.devices.reshape(-1)).all()
+    assert meshes.for_updates(mesh, 4) is mesh

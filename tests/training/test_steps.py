@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import re
+from unittest import mock
 
 import jax
 import numpy as np
@@ -21,12 +22,14 @@ NUM_BLOCKS = 8
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where a step is taken: a mesh, over slices, and whether the optimizer is split over data."""
+    """Where a step is taken: a mesh, over slices, and whether the optimizer is split over data, all
+    of it or as many parts as data_parts says."""
 
     sizes: tuple[int, int, int] = (1, 1, 1)
     accumulation_steps: int = 1
     slices: int = 1
     shard_over_data: bool = False
+    data_parts: int | None = None
 
     def mesh(self):
         devices = jax.devices()[: int(np.prod(self.sizes))]
@@ -64,7 +67,9 @@ class Setting:
     def born(self, layout=Layout()):  # noqa: B008
         """(mesh, state at step 0)."""
         mesh = layout.mesh()
-        structs = state.state_structs(self.model, self._rule(layout), mesh)
+        parts = layout.data_parts or mesh.shape["data"]
+        with mock.patch.object(meshes, "data_parts", lambda mesh: parts):
+            structs = state.state_structs(self.model, self._rule(layout), mesh)
         return mesh, jax.device_put(self._first, state.state_shardings(structs))
 
     def _rule(self, layout):
@@ -80,6 +85,7 @@ class Setting:
             seed=0,
             accumulation_steps=accumulation_steps,
             num_shards=num_shards,
+            data_parts=layout.data_parts,
         )
 
     def compiled(self, layout, batch):
@@ -158,6 +164,7 @@ def reference(setting, batch):
 # A case is a compile. The optimizer split over data alone; accumulation alone; all axes over two
 # slices with accumulation.
 ZERO_1 = Layout((8, 1, 1), shard_over_data=True)
+ZERO_1_IN_PARTS = Layout((4, 1, 1), accumulation_steps=2, shard_over_data=True, data_parts=2)
 EVERY_AXIS = Layout((2, 2, 2), accumulation_steps=2, slices=2)
 
 
@@ -175,7 +182,7 @@ def assert_nothing_changes(setting, batch, layout):
     )
 
 
-@pytest.mark.parametrize("layout", [ZERO_1, EVERY_AXIS], ids=str)
+@pytest.mark.parametrize("layout", [ZERO_1, ZERO_1_IN_PARTS, EVERY_AXIS], ids=str)
 def test_mesh_and_accumulation_change_nothing(setting, batch, layout):
     assert_nothing_changes(setting, batch, layout)
 
@@ -218,6 +225,26 @@ def test_gradients_are_summed_once_over_data(setting, batch):
     sizes = {total.kind: total.bytes_a_step for total in collectives.totals(found)}
     assert sizes["all-reduce"] == pytest.approx(gradients, rel=0.1)
     assert sizes["all-gather"] == pytest.approx(gradients, rel=0.1)
+
+
+def test_in_parts_gradients_are_scattered_and_then_summed(setting, batch):
+    """By the compiled step: what is summed over all of data is only what no part divides."""
+    layout = dataclasses.replace(ZERO_1, data_parts=4)
+    assert_nothing_changes(setting, batch, layout)
+    mesh, born, compiled, _ = setting.compiled(layout, batch)
+    gradients = sum(leaf.nbytes for leaf in jax.tree.leaves(setting.rule.trainable(born.params)))
+    found = collectives.collectives(hlo.read(compiled.as_text()), mesh.shape)
+    sums: dict[int, int] = {}
+    for each in found:
+        if each.kind in ("all-reduce", "reduce-scatter"):
+            sums[each.group_size] = sums.get(each.group_size, 0) + each.bytes_a_step
+    assert sums[4] == pytest.approx(gradients, rel=0.05)
+    assert sums[2] == pytest.approx(gradients / 4, rel=0.1)
+    assert sums.get(8, 0) < 0.1 * gradients
+    for name in ("opt_state", "ema"):
+        leaves = jax.tree.leaves(getattr(born, name))
+        held = sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
+        assert held < 0.26 * sum(leaf.nbytes for leaf in leaves), name
 
 
 def test_accumulation_takes_batches_without_content_words(setting):

@@ -1,6 +1,7 @@
 """The one door to device meshes."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 
 AXES = ("data", "fsdp", "tensor")
 BLOCK_AXES = ("data", "fsdp")  # the axes over which the blocks of a batch are split
+_SCATTERED_WHOLE = 16  # chips of a slice from which on no sum is scattered over all of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +67,46 @@ def create_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mes
     else:
         grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def data_parts(mesh: Mesh | AbstractMesh) -> int:
+    """Into how many parts ZeRO-1 splits state over the data axis: all of its devices, or, on TPU
+    slices of two dimensions and more, those of a slice but along its shortest dimension.
+
+    Over all chips of such a slice, and over most of one of three dimensions, the TPU compiler
+    scatters no sum: it makes it whole on every chip, twice the bytes
+    (tests/parity/test_collectives.py). An AbstractMesh has no dimensions.
+    """
+    data = mesh.shape["data"]
+    if isinstance(mesh, AbstractMesh):
+        return data
+    devices = mesh.devices.reshape(-1)
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    places = np.array([getattr(device, "coords", (0,)) for device in devices])
+    bounds = [len(np.unique(places[:, axis])) for axis in range(places.shape[1])]
+    return data_parts_of(data, bounds, slices)
+
+
+def data_parts_of(data: int, bounds: Sequence[int], slices: int) -> int:
+    """The `data_parts` of a data axis of so many devices over slices of these dimensions."""
+    within, long = data // slices, sorted(size for size in bounds if size > 1)
+    if math.prod(long) < _SCATTERED_WHOLE or len(long) < 2:
+        return within
+    parts = within // math.gcd(within, long[0])
+    return parts if parts > 1 else within  # that is a ring
+
+
+def for_updates(mesh: Mesh | AbstractMesh, parts: int) -> Mesh | AbstractMesh:
+    """The mesh over the same devices whose axis `data` has so many of them, those that lie beside
+    each other, and whose outer axis `replica` has the others."""
+    data, *rest = (mesh.shape[axis] for axis in AXES)
+    if parts == data:
+        return mesh
+    sizes, names = (data // parts, parts, *rest), ("replica", *AXES)
+    types = (AxisType.Auto,) * len(names)
+    if isinstance(mesh, AbstractMesh):
+        return AbstractMesh(sizes, names, axis_types=types)
+    return Mesh(mesh.devices.reshape(sizes), names, axis_types=types)
 
 
 def block_shards(mesh: Mesh | AbstractMesh) -> int:

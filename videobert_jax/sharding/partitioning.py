@@ -149,8 +149,8 @@ def split_over_data(
     """The layout of an array with `data` splitting one dimension more: ZeRO-1's (Rajbhandari et al.
     2020, section 5.1) of what only the optimizer reads.
 
-    `sizes`: of the mesh axes. It is the dimension of which most is left that divides; an array
-    without one, such as a scalar, stays as it is.
+    `sizes`: of the mesh axes. It is the first dimension that divides: its parts are whole
+    however a compiler lays out the others. An array without one, such as a scalar, stays as it is.
     """
     entries = [*spec, *(None,) * (len(shape) - len(spec))]
     axes = [entry if isinstance(entry, tuple) else (entry,) if entry else () for entry in entries]
@@ -160,7 +160,7 @@ def split_over_data(
     ]
     dividing = [n for n, size in enumerate(left) if size > 1 and size % sizes["data"] == 0]
     if dividing and sizes["data"] > 1:
-        chosen = max(dividing, key=lambda n: left[n])
+        chosen = dividing[0]
         entries[chosen] = (*axes[chosen], "data") if axes[chosen] else "data"
     return PartitionSpec(*entries)
 

@@ -159,6 +159,7 @@ def made(
             **given,
             accumulation_steps=accumulation_steps,
             num_shards=meshes.block_shards(mesh),
+            data_parts=meshes.data_parts(mesh),
         )
     layout = partitioning.batch_sharding(mesh)
     batch = jax.tree.map(

@@ -68,8 +68,10 @@ def estimate(
     feature_dim: int,
     platform: str,
     slices: int = 1,
+    data_parts: int | None = None,
 ) -> Estimate:
     """The Estimate of the step of `run` on a mesh of these sizes of axes, over so many slices.
+    data_parts: `meshes.data_parts` of it, None for all of data.
 
     Raises ValueError where the mesh does not divide the parameters or the batch.
     """
@@ -84,7 +86,10 @@ def estimate(
             f"times training.accumulation_steps={accumulation}."
         )
     held = functools.partial(_bytes_on, mesh=mesh)
-    only_updated = functools.partial(held, over_data=run.optimizer.shard_over_data)
+    only_updated = held
+    if run.optimizer.shard_over_data:
+        parts = {**mesh, "data": data_parts or mesh["data"]}
+        only_updated = functools.partial(_bytes_on, mesh=parts, over_data=True)
     weights = np.array(
         [
             1 / (mesh["fsdp"] * mesh["tensor"]),

@@ -60,7 +60,8 @@ def candidate(
     changed = with_settings(run, settings)
     sizes = changed.mesh.resolve(target.num_devices)
     mesh: dict[str, int] = dict(zip(meshes.AXES, sizes, strict=True))
-    found = estimate.estimate(changed, mesh, feature_dim, target.platform, target.slices)
+    parts = meshes.data_parts_of(mesh["data"], target.bounds, target.slices)
+    found = estimate.estimate(changed, mesh, feature_dim, target.platform, target.slices, parts)
     bound = None
     if target.device_bytes is None:
         bound = roofline.of_step(target.topology, found.flops, found.bytes_accessed, found.sent)

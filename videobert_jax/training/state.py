@@ -11,6 +11,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from videobert_jax import schema
 from videobert_jax.models import variables
 from videobert_jax.models.videobert import VideoBert
+from videobert_jax.sharding import mesh as meshes
 from videobert_jax.sharding import partitioning
 from videobert_jax.training.update_rule import UpdateRule, average_of
 from videobert_jax.video.visual_words import VisualWords
@@ -45,21 +46,33 @@ def parameter_shapes(model: VideoBert) -> Any:
     return variables.structs(model.config)["params"]
 
 
-def laid_out_for_update(tree: dict[str, Any], model: VideoBert, rule: UpdateRule) -> dict[str, Any]:
+def laid_out_for_update(
+    tree: dict[str, Any], model: VideoBert, rule: UpdateRule, data_parts: int | None = None
+) -> dict[str, Any]:
     """Parameters or gradients, or some modules of them, laid out as the rule's update takes them;
-    as they are where no mesh is set."""
-    sizes = jax.sharding.get_abstract_mesh().shape
-    if not sizes:
+    as they are where no mesh is set. data_parts: `meshes.data_parts`, None for all of data."""
+    if jax.sharding.get_abstract_mesh().empty:
         return tree
+    layouts = update_layouts(tree, model, rule, data_parts)
+    return jax.tree.map(jax.lax.with_sharding_constraint, tree, layouts)
 
-    def constrain(leaf: jax.Array, names: tuple[str, ...]) -> jax.Array:
+
+def update_layouts(
+    tree: dict[str, Any], model: VideoBert, rule: UpdateRule, data_parts: int | None = None
+) -> dict[str, Any]:
+    """NamedSharding a leaf of what `laid_out_for_update` takes, on the mesh that is set."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if rule.shard_over_data:
+        mesh = meshes.for_updates(mesh, data_parts or mesh.shape["data"])
+
+    def layout(leaf: jax.Array, names: tuple[str, ...]) -> NamedSharding:
         spec = partitioning.to_spec(names)
         if rule.shard_over_data:
-            spec = partitioning.split_over_data(spec, leaf.shape, sizes)
-        return jax.lax.with_sharding_constraint(leaf, spec)
+            spec = partitioning.split_over_data(spec, leaf.shape, mesh.shape)
+        return NamedSharding(mesh, spec)
 
     axes = parameter_axes(model)
-    return jax.tree.map(constrain, tree, {name: axes[name] for name in tree})
+    return jax.tree.map(layout, tree, {name: axes[name] for name in tree})
 
 
 def _boxed_state(begun: Any, rule: UpdateRule) -> TrainState:
@@ -103,10 +116,11 @@ def state_structs(model: VideoBert, rule: UpdateRule, mesh: Mesh | AbstractMesh)
     boxed = jax.eval_shape(lambda of: _boxed_state(of, rule), variables.boxed_structs(model.config))
     shardings: TrainState = partitioning.tree_shardings(mesh, boxed)
     if rule.shard_over_data:
+        parted = meshes.for_updates(mesh, meshes.data_parts(mesh))
         only_updated = (shardings.opt_state, shardings.ema)
         opt_state, average = jax.tree.map(
             lambda layout, leaf: NamedSharding(
-                mesh, partitioning.split_over_data(layout.spec, leaf.shape, mesh.shape)
+                parted, partitioning.split_over_data(layout.spec, leaf.shape, parted.shape)
             ),
             only_updated,
             nn.unbox((boxed.opt_state, boxed.ema)),

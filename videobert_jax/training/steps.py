@@ -13,13 +13,14 @@ micro-batch. With fsdp it does: the TPU compiler makes a reduce-scatter of a gra
 copies' gradients a whole sum, twice the bytes; a device's part of them is then summed over `data`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import PartitionSpec
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from videobert_jax import schema
@@ -29,7 +30,7 @@ from videobert_jax.objectives.config import ObjectivesConfig
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.training import judgement, model_flops
 from videobert_jax.training.means import Means, Totals
-from videobert_jax.training.state import TrainState, laid_out_for_update
+from videobert_jax.training.state import TrainState, laid_out_for_update, update_layouts
 from videobert_jax.training.update_rule import UpdateRule
 
 
@@ -43,6 +44,7 @@ def train_step(
     seed: int,
     accumulation_steps: int,
     num_shards: int,
+    data_parts: int | None = None,
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """(next state, metrics) of one global batch.
 
@@ -50,14 +52,17 @@ def train_step(
     (`update_skipped` 1) and the step counts. An objective's metric is its mean, NaN where its
     weight is 0. `tokens` are those that are no padding, `model_flops` what they need.
     """
-    problem = _Problem(model, objectives, batch, state, seed)
     trainable = rule.trainable(state.params)
+    layouts = None
+    if rule.shard_over_data and data_parts not in (None, _num_copies()):
+        layouts = update_layouts(trainable, model, rule, data_parts)
+    problem = _Problem(model, objectives, batch, state, seed, layouts)
     if accumulation_steps == 1:
         (_, totals), gradients = jax.value_and_grad(problem.loss, has_aux=True)(trainable)
     else:
         totals, gradients = problem.accumulate(trainable, accumulation_steps, num_shards)
-    gradients = laid_out_for_update(gradients, model, rule)
-    before = laid_out_for_update(state.params, model, rule)
+    gradients = laid_out_for_update(gradients, model, rule, data_parts)
+    before = laid_out_for_update(state.params, model, rule, data_parts)
     trainable = rule.trainable(before)
     gradient_norm = optax.tree.norm(gradients)
     updates, opt_state = rule.update(gradients, state.opt_state, trainable, gradient_norm)
@@ -142,25 +147,64 @@ def _num_copies() -> int:
     return data if fsdp == 1 else 1
 
 
-def _copies(params: Any) -> Any:
-    """Parameters `[n, ...]`, one for each of the n shards of `data`, where there are several."""
-    copies = _num_copies()
-    if copies == 1:
+def _copies(params: Any, layouts: Any) -> Any:
+    """Parameters `[n, ...]`, one for each of the n shards of `data`, where there are several; their
+    gradient is `_summed`."""
+    if _num_copies() == 1:
         return params
-
-    def spread(leaf: Array) -> Array:
-        values = jnp.broadcast_to(leaf[None], (copies, *leaf.shape))
-        unsaid = (PartitionSpec.UNCONSTRAINED,) * leaf.ndim
-        return _constrained(values, meshes.BLOCK_AXES[0], *unsaid)
-
-    return jax.tree.map(spread, params)
+    if layouts is None:
+        return jax.tree.map(_spread, params)
+    return jax.tree.map(_spread_in_parts, params, layouts)
 
 
-def _summed(gradients: Any) -> Any:
-    """Gradients of parameters out of those of their `_copies`."""
+def _spread(leaf: Array) -> Array:
+    values = jnp.broadcast_to(leaf[None], (_num_copies(), *leaf.shape))
+    return _constrained(values, meshes.BLOCK_AXES[0], *_unsaid(leaf.ndim))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _spread_in_parts(leaf: Array, layout: NamedSharding) -> Array:
+    return _spread(leaf)
+
+
+_spread_in_parts.defvjp(
+    lambda leaf, layout: (_spread(leaf), None),
+    lambda layout, _, gradient: (_summed_in_parts(gradient, layout),),
+)
+
+
+def _summed(gradients: Any, layouts: Any) -> Any:
+    """Gradients of parameters out of those of their `_copies`. layouts: those of the update, where
+    it splits them over a part of data alone; else None."""
     if _num_copies() == 1:
         return gradients
-    return jax.tree.map(lambda leaf: leaf.sum(0), gradients)
+    if layouts is None:
+        return jax.tree.map(lambda leaf: leaf.sum(0), gradients)
+    return jax.tree.map(_summed_in_parts, gradients, layouts)
+
+
+def _summed_in_parts(copies: Array, layout: NamedSharding) -> Array:
+    """The sum of the copies, scattered over the mesh's `data` and then summed over `replica`: so a
+    device sends as much as for one scatter over both, which a TPU has not (`meshes.data_parts`)."""
+    mesh, whole, spec = layout.mesh, copies.shape[1:], [*layout.spec]
+    parts = mesh.shape["data"]
+    if "data" in spec:
+        # Parts along a dimension of their own: of a matrix the TPU compiler scatters no rows.
+        split = spec.index("data")
+        whole = (*whole[:split], parts, whole[split] // parts, *whole[split + 1 :])
+        spec.insert(split + 1, None)
+    by_part = copies.reshape(-1, parts, *whole)
+    by_part = _laid_out(by_part, mesh, "replica", "data", *_unsaid(len(whole)))
+    summed = _laid_out(by_part.sum(1), mesh, "replica", *spec).sum(0)
+    return jax.lax.with_sharding_constraint(summed.reshape(copies.shape[1:]), layout)
+
+
+def _unsaid(number: int) -> tuple[Any, ...]:
+    return (PartitionSpec.UNCONSTRAINED,) * number
+
+
+def _laid_out(values: Array, mesh: AbstractMesh, *layout: Any) -> Array:
+    return jax.lax.with_sharding_constraint(values, NamedSharding(mesh, PartitionSpec(*layout)))
 
 
 def _constrained(values: Array, *layout: Any) -> Array:
@@ -180,8 +224,11 @@ class _Problem:
         batch: schema.Batch,
         state: TrainState,
         seed: int,
+        layouts: Any = None,
     ) -> None:
+        """layouts: of the update, as `_summed` has them."""
         self.model, self.config, self.batch, self.state = model, config, batch, state
+        self.layouts = layouts
         num_blocks = batch.example_ids.shape[0]
         self.keys = pretraining.block_keys(seed, state.step, num_blocks)
         weights = over_blocks(lambda _, block, key: pretraining.block_weights(block, key, config))(
@@ -224,7 +271,7 @@ class _Problem:
 
     def loss(self, params: Any) -> tuple[Float[Array, ""], Totals]:
         """(loss, sums of the objectives) of the whole batch at once."""
-        totals, encoded = self.local(_copies(params), self.batch, self.keys)
+        totals, encoded = self.local(_copies(params, self.layouts), self.batch, self.keys)
         if "contrastive" in self.means.weights:
             totals["contrastive"] = self.contrastive(
                 encoded.text_embeddings, encoded.video_embeddings, self.scale(params)
@@ -236,7 +283,7 @@ class _Problem:
         micro_batches = _split((self.batch, self.keys), steps, num_shards)
         totals: Totals = {}
         cotangents = None
-        copies, gradients = _copies(params), jax.tree.map(jnp.zeros_like, params)
+        copies, gradients = _copies(params, self.layouts), jax.tree.map(jnp.zeros_like, params)
         if "contrastive" in self.means.weights:
             totals["contrastive"], embedded = self._contrastive_cotangents(
                 copies, self.scale(params), micro_batches, num_shards
@@ -261,7 +308,7 @@ class _Problem:
         zeros = jax.tree.map(jnp.zeros_like, copies)
         of_copies, local = jax.lax.scan(add, zeros, (micro_batches, cotangents))
         totals |= {name: values.sum() for name, values in local.items()}
-        return totals, jax.tree.map(jnp.add, gradients, _summed(of_copies))
+        return totals, jax.tree.map(jnp.add, gradients, _summed(of_copies, self.layouts))
 
     def _contrastive_cotangents(
         self, copies: Any, scale: Array, micro_batches: Any, num_shards: int

@@ -160,8 +160,12 @@ class Target:
     def num_devices(self) -> int:
         if self.device_bytes is not None:
             return 1
-        shape = self.topology.partition(":")[2]
-        return self.slices * math.prod(int(size) for size in shape.split("x"))
+        return self.slices * math.prod(self.bounds)
+
+    @property
+    def bounds(self) -> tuple[int, ...]:
+        """Chips along each dimension of a slice."""
+        return tuple(int(size) for size in self.topology.partition(":")[2].split("x"))
 
     @property
     def platform(self) -> str:
