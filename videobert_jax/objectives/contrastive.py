@@ -31,15 +31,17 @@ def total(
     batch: schema.Batch,
     config: ContrastiveConfig,
     clip_distance: int,
+    data_parts: int | None = None,
 ) -> Float[Array, ""]:
     """Sum of -log p(partners), nats, averaged over the two directions.
 
     `text` and `video` have norm 1; a place without a pair (weight 0) is no candidate. With
     `config.chunks` above 1 the similarities of so many parts of every block's rows are made one
     after the other, in the backward pass too, so that no device holds its share of all of them.
+    data_parts: as `gathered_blocks` takes them.
     """
     own = examples(text, video, batch)
-    return total_among(own, own, scale, config, clip_distance)
+    return total_among(own, own, scale, config, clip_distance, data_parts)
 
 
 def examples(text: Array, video: Array, batch: schema.Batch) -> tuple[Any, ...]:
@@ -55,10 +57,11 @@ def total_among(
     scale: Float[Array, ""],
     config: ContrastiveConfig,
     clip_distance: int,
+    data_parts: int | None = None,
 ) -> Float[Array, ""]:
     """The part of `total` that is of `own` examples, which are among `every` of the batch."""
     # gathered once, not once a chunk
-    others = jax.tree.map(lambda values: _flat(gathered_blocks(values)), every)
+    others = jax.tree.map(lambda values: _flat(gathered_blocks(values, data_parts)), every)
     of_rows = functools.partial(
         _total_of_rows, others, scale, near_clips=config.near_clips, clip_distance=clip_distance
     )

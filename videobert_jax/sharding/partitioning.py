@@ -105,10 +105,39 @@ def splits_parameters() -> bool:
     return lays_out() and jax.sharding.get_abstract_mesh().shape.get("fsdp", 1) > 1
 
 
-def gathered_blocks(values: jax.Array) -> jax.Array:
+def gathered_blocks(values: jax.Array, data_parts: int | None = None) -> jax.Array:
     """`[k, ...]` of all blocks, whole on every device. The gradient goes the way back, as above: a
-    constraint by itself would have every device hold the whole sum."""
-    return _gathered(values, ("act_block", *(None,) * (values.ndim - 1)))
+    constraint by itself would have every device hold the whole sum. data_parts:
+    `meshes.data_parts`, over which it is scattered first."""
+    names = ("act_block", *(None,) * (values.ndim - 1))
+    if data_parts is None or not lays_out():
+        return _gathered(values, names)
+    sizes = jax.sharding.get_abstract_mesh().shape
+    if sizes["fsdp"] > 1 or sizes["data"] == data_parts:
+        return _gathered(values, names)
+    return _gathered_by_parts(values, names, data_parts)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _gathered_by_parts(
+    value: jax.Array, names: tuple[str | None, ...], data_parts: int
+) -> jax.Array:
+    return _gathered(value, names)
+
+
+def _scattered_by_parts(gradient: jax.Array, names: Any, data_parts: int) -> jax.Array:
+    """The sum, as `names` say: over parts of data first, which a TPU can (`meshes.data_parts`)."""
+    mesh = meshes.for_updates(jax.sharding.get_abstract_mesh(), data_parts)
+    parted = gradient.reshape(mesh.shape["replica"], data_parts, -1, *gradient.shape[1:])
+    for spec in (PartitionSpec(None, "data"), PartitionSpec("replica", "data")):
+        parted = jax.lax.with_sharding_constraint(parted, NamedSharding(mesh, spec))
+    return constrain(parted.reshape(gradient.shape), *names)
+
+
+_gathered_by_parts.defvjp(
+    lambda value, names, _: (_gathered(value, names), None),
+    lambda names, data_parts, _, cotangent: (_scattered_by_parts(cotangent, names, data_parts),),
+)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))

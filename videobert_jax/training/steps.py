@@ -56,7 +56,7 @@ def train_step(
     layouts = None
     if rule.shard_over_data and data_parts not in (None, _num_copies()):
         layouts = update_layouts(trainable, model, rule, data_parts)
-    problem = _Problem(model, objectives, batch, state, seed, layouts)
+    problem = _Problem(model, objectives, batch, state, seed, layouts, data_parts)
     if accumulation_steps == 1:
         (_, totals), gradients = jax.value_and_grad(problem.loss, has_aux=True)(trainable)
     else:
@@ -225,10 +225,11 @@ class _Problem:
         state: TrainState,
         seed: int,
         layouts: Any = None,
+        data_parts: int | None = None,
     ) -> None:
         """layouts: of the update, as `_summed` has them."""
         self.model, self.config, self.batch, self.state = model, config, batch, state
-        self.layouts = layouts
+        self.layouts, self.data_parts = layouts, data_parts
         num_blocks = batch.example_ids.shape[0]
         self.keys = pretraining.block_keys(seed, state.step, num_blocks)
         weights = over_blocks(lambda _, block, key: pretraining.block_weights(block, key, config))(
@@ -263,6 +264,7 @@ class _Problem:
             self.batch,
             self.config.contrastive,
             self.config.twin_clip_distance,
+            self.data_parts,
         )
 
     def scale(self, params: Any) -> Float[Array, ""]:
