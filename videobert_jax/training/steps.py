@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from videobert_jax import schema
@@ -203,7 +203,7 @@ def _unsaid(number: int) -> tuple[Any, ...]:
     return (PartitionSpec.UNCONSTRAINED,) * number
 
 
-def _laid_out(values: Array, mesh: AbstractMesh, *layout: Any) -> Array:
+def _laid_out(values: Array, mesh: Mesh | AbstractMesh, *layout: Any) -> Array:
     return jax.lax.with_sharding_constraint(values, NamedSharding(mesh, PartitionSpec(*layout)))
 
 
