@@ -149,9 +149,9 @@ def test_a_mesh_of_chips_knows_its_dimensions(slices):
     mesh = jax.sharding.Mesh(np.array(chips).reshape(-1, 1, 1), meshes.AXES)
     assert meshes.data_parts(mesh) == 4
     devices = jax.devices()[:8]
-    mesh = meshes.create_mesh(meshes.MeshConfig(4, 2, 1), devices)
-    assert meshes.data_parts(mesh) == 4  # CPUs have no coordinates
+    mesh = meshes.create_mesh(meshes.MeshConfig(8, 1, 1), devices)
+    assert meshes.data_parts(mesh) == 8  # CPUs have no coordinates
     parted = meshes.for_updates(mesh, 2)
-    assert parted.shape == {"replica": 2, "data": 2, "fsdp": 2, "tensor": 1}
+    assert parted.shape == {"replica": 4, "data": 2, "fsdp": 1, "tensor": 1}
     assert (parted.devices.reshape(-1) == mesh.devices.reshape(-1)).all()
-    assert meshes.for_updates(mesh, 4) is mesh
+    assert meshes.for_updates(mesh, 8) is mesh
