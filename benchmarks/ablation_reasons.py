@@ -47,7 +47,6 @@ HARD, CASCADE, MATCHING = "hard_negatives", "cascade", "matching"
 MASKS = 5  # draws of the clips that are hidden
 BLOCKS = 30  # of training, whose mismatches are looked at
 _SHOWN = ("verb", "object")
-_NOTHING = -1  # the label of clips that show no step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,19 +181,19 @@ class Truth:
             of_kind, names = labels.forms(dataset, kind), steps.labels[kind].names
             found = [{name for name, *_ in words.find_forms(text, of_kind)} for text in texts]
             says[kind] = np.array([[name in said for name in names] for said in found])
-            shows[kind] = np.where(shown >= 0, steps.labels[kind].ids[shown], _NOTHING)
+            shows[kind] = np.where(shown >= 0, steps.labels[kind].ids[shown], schema.NO_LABEL)
         return cls(says, shows)
 
     def fits(self, texts: Int[np.ndarray, " n"], clips: Int[np.ndarray, " n"]) -> np.ndarray:
         """Whether the words of an example name verb and object of the clips of another."""
         of_kinds = [self.says[kind][texts, self.shows[kind][clips]] for kind in _SHOWN]
-        return np.all(of_kinds, axis=0) & (self.shows["verb"][clips] != _NOTHING)
+        return np.all(of_kinds, axis=0) & (self.shows["verb"][clips] != schema.NO_LABEL)
 
 
 def shown_steps(split: index.Split, steps: index.Split) -> Int[np.ndarray, " n"]:
     """The step that each example of `split` has most clips of, -1 where it has none of any."""
     numbers = {name: number for number, name in enumerate(steps.videos)}
-    found = np.full(len(split), _NOTHING)
+    found = np.full(len(split), schema.NO_LABEL)
     for example, video in enumerate(split.video):
         of_video = np.flatnonzero(steps.video == numbers[split.videos[video]])
         first = np.maximum(steps.first_clip[of_video], split.first_clip[example])

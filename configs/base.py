@@ -325,7 +325,7 @@ def optimizer() -> ml_collections.ConfigDict:
             # ZeRO-1 (Rajbhandari et al. 2020): moments and moving average are split over mesh.data
             # too, each shard of it updates its part of the parameters, and all gather them: as many
             # bytes as summing the gradients alone, and memory for one copy of them in place of many
-            # (on a larger TPU slice one along its shortest dimension: `mesh.data_parts`)
+            # (on a larger TPU slice one along its shortest dimension: `sharding.mesh.data_parts`)
             "shard_over_data": False,
             # An update changes nothing where loss, gradient norm or its own norm over the learning
             # rate is more than so many times its median of the last 64 updates, or is not finite;

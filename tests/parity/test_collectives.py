@@ -152,8 +152,8 @@ def test_the_gradient_of_a_table_is_scattered_where_a_part_of_it_does_not_fill_t
 
 
 def test_over_all_chips_of_a_slice_of_two_dimensions_the_compiler_sums_whole(found):
-    """Why budgets of what is split over sixteen chips are over (docs/results.md); where this fails,
-    a newer compiler scatters."""
+    """Why sums over sixteen chips are made in parts (`meshes.data_parts`); where this fails, the
+    compiler is a newer one that scatters."""
     kinds = {name: [*sent] for name, sent in found["whole_slice"].items()}
     whole = ["all-reduce fsdp"]
     assert kinds == {

@@ -70,8 +70,8 @@ def create_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mes
 
 
 def data_parts(mesh: Mesh | AbstractMesh) -> int:
-    """Into how many parts ZeRO-1 splits state over the data axis: all of its devices, or, on TPU
-    slices of two dimensions and more, those of a slice but along its shortest dimension.
+    """Into how many parts ZeRO-1 splits state over the data axis: as many as it has devices in a
+    slice, on TPU slices of 16 chips and more in two dimensions but along the shortest of these.
 
     Over all chips of such a slice, and over most of one of three dimensions, the TPU compiler
     scatters no sum: it makes it whole on every chip, twice the bytes

@@ -110,10 +110,8 @@ def gathered_blocks(values: jax.Array, data_parts: int | None = None) -> jax.Arr
     constraint by itself would have every device hold the whole sum. data_parts:
     `meshes.data_parts`, over which it is scattered first."""
     names = ("act_block", *(None,) * (values.ndim - 1))
-    if data_parts is None or not lays_out():
-        return _gathered(values, names)
-    sizes = jax.sharding.get_abstract_mesh().shape
-    if sizes["fsdp"] > 1 or sizes["data"] == data_parts:
+    whole = (None, jax.sharding.get_abstract_mesh().shape.get("data"))
+    if data_parts in whole or splits_parameters() or not lays_out():
         return _gathered(values, names)
     return _gathered_by_parts(values, names, data_parts)
 

@@ -86,10 +86,11 @@ def estimate(
             f"times training.accumulation_steps={accumulation}."
         )
     held = functools.partial(_bytes_on, mesh=mesh)
-    only_updated = held
-    if run.optimizer.shard_over_data:
-        parts = {**mesh, "data": data_parts or mesh["data"]}
-        only_updated = functools.partial(_bytes_on, mesh=parts, over_data=True)
+    only_updated = functools.partial(
+        _bytes_on,
+        mesh={**mesh, "data": data_parts or mesh["data"]},
+        over_data=run.optimizer.shard_over_data,
+    )
     weights = np.array(
         [
             1 / (mesh["fsdp"] * mesh["tensor"]),
