@@ -29,6 +29,7 @@ from configs import base
 from videobert_jax import configuration
 from videobert_jax.cli import failures
 from videobert_jax.tasks import report
+from videobert_jax.training import run_record
 
 RUNS = kitchen_runs.ROOT / "runs/benchmarks/ablation"
 SCORES = kitchen_runs.ROOT / "docs/ablation.jsonl"
@@ -189,7 +190,11 @@ def recipe_digest(config: str) -> str:
         configuration.flat_settings(configuration.to_json(made))
         for made in (configuration.load_file(str(kitchen_runs.ROOT / config)), base.get_config())
     )
-    changed = {name: value for name, value in recipe.items() if defaults.get(name) != value}
+    changed = {
+        name: value
+        for name, value in recipe.items()
+        if defaults.get(name) != value and not run_record.is_younger_default(name, value)
+    }
     text = json.dumps(changed, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -105,6 +105,9 @@ def source(
             "neighbours": "",
             # so many near videos' examples are shuffled together; VideoCLIP's 2 k
             "neighbour_videos": 64,
+            # file of align: only the lines that say what is seen, each with the clips of its scene;
+            # FILE@DIGEST takes one with this digest alone; "" takes all, as their times say
+            "alignment": "",
             "transcripts": transcripts,
         }
     )

@@ -135,6 +135,16 @@ def test_neighbours_are_several_and_alone_say_what_comes_together(config, key, v
         configuration.parse(config)
 
 
+@pytest.mark.parametrize("other", ["neighbours", "transcripts"])
+def test_an_alignment_alone_says_which_examples_come(config, other):
+    source = config.data.sources.main
+    source.alignment = "a"
+    assert configuration.parse(config).data.sources[0].alignment == "a"
+    source[other] = "o"
+    with pytest.raises(configuration.ConfigError, match=rf"alignment='a' and \.{other} both"):
+        configuration.parse(config)
+
+
 def test_joined_questions_have_no_one_answer(config):
     config.objectives.answering.weight, config.model.answers = 1.0, 4
     assert configuration.parse(config).model.modules[-3] == "answer_head"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from videobert_jax.data import index, neighbours
+from videobert_jax.data import alignment, index, neighbours
 from videobert_jax.export import manifest as export_manifest
 from videobert_jax.export import safetensors as export
 from videobert_jax.files import versions
@@ -65,6 +65,9 @@ READERS: dict[str, Callable[[pathlib.Path], Any]] = {
     "search index": searched,
     "near videos": lambda folder: neighbours.load(
         as_tensors(folder / "x", "neighbours", **of(neighbours))
+    ),
+    "alignment": lambda folder: alignment.load(
+        as_tensors(folder / "x", "alignment", **of(alignment))
     ),
     "visual words": lambda folder: visual_words.load(
         as_tensors(folder / "x", "visual_words", **of(visual_words))

@@ -71,6 +71,10 @@ def run(
             {"data__sources__main__neighbours": "/nowhere.safetensors"},
             ["/nowhere.safetensors: not an order of near videos", "videobert cluster-videos"],
         ),
+        (
+            {"data__sources__main__alignment": "/nowhere.safetensors"},
+            ["/nowhere.safetensors: not an alignment of narration", "videobert align"],
+        ),
         ({"init__checkpoint": "/nowhere@3"}, ["/nowhere@3", "expected a workdir"]),
         ({"init__bert": "/nowhere"}, ["/nowhere: has no config.json", "expected the folder"]),
         ({"init__bert_video_layers": 1}, ["needs init.bert, found none", "init.bert=DIR"]),

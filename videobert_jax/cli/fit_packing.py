@@ -107,7 +107,13 @@ def _unpacked(config: Any, dataset: str | None, split: str | None) -> Any:
     if split is not None:
         source = next(iter(config.data.sources.values())).copy_and_resolve_references()
         source.update(
-            path="", split=split, weight=1.0, regime="text_video", neighbours="", transcripts=""
+            path="",
+            split=split,
+            weight=1.0,
+            regime="text_video",
+            neighbours="",
+            alignment="",
+            transcripts="",
         )
         config.data.sources = type(config)({"main": source})
     config.stages = ()  # rows are the run's, and a stage may name a source that is left out

@@ -26,6 +26,7 @@ COMMANDS = (
     "content-words",
     "label-lists",
     "cluster-videos",
+    "align",
     "encode",
     "evaluate",
     "summarize",

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Int
 
 from videobert_jax import schema
-from videobert_jax.data import answers, draw, fill, masking, order
+from videobert_jax.data import answers, draw, fill, masking, order, random_reads
+from videobert_jax.data.alignment import Alignment
 from videobert_jax.data.clip_labels import LabelList
 from videobert_jax.data.config import (
     AS_WRITTEN,
@@ -40,7 +41,8 @@ class Source(NamedTuple):
     """A split, how it is used ("text_video", "text_only", "video_only"), its part of the blocks.
 
     With `neighbours`, examples of about `neighbour_videos` near videos come together. transcripts:
-    the split whose sentences are its texts, where its captions are not.
+    the split whose sentences are its texts, where its captions are not. alignment: which of its
+    examples come, and with which clips, where not all do as they are.
     """
 
     split: Split
@@ -49,6 +51,12 @@ class Source(NamedTuple):
     neighbours: Neighbours | None = None
     neighbour_videos: int = 0
     transcripts: Split | None = None
+    alignment: Alignment | None = None
+
+    @property
+    def num_examples(self) -> int:
+        """That come, of the split's."""
+        return len(self.split if self.alignment is None else self.alignment.examples)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,8 +231,10 @@ class BlockBuilder:
         if near := self.near_orders[number]:
             ids = near.example_ids(order_seed, positions)
         else:
-            size = len(source.split)
+            size = source.num_examples
             ids = order.example_ids(order_seed, size, settings.read_group, positions)
+            if source.alignment is not None:
+                ids = random_reads.take(source.alignment.examples, ids)
         return Chosen(
             split=source.split,
             reader=self._readers[number],
@@ -232,6 +242,7 @@ class BlockBuilder:
             ids=ids,
             seeds=order.bits(settings.seed, order.EXAMPLE, positions, number),
             drawing=settings.drawing,
+            alignment=source.alignment,
             spoken=self._spoken[number],
             answers=self._answers[number],
             clip_labels=self._clip_labels[number],
@@ -288,6 +299,7 @@ class EvaluationBuilder:
             ids=ids,
             seeds=order.bits(settings.seed, order.EVALUATION, ids, 0),
             drawing=AS_WRITTEN,
+            alignment=None,
             spoken=None,
             answers=None,
             clip_labels=None,
@@ -303,6 +315,8 @@ def _check_source(source: Source, feature_dim: int) -> None:
     where = f"split {split.name} of {split.path}"
     if source.regime not in REGIMES:
         raise ValueError(f"regime {source.regime!r} of {where}; expected {', '.join(REGIMES)}.")
+    if source.alignment is not None:
+        source.alignment.require_split(split)
     if len(split) == 0:
         raise ValueError(f"{where} has no examples; leave it out or prepare the dataset anew.")
     if source.regime != "text_only" and split.contract.dim != feature_dim:

@@ -1,6 +1,8 @@
 """Settings of the data; meaning and defaults stand in configs/base.py."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 REGIMES = ("text_video", "text_only", "video_only")
 EXECUTORS = ("auto", "tf", "threads")
@@ -17,6 +19,7 @@ class SourceConfig:
     regime: str
     neighbours: str
     neighbour_videos: int
+    alignment: str
     transcripts: str
 
     @property
@@ -115,6 +118,20 @@ AS_WRITTEN = DrawingConfig(
 
 # Fields of DataConfig that are younger than some runs and exports, at what was done before.
 YOUNGER = {"parallel_reads": 1, "clip_labels": ""}
+YOUNGER_OF_SOURCES = {"alignment": ""}
+
+
+def with_younger(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the data with those that there were none of when they were written; its sources
+    are by name, as a run writes them, or one behind another, as an export does."""
+    completed = {**YOUNGER, **fields}
+    sources = completed.get("sources")
+    if isinstance(sources, dict):
+        named = {name: {**YOUNGER_OF_SOURCES, **source} for name, source in sources.items()}
+        completed["sources"] = named
+    elif sources is not None:
+        completed["sources"] = [{**YOUNGER_OF_SOURCES, **source} for source in sources]
+    return completed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +178,12 @@ class DataConfig:
                 raise ValueError(
                     f"data.sources.{source.name}.transcripts={source.transcripts!r}, but its "
                     "regime 'video_only' has no texts; leave one of them out."
+                )
+            if source.alignment and (source.neighbours or source.transcripts):
+                other = "neighbours" if source.neighbours else "transcripts"
+                raise ValueError(
+                    f"data.sources.{source.name}.alignment={source.alignment!r} and .{other} both "
+                    "say which examples come or what their texts are; leave one of them empty."
                 )
             if source.weight < 0:
                 raise ValueError(f"data.sources.{source.name}.weight={source.weight} is below 0.")

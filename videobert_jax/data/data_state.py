@@ -84,6 +84,11 @@ def data_state(
                 "num_examples": len(source.split),
                 "regime": source.regime,
                 "weight": source.weight,
+                **(
+                    {}
+                    if source.alignment is None
+                    else {"alignment": source.alignment.digest, "kept": source.num_examples}
+                ),
                 "neighbours": None
                 if near is None
                 else {"digest": near.neighbours.digest, "window": near.window},

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int64, UInt64
 
 from videobert_jax.data import order, random_reads
+from videobert_jax.data.alignment import Alignment
 from videobert_jax.data.config import DrawingConfig
 from videobert_jax.data.index import Split
 
@@ -80,14 +81,21 @@ def runs(
     seeds: UInt64[np.ndarray, " n"],
     regime: str,
     config: DrawingConfig,
+    alignment: Alignment | None = None,
 ) -> Runs:
-    """What these examples take, before rows cut it; draws depend on an example's seed alone."""
-    firsts = random_reads.take(split.first_clip, ids).astype(np.int64)
-    counts = random_reads.take(split.clip_count, ids).astype(np.int64)
+    """What these examples take, before rows cut it; draws depend on an example's seed alone.
+
+    alignment: says their clips in place of the split.
+    """
+    said = split if alignment is None else alignment
+    firsts = random_reads.take(said.first_clip, ids).astype(np.int64)
+    counts = random_reads.take(said.clip_count, ids).astype(np.int64)
     joined = np.full(len(ids), -1)
     if config.joined_examples and regime != "video_only":
         joined = _joined(split, ids, seeds, config.joined_examples)
-        firsts, counts = _with_next(split, firsts, counts, joined)
+        if alignment is not None:
+            joined = np.where(alignment.keeps(joined), joined, -1)
+        firsts, counts = _with_next(said, firsts, counts, joined)
     if config.overlapped_examples and regime != "text_only":
         whole = random_reads.take(split.num_clips, random_reads.take(split.video, ids))
         firsts, counts = _overlapped(firsts, counts, whole.astype(np.int64), seeds, config)
@@ -115,7 +123,7 @@ def _joined(
 
 
 def _with_next(
-    split: Split,
+    said: Split | Alignment,
     firsts: Int64[np.ndarray, " n"],
     counts: Int64[np.ndarray, " n"],
     joined: Int64[np.ndarray, " n"],
@@ -123,8 +131,8 @@ def _with_next(
     """(first, count) of the clips from the beginning of the first to the end of the last of both;
     a side without clips adds none."""
     following = np.where(joined >= 0, joined, 0)
-    next_count = np.where(joined >= 0, random_reads.take(split.clip_count, following), 0)
-    next_first = random_reads.take(split.first_clip, following).astype(np.int64)
+    next_count = np.where(joined >= 0, random_reads.take(said.clip_count, following), 0)
+    next_first = random_reads.take(said.first_clip, following).astype(np.int64)
     begin = np.where(counts > 0, np.minimum(firsts, next_first), next_first)
     end = np.maximum(np.where(counts > 0, firsts + counts, 0), next_first + next_count)
     changed = next_count > 0

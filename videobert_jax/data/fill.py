@@ -8,6 +8,7 @@ from jaxtyping import Bool, Int, Int32, Int64, UInt32, UInt64
 
 from videobert_jax import schema
 from videobert_jax.data import answers, draw, index, masking, order, packing, random_reads, texts
+from videobert_jax.data.alignment import Alignment
 from videobert_jax.data.clip_labels import ClipLabels
 from videobert_jax.data.config import DrawingConfig, MaskingConfig
 from videobert_jax.data.index import Split
@@ -41,7 +42,8 @@ class HostBlock:
 class Chosen:
     """The examples of a block in data order. ids -1: none there, only padding.
 
-    seeds: of all draws of an example. drawing: what is taken of its video. spoken: what their texts
+    seeds: of all draws of an example. drawing: what is taken of its video, and
+    alignment: of which clips of it, where the split does not say. spoken: what their texts
     are, where those are not their captions. answers: number of each name of the split's answers,
     None where none is told; clip_labels: likewise of its clips. first_example, first_video: numbers
     of the split's first ones among all sources. window(counts, kept, seeds): first clip to keep of
@@ -54,6 +56,7 @@ class Chosen:
     ids: Int64[np.ndarray, " n"]
     seeds: UInt64[np.ndarray, " n"]
     drawing: DrawingConfig
+    alignment: Alignment | None
     spoken: Spoken | None
     answers: Int32[np.ndarray, " a"] | None
     clip_labels: ClipLabels | None
@@ -140,7 +143,14 @@ def measure(chosen: Chosen, tokenizer: Tokenizer, with_targets: bool) -> Measure
     with_text = real & (chosen.regime != "video_only")
     with_video = real & (chosen.regime != "text_only")
 
-    taken = draw.runs(split, rows_of_index, chosen.seeds, chosen.regime, chosen.drawing)
+    taken = draw.runs(
+        split,
+        rows_of_index,
+        chosen.seeds,
+        chosen.regime,
+        chosen.drawing,
+        chosen.alignment,
+    )
     places = np.flatnonzero(with_text)
     ids, joined = rows_of_index[places], taken.joined[places]
     hashes = np.zeros(len(real), np.uint32)

@@ -10,26 +10,32 @@ position is found by a search in a mapped table.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from jaxtyping import Int64, Integer
 
-from videobert_jax.data import order
+from videobert_jax.data import order, split_tables
 from videobert_jax.data.index import Split
-from videobert_jax.files import atomic, digests, errors, json_values, tensors, versions
 
 FORMAT, FORMAT_VERSION = "videobert_jax.neighbours", 1
-_DIGITS = 12  # of a digest that a name has at least
-REMEDY = "make the file anew with `videobert cluster-videos`"
 
 
 class NeighboursError(ValueError):
     """A file that is no order of near videos, or one of another split."""
+
+
+_FORMAT = split_tables.Format(
+    FORMAT,
+    FORMAT_VERSION,
+    key="neighbours",
+    what="an order of near videos",
+    command="cluster-videos",
+    setting="neighbours",
+    error=NeighboursError,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,13 +63,7 @@ class Neighbours:
 
     def require_split(self, split: Split) -> None:
         """Raises NeighboursError unless the order is of this very split."""
-        if self.about["split_digest"] != split.digest:
-            raise NeighboursError(
-                f"{self.path}: the order is of split {self.about['split']!r} of "
-                f"{self.about['dataset']} ({self.about['split_digest'][:12]}), but the source is "
-                f"split {split.name!r} of {split.path} ({split.digest[:12]}); make one of it with "
-                "`videobert cluster-videos`, or name no neighbours."
-            )
+        _FORMAT.require_split(self.path, self.about, split)
 
     def examples_at(self, places: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
         """Ids of the examples at these places of the order, 0 to num_examples - 1."""
@@ -141,69 +141,18 @@ def write(
         "first_example": first[videos].astype(np.int64),
         "examples_before": np.concatenate([[0], np.cumsum(counts[videos])]).astype(np.int64),
     }
-    about = {
-        **about,
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "split": split.name,
-        "split_digest": split.digest,
-        "num_videos": len(videos),
-        "num_examples": len(split),
-    }
-    about["columns"] = {name: digests.sha256_array(column) for name, column in columns.items()}
-    metadata = {"neighbours": json.dumps(about, sort_keys=True)}
-    atomic.write_bytes(path, safetensors.numpy.save(columns, metadata))
-    return _named(path, digests.sha256_json(about))
-
-
-def _named(path: str | os.PathLike, digest: str) -> str:
-    return f"{os.fspath(path)}@{digest[:_DIGITS]}"
+    return _FORMAT.write(path, split, columns, {**about, "num_videos": len(videos)})
 
 
 def load(name: str | os.PathLike) -> Neighbours:
     """The order in "FILE", a file of `write`, or in "FILE@DIGEST": of this digest, which may be cut
     short. Raises NeighboursError where it is none, damaged, or has another digest."""
-    file, digest = _split(os.fspath(name))
-    path = pathlib.Path(file)
-    with errors.of_form(path, NeighboursError, REMEDY):
-        table = _load(path)
-    if not table.digest.startswith(digest):
-        raise NeighboursError(
-            f"{path}: its order has the digest {table.digest[: max(len(digest), _DIGITS)]}, "
-            f"expected {digest}: another file than the settings name; put that one there, or name "
-            f"{_named(path, table.digest)}."
-        )
-    return table
+    return _of(_FORMAT.load(name))
 
 
-def _split(name: str) -> tuple[str, str]:
-    """(FILE, DIGEST or "")."""
-    file, _, digest = name.rpartition("@")
-    is_digest = len(digest) >= _DIGITS and not set(digest) - set("0123456789abcdef")
-    return (file, digest) if file and is_digest and not os.path.exists(name) else (name, "")
-
-
-def _load(path: pathlib.Path) -> Neighbours:
-    try:
-        metadata, columns = tensors.mapped(path)
-        about = json_values.parse(metadata.get("neighbours", "{}"))
-    except (OSError, ValueError) as error:
-        raise NeighboursError(f"{path}: not an order of near videos ({error}); {REMEDY}") from error
-    form, expected = (about.get("format"), about.get("format_version")), (FORMAT, FORMAT_VERSION)
-    if form != expected:
-        remedy = versions.newer(form[1], FORMAT_VERSION) or REMEDY
-        raise NeighboursError(f"{path}: format {form}, expected {expected}; {remedy}")
-    found = {name: digests.sha256_array(column) for name, column in columns.items()}
-    if found != about["columns"]:
-        raise NeighboursError(f"{path}: other columns than were written: damaged; {REMEDY}")
-    return Neighbours(path, digests.sha256_json(about), about, **columns)
+def _of(table: split_tables.Table) -> Neighbours:
+    return Neighbours(table.path, table.digest, table.about, **table.columns)
 
 
 def _reload(path: pathlib.Path, digest: str) -> Neighbours:
-    found = load(path)
-    if found.digest != digest:
-        raise NeighboursError(
-            f"{path}: digest {found.digest}, expected {digest}: the order was replaced while it "
-            "was in use; start again"
-        )
-    return found
+    return _of(_FORMAT.reload(path, digest))

@@ -127,7 +127,7 @@ def _verified(folder: pathlib.Path) -> ModelBundle:
     fields = model_config.YOUNGER | config["model"]
     model = configuration.from_fields(ModelConfig, fields, f"{folder}/{CONFIG_FILE}:model")
     _require_agreement(config, model, folder)
-    fields = data_config.YOUNGER | config["data"]
+    fields = data_config.with_younger(config["data"])
     data = configuration.from_fields(DataConfig, fields, f"{folder}/{CONFIG_FILE}:data")
     contract = schema.FeatureContract.from_json(_read_json(folder / CONTRACT_FILE))
     statistics = {

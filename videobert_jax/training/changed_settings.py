@@ -103,7 +103,7 @@ def differences(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[Chan
         {
             key: value
             for key, value in configuration.flat_settings(config).items()
-            if key not in run_record.YOUNGER_SETTINGS or value != run_record.YOUNGER_SETTINGS[key]
+            if not run_record.is_younger_default(key, value)
         }
         for config in (saved, given)
     )

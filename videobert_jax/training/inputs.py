@@ -9,7 +9,7 @@ from jax.experimental import multihost_utils
 
 from videobert_jax import configuration
 from videobert_jax.configuration import RunConfig
-from videobert_jax.data import index, left_out, local_copy, neighbours
+from videobert_jax.data import alignment, index, left_out, local_copy, neighbours
 from videobert_jax.data.block import BlockBuilder, BlockSettings, Source
 from videobert_jax.data.clip_labels import LabelList
 from videobert_jax.data.config import SourceConfig
@@ -73,7 +73,7 @@ def open_inputs(
 
     The first source with clip features gives contract and input statistics; the others must have
     been made in the same way. Raises DatasetError, ContractMismatch, ConfigError, InputError,
-    ContentWordsError, NeighboursError, InitializationError, VisualWordsError.
+    ContentWordsError, NeighboursError, AlignmentError, InitializationError, VisualWordsError.
     """
     sources = open_sources(run)
     main = sources.main
@@ -122,6 +122,7 @@ def _names(run: RunConfig, sources: Sources) -> tuple[str, ...]:
         said = [f"{len(split)} examples", source.regime]
         said += [f"texts of {source.transcripts}"] if source.transcripts else []
         said += ["near videos together"] if source.neighbours else []
+        said += ["aligned"] if source.alignment else []
         names.append(f"{dataset.name}/{split.name} ({', '.join(said)})")
     return tuple(names)
 
@@ -190,7 +191,7 @@ def block_builder(
 ) -> BlockBuilder:
     """Blocks of a run without stages.
 
-    Raises ContentWordsError, ContractMismatch, NeighboursError, InputError.
+    Raises ContentWordsError, ContractMismatch, NeighboursError, AlignmentError, InputError.
     """
     lists = HeadLists.of_run(run, sources.splits, None)
     (builder,) = _builders(run, sources, tokenizer, lists)
@@ -206,6 +207,7 @@ def _weighted(run: RunConfig, sources: Sources) -> list[Source]:
             neighbours.load(source.neighbours) if source.neighbours else None,
             source.neighbour_videos,
             transcripts,
+            alignment.load(source.alignment) if source.alignment else None,
         )
         for split, transcripts, source in zip(
             sources.splits, sources.transcripts, run.data.sources, strict=True

@@ -168,8 +168,8 @@ RULES = (
     _rule(
         Kind.FREE,
         "where files lie and how they are read; what lies there is compared by digest",
-        "path local_copy sources.*.path sources.*.neighbours content_words executor workers "
-        "prefetch parallel_reads",
+        "path local_copy sources.*.path sources.*.neighbours sources.*.alignment content_words "
+        "executor workers prefetch parallel_reads",
         "data.",
     ),
     _rule(

@@ -10,6 +10,7 @@ contract.json    how the clip features were made
 
 import copy
 import dataclasses
+import fnmatch
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
@@ -38,12 +39,14 @@ OWN_SETTINGS = (
     "data.local_copy",
     "data.sources.*.path",
     "data.sources.*.neighbours",
+    "data.sources.*.alignment",
     "data.content_words",
     "data.executor",
     "data.workers",
     "data.prefetch",
     "data.parallel_reads",
 )
+_MISSING = object()
 # Settings younger than some workdirs, at the values that do what was done before there were any:
 # said or not said is the same.
 YOUNGER_SETTINGS: dict[str, Any] = {
@@ -120,7 +123,7 @@ def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         key: value
         for key, value in configuration.flat_settings(config).items()
         if resume_rules.rule_of(key).kind is resume_rules.Kind.MUST_MATCH
-        and (key not in YOUNGER_SETTINGS or value != YOUNGER_SETTINGS[key])
+        and not is_younger_default(key, value)
     }
 
 
@@ -251,7 +254,16 @@ def _with_younger_settings(config: dict[str, Any]) -> dict[str, Any]:
         for group in groups:
             node = node.setdefault(group, {})
         node.setdefault(name, value)
+    completed["data"] = data_config.with_younger(completed["data"])
     return completed
+
+
+def is_younger_default(key: str, value: Any) -> bool:
+    """Whether a setting is younger than some workdirs, at the value that it has where not said."""
+    group, _, name = key.rpartition(".")
+    if fnmatch.fnmatchcase(group, "data.sources.*"):
+        return value == data_config.YOUNGER_OF_SOURCES.get(name, _MISSING)
+    return value == YOUNGER_SETTINGS.get(key, _MISSING)
 
 
 def require_format(path: storage.Path, fields: Mapping[str, Any], known: int) -> None:
