@@ -69,7 +69,7 @@ def test_the_file_is_the_same_each_time_and_a_run_takes_it(kitchen, aligned, tmp
     opened = runs.open_run(kitchen, tmp_path / "run", data__sources__main__alignment=named)
     ids = opened.builders[0].build(3).batch.example_ids
     assert found.keeps(ids.reshape(-1).astype(np.int64)).all()
-    assert "aligned" in opened.names[0]
+    assert f"({len(found.examples)} of 1542 examples, text_video, aligned)" in opened.names[0]
 
 
 def test_every_line_with_clips_is_kept_without_an_area(tiny_dataset, tmp_path, capsys):

@@ -91,8 +91,9 @@ def open_inputs(
     model = configuration.resolve_model(
         run, vocabulary_size=tokenizer.size, feature_dim=main.contract.dim
     )
+    builders = _builders(run, sources, tokenizer, lists, left)
     return RunInputs(
-        builders=_builders(run, sources, tokenizer, lists, left),
+        builders=builders,
         tokenizer=tokenizer,
         contract=main.contract,
         statistics=main.statistics,
@@ -101,7 +102,7 @@ def open_inputs(
         trained_on=_since(workdir, _trained_on(run, sources, initial, bert), begins),
         answers=lists.answers,
         clip_labels=lists.clip_labels,
-        names=_names(run, sources),
+        names=_names(run, sources, builders[0]),
     )
 
 
@@ -113,13 +114,14 @@ def _recorded(workdir: storage.Path, contract: FeatureContract) -> HeadLists:
     return HeadLists(record.answers, record.clip_labels)
 
 
-def _names(run: RunConfig, sources: Sources) -> tuple[str, ...]:
+def _names(run: RunConfig, sources: Sources, builder: BlockBuilder) -> tuple[str, ...]:
     """What each source is, in a few words."""
     names = []
-    for dataset, split, source in zip(
-        sources.datasets, sources.splits, run.data.sources, strict=True
+    for dataset, split, source, built in zip(
+        sources.datasets, sources.splits, run.data.sources, builder.sources, strict=True
     ):
-        said = [f"{len(split)} examples", source.regime]
+        whole = f" of {len(split)}" if built.alignment is not None else ""
+        said = [f"{built.num_examples}{whole} examples", source.regime]
         said += [f"texts of {source.transcripts}"] if source.transcripts else []
         said += ["near videos together"] if source.neighbours else []
         said += ["aligned"] if source.alignment else []
