@@ -6,7 +6,7 @@ their scenes, each scene at a price, exactly, by dynamic programming.
 """
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Int64
 
 LONGEST = 256  # clips of a scene; time grows with it
 
@@ -23,25 +23,20 @@ def first_clips(clips: Float[np.ndarray, "n c"], price: float) -> Int64[np.ndarr
     centred = clips.astype(np.float64) - clips.mean(0, dtype=np.float64)
     sums = np.concatenate([np.zeros((1, clips.shape[1])), np.cumsum(centred, axis=0)])
     squares = np.concatenate([[0.0], np.cumsum(np.square(centred).sum(1))])
+    lengths = np.square(sums).sum(1)
     least, before = np.zeros(count + 1), np.zeros(count + 1, np.int64)
-    for end in range(1, count + 1):
-        starts = np.arange(max(0, end - LONGEST), end)
-        within = _within(sums, squares, starts, end)
-        totals = least[starts] + within + price
-        best = int(np.argmin(totals))
-        least[end], before[end] = totals[best], starts[best]
+    for block in range(1, count + 1, LONGEST):
+        first = max(0, block - LONGEST)
+        ends = np.arange(block, min(block + LONGEST, count + 1))
+        products = sums[ends] @ sums[first : ends[-1]].T  # of all pairs at once, as BLAS is fast
+        for end, of_end in zip(ends, products, strict=True):
+            starts = np.arange(max(0, end - LONGEST), end)
+            of_sums = lengths[end] + lengths[starts] - 2 * of_end[starts - first]
+            within = squares[end] - squares[starts] - of_sums / (end - starts)
+            totals = least[starts] + within + price
+            best = int(np.argmin(totals))
+            least[end], before[end] = totals[best], starts[best]
     found = [count]
     while found[-1]:
         found.append(int(before[found[-1]]))
     return np.array(found[:0:-1], np.int64)
-
-
-def _within(
-    sums: Float64[np.ndarray, "m c"],
-    squares: Float64[np.ndarray, " m"],
-    starts: Int64[np.ndarray, " s"],
-    end: int,
-) -> Float64[np.ndarray, " s"]:
-    """Squared distances of the clips from each start to the end to their mean, summed."""
-    of_sums = np.square(sums[end] - sums[starts]).sum(1)
-    return squares[end] - squares[starts] - of_sums / (end - starts)

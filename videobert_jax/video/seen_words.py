@@ -9,14 +9,16 @@ say nothing of it, and that they do harm, is in Han et al. 2022 (Temporal Alignm
 
 import collections
 import dataclasses
+import itertools
 from collections.abc import Collection, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float, Float32, Float64, Int
 
 FOLDS = 5  # of videos
 PENALTY = 0.3  # of the map's weights, in multiples of the mean eigenvalue of the clips' covariance
 FEWEST = 5  # lines that say a word of which anything can be known
+_WORDS = 256  # asked for at a time
 SURE = 3.0  # standard deviations that the area lies above chance at least
 
 
@@ -47,32 +49,55 @@ def measure(
     if count < FOLDS:
         raise ValueError(f"lines of {count} videos; {FOLDS} or more tell which words are seen")
     often = collections.Counter(word for words in said for word in set(words))
-    words = sorted(word for word, lines in often.items() if FEWEST <= lines < len(said))
-    number = {word: i for i, word in enumerate(words)}
-    says = np.zeros((len(said), len(words)), np.bool_)
-    for line, of_line in enumerate(said):
-        says[line, [number[word] for word in set(of_line) if word in number]] = True
+    known = sorted(word for word, lines in often.items() if FEWEST <= lines < len(said))
+    number = {word: i for i, word in enumerate(known)}
+    numbers = [[number[word] for word in set(words) if word in number] for words in said]
+    line = np.repeat(np.arange(len(said)), [*map(len, numbers)])
+    word = np.fromiter(itertools.chain(*numbers), np.int64)
     fold = np.unique(videos, return_inverse=True)[1] % FOLDS
-    told = _told(clips, says, fold)
-    return {word: _seen(told[:, i], says[:, i]) for i, word in enumerate(words)}
+    maps = _Maps.fitted(clips, fold)
+    found: dict[str, SeenWord] = {}
+    for start in range(0, len(known), _WORDS):
+        of_words = known[start : start + _WORDS]
+        says = np.zeros((len(said), len(of_words)), np.bool_)
+        here = (start <= word) & (word < start + _WORDS)
+        says[line[here], word[here] - start] = True
+        told = maps.told(says)
+        found |= {name: _seen(told[:, i], says[:, i]) for i, name in enumerate(of_words)}
+    return found
 
 
-def _told(
-    clips: Float[np.ndarray, "n c"], says: Bool[np.ndarray, "n w"], fold: Int[np.ndarray, " n"]
-) -> Float64[np.ndarray, "n w"]:
-    """How much more than usual each word is expected of each line, by the lines of other folds."""
-    inputs = (clips - clips.mean(0)) / (clips.std(0) + 1e-6)
-    inputs = inputs.astype(np.float64)
-    told = np.zeros(says.shape)
-    for number in range(FOLDS):
-        own, other = fold == number, fold != number
-        mean, usual = inputs[other].mean(0), says[other].mean(0)
-        centred = inputs[other] - mean
-        covariance = centred.T @ centred
-        covariance += PENALTY * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-        weights = np.linalg.solve(covariance, centred.T @ (says[other] - usual))
-        told[own] = (inputs[own] - mean) @ weights
-    return told
+@dataclasses.dataclass(frozen=True)
+class _Maps:
+    """Of each fold the map that the lines of the others teach, but for the words.
+
+    inverses: of their clips' penalised covariance.
+    """
+
+    inputs: Float32[np.ndarray, "n c"]
+    fold: Int[np.ndarray, " n"]
+    inverses: list[np.ndarray]
+
+    @classmethod
+    def fitted(cls, clips: Float[np.ndarray, "n c"], fold: Int[np.ndarray, " n"]) -> "_Maps":
+        inputs = ((clips - clips.mean(0)) / (clips.std(0) + 1e-6)).astype(np.float32)
+        inverses = []
+        for number in range(FOLDS):
+            centred = inputs[fold != number] - inputs[fold != number].mean(0)
+            covariance = (centred.T @ centred).astype(np.float64)
+            penalty = PENALTY * np.trace(covariance) / len(covariance)
+            inverses.append(np.linalg.inv(covariance + penalty * np.eye(len(covariance))))
+        return cls(inputs, fold, inverses)
+
+    def told(self, says: Bool[np.ndarray, "n w"]) -> Float64[np.ndarray, "n w"]:
+        """How much more than usual each word is expected of each line, by lines of other folds."""
+        told = np.zeros(says.shape)
+        for number, inverse in enumerate(self.inverses):
+            own, other = self.fold == number, self.fold != number
+            mean, usual = self.inputs[other].mean(0), says[other].mean(0)
+            weights = inverse @ ((self.inputs[other] - mean).T @ (says[other] - usual))
+            told[own] = (self.inputs[own] - mean) @ weights
+        return told
 
 
 def _seen(told: Float64[np.ndarray, " n"], says: Bool[np.ndarray, " n"]) -> SeenWord:
