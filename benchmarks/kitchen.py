@@ -23,8 +23,6 @@ from videobert_jax.tasks import report
 
 RUNS = kitchen_runs.ROOT / "runs/benchmarks/kitchen"
 RECIPES = {"short": "configs/kitchen.py", "long": "configs/kitchen_long.py"}
-# Settings of a recipe that name a file made of the corpus.
-FILES = {"short": (), "long": ("data.sources.main.alignment",)}
 # (scoring of zero-shot labels, what retrieval ranks by); docs/results.md says how they were chosen.
 # Of labels the records have all figures.
 TOLD_BY = {"short": ("both", "towers"), "long": ("words_first", "both")}
@@ -120,8 +118,7 @@ def comparisons() -> list[Comparison]:
 def run_seed(recipe: str, seed: int, dataset: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
     """Workdir of a seed, trained and evaluated; what is there already is kept."""
     run = workdir / f"{recipe}-{seed}"
-    made = {setting: kitchen_runs.file_of(dataset, setting) for setting in FILES[recipe]}
-    overrides = {"seed": seed, "data.path": dataset, **made}
+    overrides = {"seed": seed, "data.path": dataset}
     kitchen_runs.train_and_evaluate(
         run, RECIPES[recipe], overrides, kitchen_runs.learning(*TOLD_BY[recipe])
     )

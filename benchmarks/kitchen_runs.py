@@ -27,7 +27,6 @@ TASKS = ("zero_shot_classification", "retrieval", "fill_mask")
 BRANCHING = 32  # visual words; docs/results.md says how they agree with the verbs
 # Setting that names a file made of the corpus -> the file's ending, and the command that makes it.
 FILES = {
-    "data.sources.main.alignment": (".alignment.safetensors", ("align",)),
     "data.content_words": (".content_words.json", ("content-words",)),
     "data.visual_words": (
         ".visual_words.safetensors",

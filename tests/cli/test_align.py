@@ -1,13 +1,15 @@
 """The command on the embedded corpus: the lines that tell of steps, on the clips of their steps."""
 
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 
+from tests import fakes
 from tests.cli import test_cluster_videos as runs
 from videobert_jax.cli import main
-from videobert_jax.data import alignment, index
+from videobert_jax.data import alignment, index, writer
 from videobert_jax.kitchen import assets, corpus, dataset
 
 
@@ -78,6 +80,17 @@ def test_every_line_with_clips_is_kept_without_an_area(tiny_dataset, tmp_path, c
     split = index.open_dataset(tiny_dataset).split("train")
     assert alignment.load(path).examples.tolist() == np.flatnonzero(split.clip_count).tolist()
     assert "words are seen" not in capsys.readouterr().out
+
+
+def test_clips_without_times_are_refused(tmp_path, capsys):
+    contract = dataclasses.replace(fakes.CONTRACT, stride_seconds=0.0)
+    out = writer.DatasetWriter(tmp_path / "stills", "stills", contract)
+    for number in range(6):
+        clips = np.ones((3, contract.dim), np.float16) * number
+        out.add_video("train", f"v{number}", clips, [writer.Segment(0, 1, "stir", clips=(0, 3))])
+    out.finish()
+    assert align(tmp_path / "stills", tmp_path / "x.safetensors") == 2
+    assert "stride_seconds=0.0 in its contract" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,9 @@ def test_what_is_none_is_refused(dataset, written, tmp_path):
             alignment.load(path)
     with pytest.raises(alignment.AlignmentError, match="0 examples kept"):
         alignment.write(tmp_path / "x", split, KEPT[:0], *_cut(split), {})
+    first_clip, clip_count = _cut(split)
     with pytest.raises(alignment.AlignmentError, match="clips of 17 of 18"):
-        alignment.write(tmp_path / "x", split, KEPT, *(of[1:] for of in _cut(split)), {})
+        alignment.write(tmp_path / "x", split, KEPT, first_clip[1:], clip_count[1:], {})
 
 
 def _source(dataset, path, split="train") -> block.Source:

@@ -11,7 +11,7 @@ import pytest
 
 from tests import fakes
 from videobert_jax import configuration
-from videobert_jax.data import alignment, index
+from videobert_jax.data import index
 from videobert_jax.models.videobert import VideoBert
 from videobert_jax.sharding import mesh as meshes
 from videobert_jax.text import content_words
@@ -70,20 +70,9 @@ def content_words_file(tiny_dataset, tmp_path_factory) -> pathlib.Path:
     return file
 
 
-@pytest.fixture(scope="module")
-def alignment_file(tiny_dataset, tmp_path_factory) -> pathlib.Path:
-    split = index.open_dataset(tiny_dataset).split("train")
-    file = tmp_path_factory.mktemp("alignment") / "alignment.safetensors"
-    kept = np.arange(0, len(split), 2)
-    alignment.write(file, split, kept, split.first_clip, split.clip_count, {"dataset": "tiny"})
-    return file
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_takes_a_step(
-    name, tiny_dataset, words_file, content_words_file, alignment_file, tmp_path
-):
+def test_a_recipe_takes_a_step(name, tiny_dataset, words_file, content_words_file, tmp_path):
     config = configuration.load_file(str(ROOT / "configs" / f"{name}.py"))
     recipe = configuration.parse(config)
     changes = SMALL | {
@@ -93,11 +82,6 @@ def test_a_recipe_takes_a_step(
         "data.read_group": min(4, recipe.data.read_group),
     }
     changes |= {f"data.sources.{name}.split": "train" for name in config.data.sources}
-    changes |= {
-        f"data.sources.{source.name}.alignment": alignment_file
-        for source in recipe.data.sources
-        if source.alignment
-    }
     if recipe.data.visual_words:
         changes |= {"data.visual_words": words_file, **WORDS}
     if recipe.data.content_words:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from videobert_jax.data.index import Dataset, Split
+    from videobert_jax.data.index import Split
+    from videobert_jax.schema import InputStatistics
     from videobert_jax.video.seen_words import SeenWord
 
 HELP = "find the lines of a transcript that say what is seen, and their scenes"
@@ -69,14 +70,21 @@ def run(arguments: argparse.Namespace) -> int:
         )
     dataset = index.open_dataset(arguments.dataset)
     split = dataset.split(arguments.split)
-    if dataset.statistics is None or not (split.clip_count > 0).any():
+    statistics = dataset.statistics
+    if statistics is None or not (split.clip_count > 0).any():
         raise alignment.AlignmentError(
             f"{arguments.dataset}: split {split.name!r} has no clips that lines are said over; "
             "choose another with --split"
         )
-    scenes, first_clip, clip_count = _scenes(dataset, split, price)
+    if not split.contract.stride_seconds > 0:
+        raise alignment.AlignmentError(
+            f"{arguments.dataset}: stride_seconds={split.contract.stride_seconds} in its contract, "
+            "so that clips have no times to compare with those of lines; expected seconds from one "
+            "clip to the next"
+        )
+    scenes, first_clip, clip_count = _scenes(statistics, split, price)
     shown = np.flatnonzero(clip_count > 0)
-    told = _seen(dataset, split, shown, (first_clip, clip_count), arguments.lines) if area else {}
+    told = _seen(split, shown, (first_clip, clip_count), arguments.lines) if area else {}
     seen = {word: of for word, of in told.items() if of.is_seen(area)}
     kept = shown[_says_any(split, shown, set(seen))] if area else shown
     about = {
@@ -104,7 +112,7 @@ def _report(seen: "dict[str, SeenWord]") -> None:
 
 
 def _scenes(
-    dataset: "Dataset", split: "Split", price: float
+    statistics: "InputStatistics", split: "Split", price: float
 ) -> "tuple[int, np.ndarray, np.ndarray]":
     """(number of scenes, first clip and number of clips of each line). Lines over no scene, and
     those of damaged videos, keep what they have."""
@@ -116,23 +124,23 @@ def _scenes(
 
     first_clip, clip_count = np.array(split.first_clip), np.array(split.clip_count)
     videos = np.flatnonzero(split.num_clips > 0)
-    price *= _scatter(dataset, split, videos)
+    price *= _scatter(statistics, split, videos)
     order = np.argsort(split.video, kind="stable")
     lines_before = np.searchsorted(split.video[order], np.arange(len(split.videos) + 1))
     number, progress = 0, Progress("videos", len(videos), "scenes")
-    for video, clips in _standardised(dataset, split, videos):
+    for video, clips in _standardised(statistics, split, videos):
         firsts = scenes.first_clips(clips, price)
         number += len(firsts)
         for line in order[lines_before[video] : lines_before[video + 1]]:
             times = float(split.start[line]), float(split.end[line])
-            run = alignment.of_scenes(*times, firsts, len(clips), dataset.contract)
+            run = alignment.of_scenes(*times, firsts, len(clips), split.contract)
             if run is not None:
                 first_clip[line], clip_count[line] = run
         progress.step()
     return number, first_clip, clip_count
 
 
-def _scatter(dataset: "Dataset", split: "Split", videos: "np.ndarray") -> float:
+def _scatter(statistics: "InputStatistics", split: "Split", videos: "np.ndarray") -> float:
     """How far a clip lies from the mean of its video, squared: the mean over a sample of videos."""
     import numpy as np
 
@@ -140,28 +148,26 @@ def _scatter(dataset: "Dataset", split: "Split", videos: "np.ndarray") -> float:
 
     sample = videos[:: -(-len(videos) // _SAMPLE_VIDEOS)]
     clips, total = 0, 0.0
-    for _, of_video in _standardised(dataset, split, sample):
+    for _, of_video in _standardised(statistics, split, sample):
         clips, total = clips + len(of_video), total + scenes.scatter(of_video) * len(of_video)
     return total / max(clips, 1) or float(np.finfo(np.float32).tiny)
 
 
 def _standardised(
-    dataset: "Dataset", split: "Split", videos: "np.ndarray"
+    statistics: "InputStatistics", split: "Split", videos: "np.ndarray"
 ) -> "Iterator[tuple[int, np.ndarray]]":
     """(number, clips) of each undamaged video, as the dataset's statistics standardise them."""
     import numpy as np
 
     from videobert_jax.data import clip_stream
 
-    told = dataset.statistics
     for part in clip_stream.whole_videos(split, videos, parallel_reads=_READS):
         for i in np.flatnonzero(~part.damaged):
             clips = part.features[part.starts[i] : part.starts[i + 1]].astype(np.float32)
-            yield int(part.videos[i]), (clips - told.mean) / told.scale
+            yield int(part.videos[i]), (clips - statistics.mean) / statistics.scale
 
 
 def _seen(
-    dataset: "Dataset",
     split: "Split",
     shown: "np.ndarray",
     runs: "tuple[np.ndarray, np.ndarray]",
@@ -194,7 +200,7 @@ def _seen(
         return seen_words.measure(means, said, split.video[sample])
     except ValueError as error:
         raise alignment.AlignmentError(
-            f"{dataset.path}: split {split.name!r}: {error}; --least-area=0 keeps every line"
+            f"{split.path}: split {split.name!r}: {error}; --least-area=0 keeps every line"
         ) from error
 
 
