@@ -75,6 +75,10 @@ def test_what_is_none_is_refused(dataset, written, tmp_path):
     ):
         with pytest.raises(alignment.AlignmentError, match=message):
             alignment.load(path)
+    one = {"examples": np.zeros(1, np.int64)}
+    alignment._FORMAT.write(tmp_path / "one", split, one, {})
+    with pytest.raises(alignment.AlignmentError, match=r"columns \['examples'\], expected"):
+        alignment.load(tmp_path / "one")
     with pytest.raises(alignment.AlignmentError, match="0 examples kept"):
         alignment.write(tmp_path / "x", split, KEPT[:0], *_cut(split), {})
     first_clip, clip_count = _cut(split)

@@ -29,6 +29,7 @@ _FORMAT = split_tables.Format(
     FORMAT,
     FORMAT_VERSION,
     key="alignment",
+    columns=("examples", "first_clip", "clip_count"),
     what="an alignment of narration",
     command="align",
     setting="alignment",

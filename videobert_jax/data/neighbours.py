@@ -31,6 +31,7 @@ _FORMAT = split_tables.Format(
     FORMAT,
     FORMAT_VERSION,
     key="neighbours",
+    columns=("videos", "first_example", "examples_before"),
     what="an order of near videos",
     command="cluster-videos",
     setting="neighbours",

@@ -32,11 +32,12 @@ class Table:
 @dataclasses.dataclass(frozen=True)
 class Format:
     """A kind of such files: `what` one is, the `command` that makes it, the `setting` of a source
-    that names it, the `error` raised of it. key: of what is about the columns, in its metadata."""
+    that names it, the `error` raised of it, its `columns`. key: of the rest, in its metadata."""
 
     name: str
     version: int
     key: str
+    columns: tuple[str, ...]
     what: str
     command: str
     setting: str
@@ -119,6 +120,10 @@ class Format:
         found = {name: digests.sha256_array(column) for name, column in columns.items()}
         if found != about["columns"]:
             raise self.error(f"{path}: other columns than were written: damaged; {self.remedy}")
+        if set(found) != set(self.columns):
+            raise self.error(
+                f"{path}: columns {sorted(found)}, expected {sorted(self.columns)}; {self.remedy}"
+            )
         return Table(path, digests.sha256_json(about), about, columns)
 
 

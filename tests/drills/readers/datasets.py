@@ -11,7 +11,7 @@ import numpy as np
 from tests import fakes
 from tests.drills.readers import Reader
 from tests.search_index import made
-from videobert_jax.data import index, local_copy, neighbours, part, reader, writer
+from videobert_jax.data import alignment, index, local_copy, neighbours, part, reader, writer
 from videobert_jax.data.distributed.task import Task
 from videobert_jax.files import digests
 from videobert_jax.files.errors import ArrayFileError
@@ -89,6 +89,12 @@ def _task(folder: pathlib.Path) -> None:
 def _neighbours(folder: pathlib.Path) -> None:
     split = index.open_dataset(dataset(folder / "set")).split("train")
     neighbours.write(folder / "near.safetensors", split, np.array([1, 0]), {"checkpoint": "none"})
+
+
+def _alignment(folder: pathlib.Path) -> None:
+    split = index.open_dataset(dataset(folder / "set")).split("train")
+    runs = np.array(split.first_clip), np.array(split.clip_count)
+    alignment.write(folder / "align.safetensors", split, np.array([1]), *runs, {"dataset": "set"})
 
 
 def _search_index(folder: pathlib.Path) -> None:
@@ -206,10 +212,18 @@ READERS = [
     ),
     Reader(
         "neighbours",
-        ("data.neighbours",),
+        ("data.neighbours", "data.split_tables"),
         _neighbours,
         lambda folder: neighbours.load(folder / "near.safetensors"),
         (neighbours.NeighboursError,),
+        kept=("set",),
+    ),
+    Reader(
+        "alignment",
+        ("data.alignment", "data.split_tables"),
+        _alignment,
+        lambda folder: alignment.load(folder / "align.safetensors"),
+        (alignment.AlignmentError,),
         kept=("set",),
     ),
     Reader(
