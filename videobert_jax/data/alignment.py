@@ -93,7 +93,7 @@ def write(
     about: dict[str, Any],
 ) -> str:
     """Writes an alignment of a split, and gives its name, "FILE@DIGEST"; the file appears only when
-    whole. Raises AlignmentError where no example is kept, or some are not of the split."""
+    whole. Raises AlignmentError where no example is kept, or where clips are not those of all."""
     if not len(examples) or not len(first_clip) == len(clip_count) == len(split):
         raise AlignmentError(
             f"split {split.name!r} of {split.path}: {len(examples)} examples kept, clips of "

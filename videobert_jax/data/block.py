@@ -55,7 +55,7 @@ class Source(NamedTuple):
 
     @property
     def num_examples(self) -> int:
-        """That come, of the split's."""
+        """How many of the split's examples come."""
         return len(self.split if self.alignment is None else self.alignment.examples)
 
 

@@ -42,12 +42,11 @@ class HostBlock:
 class Chosen:
     """The examples of a block in data order. ids -1: none there, only padding.
 
-    seeds: of all draws of an example. drawing: what is taken of its video, and
-    alignment: of which clips of it, where the split does not say. spoken: what their texts
-    are, where those are not their captions. answers: number of each name of the split's answers,
-    None where none is told; clip_labels: likewise of its clips. first_example, first_video: numbers
-    of the split's first ones among all sources. window(counts, kept, seeds): first clip to keep of
-    what does not fit.
+    seeds: of all draws of an example. drawing: what is taken of its video. alignment: its clips,
+    where they are not those of the split. spoken: the texts, where they are not the captions.
+    answers: number of each name of the split's answers, None where none is told; clip_labels:
+    likewise of its clips. first_example, first_video: numbers of the split's first ones among all
+    sources. window(counts, kept, seeds): first clip to keep of what does not fit.
     """
 
     split: Split
