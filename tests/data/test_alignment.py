@@ -76,7 +76,7 @@ def test_what_is_none_is_refused(dataset, written, tmp_path):
         with pytest.raises(alignment.AlignmentError, match=message):
             alignment.load(path)
     one = {"examples": np.zeros(1, np.int64)}
-    alignment._FORMAT.write(tmp_path / "one", split, one, {})
+    alignment.Alignment.write(tmp_path / "one", split, one, {})
     with pytest.raises(alignment.AlignmentError, match=r"columns \['examples'\], expected"):
         alignment.load(tmp_path / "one")
     with pytest.raises(alignment.AlignmentError, match="0 examples kept"):

@@ -87,6 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
     told = _seen(split, shown, (first_clip, clip_count), arguments.lines) if area else {}
     seen = {word: of for word, of in told.items() if of.is_seen(area)}
     kept = shown[_says_any(split, shown, set(seen))] if area else shown
+    if not len(kept):
+        raise alignment.AlignmentError(
+            f"{arguments.dataset}: split {split.name!r}: 0 examples kept, none says a word that "
+            f"clips tell with an area of {area} or more; lower --least-area (0 keeps every line)"
+        )
     about = {
         "dataset": dataset.name,
         "dataset_digest": dataset.digest,
@@ -168,10 +173,7 @@ def _standardised(
 
 
 def _seen(
-    split: "Split",
-    shown: "np.ndarray",
-    runs: "tuple[np.ndarray, np.ndarray]",
-    most: int,
+    split: "Split", shown: "np.ndarray", runs: "tuple[np.ndarray, np.ndarray]", most: int
 ) -> "dict[str, SeenWord]":
     """What is known of the words of these lines, or of so many of them. runs: their clips."""
     import numpy as np

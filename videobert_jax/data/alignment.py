@@ -8,7 +8,6 @@ is, so that baselines and evaluation read the narration as it was spoken.
 
 import dataclasses
 import os
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -25,41 +24,28 @@ class AlignmentError(ValueError):
     """A file that is no alignment, or one of another split; a split that has none to make."""
 
 
-_FORMAT = split_tables.Format(
-    FORMAT,
-    FORMAT_VERSION,
-    key="alignment",
-    columns=("examples", "first_clip", "clip_count"),
-    what="an alignment of narration",
-    command="align",
-    setting="alignment",
-    error=AlignmentError,
-)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
-class Alignment:
+class Alignment(split_tables.Table):
     """Of a split's N examples the K that are kept, in the order of the index, and the clips of all;
     columns are mapped. digest: of all that the file says. Pickles as its path."""
 
-    path: pathlib.Path
-    digest: str
-    about: dict[str, Any]
+    KIND = split_tables.Kind(
+        FORMAT,
+        FORMAT_VERSION,
+        what="an alignment of narration",
+        command="align",
+        setting="alignment",
+        error=AlignmentError,
+    )
+
     examples: np.ndarray  # int64 [K]
     first_clip: np.ndarray  # int32 [N]
     clip_count: np.ndarray  # int32 [N]
-
-    def __reduce__(self):
-        return _reload, (self.path.absolute(), self.digest)
 
     def keeps(self, ids: Int64[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
         """Whether each of these examples is kept; -1 is none."""
         place = np.minimum(np.searchsorted(self.examples, ids), len(self.examples) - 1)
         return self.examples[place] == ids
-
-    def require_split(self, split: Split) -> None:
-        """Raises AlignmentError unless it is of this very split."""
-        _FORMAT.require_split(self.path, self.about, split)
 
 
 def of_scenes(
@@ -104,18 +90,10 @@ def write(
         "first_clip": np.asarray(first_clip, np.int32),
         "clip_count": np.asarray(clip_count, np.int32),
     }
-    return _FORMAT.write(path, split, columns, {**about, "num_kept": len(examples)})
+    return Alignment.write(path, split, columns, {**about, "num_kept": len(examples)})
 
 
 def load(name: str | os.PathLike) -> Alignment:
     """The alignment in "FILE", a file of `write`, or in "FILE@DIGEST". Raises AlignmentError where
     it is none, damaged, or has another digest."""
-    return _of(_FORMAT.load(name))
-
-
-def _of(table: split_tables.Table) -> Alignment:
-    return Alignment(table.path, table.digest, table.about, **table.columns)
-
-
-def _reload(path: pathlib.Path, digest: str) -> Alignment:
-    return _of(_FORMAT.reload(path, digest))
+    return Alignment.load(name)

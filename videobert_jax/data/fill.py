@@ -143,12 +143,7 @@ def measure(chosen: Chosen, tokenizer: Tokenizer, with_targets: bool) -> Measure
     with_video = real & (chosen.regime != "text_only")
 
     taken = draw.runs(
-        split,
-        rows_of_index,
-        chosen.seeds,
-        chosen.regime,
-        chosen.drawing,
-        chosen.alignment,
+        split, rows_of_index, chosen.seeds, chosen.regime, chosen.drawing, chosen.alignment
     )
     places = np.flatnonzero(with_text)
     ids, joined = rows_of_index[places], taken.joined[places]

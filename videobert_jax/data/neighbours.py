@@ -11,7 +11,6 @@ position is found by a search in a mapped table.
 
 import dataclasses
 import os
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -27,20 +26,8 @@ class NeighboursError(ValueError):
     """A file that is no order of near videos, or one of another split."""
 
 
-_FORMAT = split_tables.Format(
-    FORMAT,
-    FORMAT_VERSION,
-    key="neighbours",
-    columns=("videos", "first_example", "examples_before"),
-    what="an order of near videos",
-    command="cluster-videos",
-    setting="neighbours",
-    error=NeighboursError,
-)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
-class Neighbours:
+class Neighbours(split_tables.Table):
     """A split's V videos in the order in which near ones stand together; columns are mapped.
 
     videos: number of the video at each place. first_example: its first example. examples_before:
@@ -48,23 +35,22 @@ class Neighbours:
     Pickles as its path.
     """
 
-    path: pathlib.Path
-    digest: str
-    about: dict[str, Any]
+    KIND = split_tables.Kind(
+        FORMAT,
+        FORMAT_VERSION,
+        what="an order of near videos",
+        command="cluster-videos",
+        setting="neighbours",
+        error=NeighboursError,
+    )
+
     videos: np.ndarray  # int32 [V]
     first_example: np.ndarray  # int64 [V]
     examples_before: np.ndarray  # int64 [V + 1]
 
-    def __reduce__(self):
-        return _reload, (self.path.absolute(), self.digest)
-
     @property
     def num_examples(self) -> int:
         return int(self.examples_before[-1])
-
-    def require_split(self, split: Split) -> None:
-        """Raises NeighboursError unless the order is of this very split."""
-        _FORMAT.require_split(self.path, self.about, split)
 
     def examples_at(self, places: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
         """Ids of the examples at these places of the order, 0 to num_examples - 1."""
@@ -142,18 +128,10 @@ def write(
         "first_example": first[videos].astype(np.int64),
         "examples_before": np.concatenate([[0], np.cumsum(counts[videos])]).astype(np.int64),
     }
-    return _FORMAT.write(path, split, columns, {**about, "num_videos": len(videos)})
+    return Neighbours.write(path, split, columns, {**about, "num_videos": len(videos)})
 
 
 def load(name: str | os.PathLike) -> Neighbours:
     """The order in "FILE", a file of `write`, or in "FILE@DIGEST": of this digest, which may be cut
     short. Raises NeighboursError where it is none, damaged, or has another digest."""
-    return _of(_FORMAT.load(name))
-
-
-def _of(table: split_tables.Table) -> Neighbours:
-    return Neighbours(table.path, table.digest, table.about, **table.columns)
-
-
-def _reload(path: pathlib.Path, digest: str) -> Neighbours:
-    return _of(_FORMAT.reload(path, digest))
+    return Neighbours.load(name)

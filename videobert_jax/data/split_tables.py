@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import safetensors.numpy
@@ -17,27 +17,16 @@ from videobert_jax.data.index import Split
 from videobert_jax.files import atomic, digests, errors, json_values, tensors, versions
 
 _DIGITS = 12  # of a digest that a name has at least
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Table:
-    """What a file says: `columns` by name, mapped, and `about` them. digest: of all of it."""
-
-    path: pathlib.Path
-    digest: str
-    about: dict[str, Any]
-    columns: dict[str, np.ndarray]
+Made = TypeVar("Made", bound="Table")
 
 
 @dataclasses.dataclass(frozen=True)
-class Format:
+class Kind:
     """A kind of such files: `what` one is, the `command` that makes it, the `setting` of a source
-    that names it, the `error` raised of it, its `columns`. key: of the rest, in its metadata."""
+    that names it, and the `error` raised of it."""
 
     name: str
     version: int
-    key: str
-    columns: tuple[str, ...]
     what: str
     command: str
     setting: str
@@ -47,8 +36,30 @@ class Format:
     def remedy(self) -> str:
         return f"make the file anew with `videobert {self.command}`"
 
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Table:
+    """What a file of a kind says. A kind's further fields are its columns, mapped; its metadata
+    has what is `about` them, by the name of its setting. digest: of all. Pickles as its path."""
+
+    KIND: ClassVar[Kind]
+
+    path: pathlib.Path
+    digest: str
+    about: dict[str, Any]
+
+    def __reduce__(self):
+        return _reload, (type(self), self.path.absolute(), self.digest)
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        """Names of the kind's columns."""
+        shared = {field.name for field in dataclasses.fields(Table)}
+        return [field.name for field in dataclasses.fields(cls) if field.name not in shared]
+
+    @classmethod
     def write(
-        self,
+        cls,
         path: str | os.PathLike,
         split: Split,
         columns: Mapping[str, np.ndarray],
@@ -58,73 +69,77 @@ class Format:
         when whole."""
         told = {
             **about,
-            "format": self.name,
-            "format_version": self.version,
+            "format": cls.KIND.name,
+            "format_version": cls.KIND.version,
             "split": split.name,
             "split_digest": split.digest,
             "num_examples": len(split),
             "columns": {name: digests.sha256_array(column) for name, column in columns.items()},
         }
-        metadata = {self.key: json.dumps(told, sort_keys=True)}
+        metadata = {cls.KIND.setting: json.dumps(told, sort_keys=True)}
         atomic.write_bytes(path, safetensors.numpy.save(dict(columns), metadata))
         return _named(path, digests.sha256_json(told))
 
-    def load(self, name: str | os.PathLike) -> Table:
-        """The table that is named. Raises the format's error where the file is none, damaged, or
-        has another digest."""
+    @classmethod
+    def load(cls: type[Made], name: str | os.PathLike) -> Made:
+        """The table that is named. Raises the kind's error where the file is none, damaged, or has
+        another digest."""
         file, digest = _split(os.fspath(name))
         path = pathlib.Path(file)
-        with errors.of_form(path, self.error, self.remedy):
-            table = self._load(path)
+        with errors.of_form(path, cls.KIND.error, cls.KIND.remedy):
+            table = cls._load(path)
         if not table.digest.startswith(digest):
-            raise self.error(
+            raise cls.KIND.error(
                 f"{path}: it has the digest {table.digest[: max(len(digest), _DIGITS)]}, expected "
                 f"{digest}: another file than the settings name; put that one there, or name "
                 f"{_named(path, table.digest)}."
             )
         return table
 
-    def reload(self, path: pathlib.Path, digest: str) -> Table:
-        """The table of this digest again. Raises the format's error where it is another now."""
-        found = self.load(path)
-        if found.digest != digest:
-            raise self.error(
-                f"{path}: digest {found.digest}, expected {digest}: the file was replaced while it "
-                "was in use; start again"
-            )
-        return found
-
-    def require_split(self, path: pathlib.Path, about: Mapping[str, Any], split: Split) -> None:
-        """Raises the format's error unless the file, with what is `about` it, is of this split."""
-        if about["split_digest"] != split.digest:
-            raise self.error(
-                f"{path}: it is of split {about['split']!r} of {about['dataset']} "
-                f"({about['split_digest'][:12]}), but the source is split {split.name!r} of "
-                f"{split.path} ({split.digest[:12]}); make one of it with "
-                f"`videobert {self.command}`, or leave data.sources.NAME.{self.setting} empty."
-            )
-
-    def _load(self, path: pathlib.Path) -> Table:
+    @classmethod
+    def _load(cls: type[Made], path: pathlib.Path) -> Made:
+        kind = cls.KIND
         try:
             metadata, columns = tensors.mapped(path)
-            about = json_values.parse(metadata.get(self.key, "{}"))
+            about = json_values.parse(metadata.get(kind.setting, "{}"))
         except (OSError, ValueError) as error:
-            raise self.error(f"{path}: not {self.what} ({error}); {self.remedy}") from error
-        form, expected = (
-            (about.get("format"), about.get("format_version")),
-            (self.name, self.version),
-        )
-        if form != expected:
-            remedy = versions.newer(form[1], self.version) or self.remedy
-            raise self.error(f"{path}: format {form}, expected {expected}; {remedy}")
+            raise kind.error(f"{path}: not {kind.what} ({error}); {kind.remedy}") from error
+        form = about.get("format"), about.get("format_version")
+        if form != (kind.name, kind.version):
+            remedy = versions.newer(form[1], kind.version) or kind.remedy
+            raise kind.error(
+                f"{path}: format {form}, expected {(kind.name, kind.version)}; {remedy}"
+            )
         found = {name: digests.sha256_array(column) for name, column in columns.items()}
         if found != about["columns"]:
-            raise self.error(f"{path}: other columns than were written: damaged; {self.remedy}")
-        if set(found) != set(self.columns):
-            raise self.error(
-                f"{path}: columns {sorted(found)}, expected {sorted(self.columns)}; {self.remedy}"
+            raise kind.error(f"{path}: other columns than were written: damaged; {kind.remedy}")
+        if set(found) != set(cls.columns()):
+            raise kind.error(
+                f"{path}: columns {sorted(found)}, expected {sorted(cls.columns())}; {kind.remedy}"
             )
-        return Table(path, digests.sha256_json(about), about, columns)
+        return cls(path, digests.sha256_json(about), about, **columns)
+
+    def require_split(self, split: Split) -> None:
+        """Raises the kind's error unless the table is of this very split."""
+        about, kind = self.about, self.KIND
+        if about["split_digest"] != split.digest:
+            raise kind.error(
+                f"{self.path}: it is of split {about['split']!r} of {about['dataset']} "
+                f"({about['split_digest'][:12]}), but the source is split {split.name!r} of "
+                f"{split.path} ({split.digest[:12]}); make one of it with "
+                f"`videobert {kind.command}`, or leave data.sources.NAME.{kind.setting} empty."
+            )
+
+
+def _reload(kind: type[Table], path: pathlib.Path, digest: str) -> Table:
+    """The table of this digest again. Raises the kind's error where it is another now."""
+    found = kind.load(path)
+    if found.digest != digest:
+        raise kind.KIND.error(
+            f"{path}: digest {found.digest}, expected {digest}: the file was replaced while it was "
+            "in use; start again"
+        )
+    return found
 
 
 def _named(path: str | os.PathLike, digest: str) -> str:
