@@ -11,6 +11,8 @@ import argparse
 import pathlib
 from typing import TYPE_CHECKING
 
+from videobert_jax.cli import output_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -32,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", type=pathlib.Path, required=True, help="a prepared dataset")
     parser.add_argument("--split", default="train", help="whose lines; default train")
     parser.add_argument(
-        "--output", type=pathlib.Path, required=True, help=".safetensors file to write"
+        "--output", type=output_file.path, required=True, help=".safetensors file to write"
     )
     parser.add_argument(
         "--scene-price",

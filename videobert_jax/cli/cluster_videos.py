@@ -7,8 +7,9 @@ and FILE@DIGEST, as it is printed, of no other.
 """
 
 import argparse
-import pathlib
 from typing import TYPE_CHECKING
+
+from videobert_jax.cli import output_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", required=True, help="a prepared dataset")
     parser.add_argument("--split", default="train", help="whose videos; default train")
     parser.add_argument(
-        "--output", type=pathlib.Path, required=True, help=".safetensors file to write"
+        "--output", type=output_file.path, required=True, help=".safetensors file to write"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the clusters; default 0")
     parser.add_argument(

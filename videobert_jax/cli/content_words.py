@@ -9,6 +9,8 @@ import pathlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from videobert_jax.cli import output_file
+
 if TYPE_CHECKING:
     from videobert_jax.data.index import Split
 
@@ -21,7 +23,9 @@ _SHOWN = 12
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", type=pathlib.Path, required=True, help="a prepared dataset")
     parser.add_argument("--split", default="train", help="whose captions; default train")
-    parser.add_argument("--output", type=pathlib.Path, required=True, help=".json file to write")
+    parser.add_argument(
+        "--output", type=output_file.path, required=True, help=".json file to write"
+    )
     parser.add_argument(
         "--words",
         choices=(NOUNS_AND_VERBS, ALL),

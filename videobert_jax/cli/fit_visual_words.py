@@ -10,6 +10,7 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from videobert_jax.cli import output_file
 from videobert_jax.files import extras
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", type=pathlib.Path, required=True, help="a prepared dataset")
     parser.add_argument("--split", default="train", help="whose clips; default train")
     parser.add_argument(
-        "--output", type=pathlib.Path, required=True, help=".safetensors file to write"
+        "--output", type=output_file.path, required=True, help=".safetensors file to write"
     )
     parser.add_argument("--branching", type=int, default=12, help="children of a node; default 12")
     parser.add_argument("--depth", type=int, default=4, help="levels of the tree; default 4")

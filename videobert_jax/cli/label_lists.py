@@ -9,6 +9,8 @@ import argparse
 import pathlib
 from importlib import metadata
 
+from videobert_jax.cli import output_file
+
 HELP = "derive the verbs and objects that YouCook II's steps are labelled with"
 _SPLIT = "train"
 _SHOWN = 12
@@ -21,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="youcookii_annotations_trainval.json",
     )
-    parser.add_argument("--output", type=pathlib.Path, required=True, help=".json file to write")
+    parser.add_argument(
+        "--output", type=output_file.path, required=True, help=".json file to write"
+    )
     parser.add_argument("--verbs", type=int, default=45, help="default 45")
     parser.add_argument("--objects", type=int, default=100, help="default 100")
 
